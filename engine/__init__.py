@@ -1,0 +1,1 @@
+"""Sextant's engine: five flows that each answer one question about who to believe."""

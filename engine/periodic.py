@@ -1,0 +1,126 @@
+"""Tasks, loops and deadlines; the only place that starts, repeats and cancels them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from engine.ports import Clock
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+async def cancel_and_wait(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks and return when all have ended; what they raise is theirs."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Tasks:
+    """The running procedures of one owner; a failure is told to `on_failure` and spreads no further."""
+
+    def __init__(self, owner: str, on_failure: Callable[[str, BaseException], None]) -> None:
+        self._owner = owner
+        self._on_failure = on_failure
+        self._running: set[asyncio.Task[Any]] = set()
+        self._closed = False
+
+    def spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+        """Start `work` under a name that logs and failures carry."""
+        task = asyncio.get_running_loop().create_task(work, name=f"{self._owner}:{name}")
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        if self._closed:
+            task.cancel()
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if task.cancelled():
+            return
+        if (error := task.exception()) is not None:
+            log.error("%s failed", task.get_name(), exc_info=error)
+            self._on_failure(task.get_name(), error)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What runs now."""
+        return tuple(sorted(task.get_name() for task in self._running))
+
+    async def close(self) -> None:
+        """Cancel all and wait; later spawns are cancelled at once."""
+        self._closed = True
+        me = asyncio.current_task()
+        while others := [task for task in self._running if task is not me]:
+            await cancel_and_wait(*others)
+
+    async def drained(self) -> None:
+        """Return when nothing runs."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+
+async def every(
+    clock: Clock,
+    seconds: float,
+    work: Callable[[], Awaitable[None]],
+    *,
+    armed: Callable[[float], None] | None = None,
+) -> None:
+    """Run `work` now and for ever, `seconds` after each run ended, however it ended.
+
+    A failing run is logged and does not end the loop; `armed` is told each pause.
+    """
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("periodic work failed; it runs again in %s s", seconds)
+        finally:
+            if armed is not None:
+                armed(seconds)
+        await clock.sleep(seconds)
+
+
+async def within(clock: Clock, seconds: float, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, or TimeoutError once `seconds` passed on `clock` (then `work` is cancelled)."""
+    task = asyncio.get_running_loop().create_task(work)
+    expired = False
+
+    def expire() -> None:
+        nonlocal expired
+        expired = True
+        task.cancel()
+
+    timer = clock.call_at(clock.now() + round(seconds * 1000), expire)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        me = asyncio.current_task()
+        if expired and not (me is not None and me.cancelling()):
+            raise TimeoutError from None
+        raise
+    finally:
+        timer.cancel()
+        if not task.done():
+            await cancel_and_wait(task)
+
+
+async def done_within(clock: Clock, seconds: float, task: asyncio.Future[Any]) -> bool:
+    """Whether `task` ended before `seconds` passed on `clock`; it goes on either way."""
+    if task.done():
+        return True
+    expired = asyncio.get_running_loop().create_future()
+    timer = clock.call_at(
+        clock.now() + round(seconds * 1000), lambda: None if expired.done() else expired.set_result(None)
+    )
+    try:
+        await asyncio.wait({task, expired}, return_when=asyncio.FIRST_COMPLETED)
+        return task.done()
+    finally:
+        timer.cancel()
+        expired.cancel()
