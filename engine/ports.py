@@ -167,9 +167,7 @@ class AccountManager(Protocol):
     async def submit(self, request: SubmitRequest) -> SubmitAnswer:
         """Send once. Raises LinkDown (never left), AnswerLost (in doubt), LockedOut (not executed)."""
 
-    async def replace(
-        self, broker_id: BrokerOrderId, client_id: ClientOrderId, terms: Terms
-    ) -> SubmitAnswer:
+    async def replace(self, broker_id: BrokerOrderId, client_id: ClientOrderId, terms: Terms) -> SubmitAnswer:
         """Change a working order once; `terms.quantity` obeys `capabilities.replace_quantity`. Raises as submit."""
 
     async def cancel(self, broker_id: BrokerOrderId) -> SubmitAnswer:

@@ -1,0 +1,72 @@
+# Every daily verb. `make` alone lists them; CI runs `make test` and nothing else.
+
+BIN := .venv/bin
+ARGS ?=
+# How many processes share the tests: `make test WORKERS=0` runs them in one.
+WORKERS ?= auto
+
+export ARGS
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup run test check format lint types imports snapshots snapshots-update screenshots lock clean \
+	ready-to-run ready-to-work tmux
+
+help: ## list the verbs
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: ready-to-work ## prepare .venv (console and tools), nothing else
+	@echo ".venv is ready."
+
+run: ready-to-run ## open the console on the paper desk; ARGS="--replay FILE ..." for more
+	@exec $(BIN)/sextant run $(ARGS)
+
+test: tmux ready-to-work lint types imports ## everything: lint, types, import contracts, every test
+	@echo "== pytest: every test"
+	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
+
+check: ready-to-work lint types imports ## the quick gate: as test, without the slow and end-to-end tests
+	@echo "== pytest: quick tests"
+	@$(BIN)/pytest -n $(WORKERS) -q -m "not slow and not e2e and not postgres" $(ARGS)
+
+format: ready-to-work ## put every file into the house style
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format .
+
+lint: ready-to-work ## ruff: rules and formatting
+	@echo "== lint: ruff check, ruff format --check"
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check . || { echo "Some files are not in the house style: make format"; exit 1; }
+
+types: ready-to-work ## mypy --strict
+	@echo "== types: mypy --strict"
+	@$(BIN)/mypy
+
+imports: ready-to-work ## the import contracts of pyproject.toml
+	@echo "== imports: import-linter"
+	@$(BIN)/lint-imports --no-logo
+
+snapshots: ready-to-work ## compare the screens with their stored pictures
+	@$(BIN)/pytest tests/snapshots $(ARGS)
+
+snapshots-update: ready-to-work ## accept the screens as they are now; look at the diff before committing
+	@$(BIN)/pytest tests/snapshots --snapshot-update $(ARGS)
+
+screenshots: ready-to-work ## write screenshots/*.svg from a recorded tape
+	@$(BIN)/python screenshots/take.py $(ARGS)
+
+lock: ## rewrite both requirement locks; ARGS=--upgrade to move every pin
+	@scripts/lock.sh
+
+clean: ## remove .venv, caches and build products; never data
+	@rm -rf .venv .venv.lock build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis \
+		snapshot_report.html
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+ready-to-run:
+	@scripts/setup.sh runtime
+
+ready-to-work:
+	@scripts/setup.sh dev
+
+tmux:
+	@command -v tmux >/dev/null || { echo "The end-to-end tests need tmux: install it (on Debian: apt install tmux)." >&2; exit 1; }

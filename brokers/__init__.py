@@ -1,0 +1,1 @@
+"""Adapters: one folder per broker, with the same furniture in each."""

@@ -1,0 +1,1 @@
+"""The Textual skin and the command line."""

@@ -1,0 +1,274 @@
+"""The working copy of one session: its orders, the fills it has booked, and where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+
+from msgspec import Struct
+from msgspec.structs import replace as changed
+
+from engine.domain import order_lifecycle as lifecycle
+from engine.domain.broker import BrokerFill, BrokerOrder, Capabilities, FillsKind
+from engine.domain.fills import Fill
+from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, SessionId, Symbol
+from engine.domain.order_lifecycle import Evidence
+from engine.domain.orders import TERMINAL, ZERO, Order, OrderState, Side
+from engine.domain.positions import FLAT, Position, after_fill
+
+KEEP_RECENT = 200
+KEEP_FILLS = 5_000
+
+
+class Change(Struct, frozen=True):
+    """One thing that moved: an order with the event that moved it, and the fill if it was one."""
+
+    order: Order | None
+    event: str
+    detail: str = ""
+    fill: Fill | None = None
+
+
+class OrderBook:
+    """Orders, booked fills and position of one session; `on_change` hears of every change, in order.
+
+    Applying a fact twice changes nothing. `version` grows with every change, so that a verdict from a query
+    can be dropped when our side moved while asking; `last_event` is when it last did.
+    """
+
+    def __init__(
+        self,
+        session: SessionId,
+        account: AccountId,
+        symbol: Symbol,
+        capabilities: Capabilities,
+        on_change: Callable[[Change, Millis], None],
+    ) -> None:
+        self.session = session
+        self.account = account
+        self.symbol = symbol
+        self.position: Position = FLAT
+        self.confirmed_at: Millis | None = None
+        self.version = 0
+        self.last_event: Millis = 0
+        self._capabilities = capabilities
+        self._on_change = on_change
+        self._orders: dict[ClientOrderId, Order] = {}
+        self._by_broker: dict[BrokerOrderId, ClientOrderId] = {}
+        self._fills: dict[str, Fill] = {}
+
+    # -- reading ------------------------------------------------------------------------------------------
+
+    def get(self, client_id: ClientOrderId) -> Order | None:
+        """The order with this client id."""
+        return self._orders.get(client_id)
+
+    def by_broker_id(self, broker_id: BrokerOrderId) -> Order | None:
+        """The order that ever carried this broker id."""
+        client_id = self._by_broker.get(broker_id)
+        return None if client_id is None else self._orders.get(client_id)
+
+    def owner_of(self, report: BrokerOrder) -> Order | None:
+        """The order that a broker's record is about."""
+        by_id = self._orders.get(report.client_id) if report.client_id is not None else None
+        return by_id or self.by_broker_id(report.broker_id)
+
+    def __iter__(self) -> Iterator[Order]:
+        return iter(tuple(self._orders.values()))
+
+    def open(self) -> tuple[Order, ...]:
+        """Orders not proven terminal, and those still open for fills."""
+        return tuple(o for o in self._orders.values() if o.is_open or o.open_for_fills)
+
+    def recent(self) -> tuple[Order, ...]:
+        """Terminal orders still in memory, newest first."""
+        return tuple(reversed([o for o in self._orders.values() if not o.is_open and not o.open_for_fills]))
+
+    def has_fill(self, key: str, revision: int) -> bool:
+        """Whether this execution is booked in this or a newer revision."""
+        known = self._fills.get(key)
+        return known is not None and known.revision >= revision
+
+    # -- our own doings -----------------------------------------------------------------------------------
+
+    def put(self, order: Order, event: str, now: Millis, detail: str = "") -> Order:
+        """Take an order in the state that the lifecycle gave it; the same object twice says nothing."""
+        if self._orders.get(order.client_id) is order:
+            return order
+        self._orders[order.client_id] = order
+        if order.broker_id is not None:
+            self._by_broker[order.broker_id] = order.client_id
+        self._touched(now)
+        self._on_change(Change(order, event, detail), now)
+        self._forget_old()
+        return order
+
+    def load(self, order: Order) -> None:
+        """Take an order from the audit trail without telling anybody."""
+        self._orders[order.client_id] = order
+        if order.broker_id is not None:
+            self._by_broker[order.broker_id] = order.client_id
+
+    def load_fill(self, fill: Fill) -> None:
+        """Know an execution from the audit trail without booking it again."""
+        self._fills[fill.key] = fill
+
+    # -- the broker's facts -------------------------------------------------------------------------------
+
+    def report(self, order: Order, report: BrokerOrder, evidence: Evidence, now: Millis) -> Order:
+        """Book a record of the broker; where fills come as cumulative quantities, the new interval is a fill."""
+        if self._capabilities.fills is FillsKind.CUMULATIVE and report.filled > order.filled:
+            price = lifecycle.fill_price(order, report)
+            quantity = report.filled - order.filled
+            order = self._book(
+                order,
+                Fill(
+                    key=f"{order.client_id}:{order.filled}-{report.filled}",
+                    account=self.account,
+                    session=self.session,
+                    symbol=self.symbol,
+                    client_id=order.client_id,
+                    broker_id=report.broker_id,
+                    side=order.terms.side,
+                    quantity=quantity,
+                    price=price,
+                    at=report.updated or now,
+                    since=order.filled,
+                    upto=report.filled,
+                ),
+                now,
+            )
+        after = lifecycle.reported(order, now, report, evidence)
+        if after is not order:
+            moved = after.state is not order.state
+            self.put(after, f"broker says {report.status}" if moved else "report", now, report.reason)
+        return after
+
+    def execution(self, order: Order, fill: BrokerFill, now: Millis) -> Order:
+        """Book an execution once; a newer revision of a booked one corrects or busts it."""
+        key = fill.execution_id
+        known = self._fills.get(key)
+        if known is not None and known.revision >= fill.revision:
+            return order
+        booked = Fill(
+            key=key,
+            account=self.account,
+            session=self.session,
+            symbol=fill.symbol,
+            client_id=order.client_id,
+            broker_id=fill.broker_id,
+            side=fill.side,
+            quantity=fill.quantity,
+            price=fill.price,
+            at=fill.at,
+            fee=fill.fee,
+            since=order.filled,
+            upto=order.filled + fill.quantity,
+            revision=fill.revision,
+        )
+        if known is None:
+            return self._book(order, booked, now)
+        return self._correct(order, known, booked, now)
+
+    def _book(self, order: Order, fill: Fill, now: Millis) -> Order:
+        self._fills[fill.key] = fill
+        self.position = after_fill(self.position, fill.signed, fill.price).position
+        after = lifecycle.with_fill(order, now, fill)
+        self._store(after, now)
+        self._on_change(Change(after, "fill", f"{fill.quantity} at {fill.price}", fill), now)
+        self._bound_fills()
+        return after
+
+    def _correct(self, order: Order, old: Fill, new: Fill, now: Millis) -> Order:
+        self._fills[new.key] = new
+        undone = after_fill(self.position, -old.signed, old.price).position
+        self.position = after_fill(undone, new.signed, new.price).position if new.quantity else undone
+        after = lifecycle.without_fill(order, now, old, new)
+        self._store(after, now)
+        word = "corrected" if new.quantity else "busted"
+        self._on_change(Change(after, word, f"{old.quantity} at {old.price}", new), now)
+        return after
+
+    def adopt_position(self, quantity: Decimal, average: Decimal | None, cause: str, now: Millis) -> None:
+        """Believe the broker's position; the reconciler alone calls this, with its evidence in the audit trail."""
+        self.position = Position(quantity, average if quantity else None)
+        self._touched(now)
+        self._on_change(Change(None, "adopted", cause), now)
+
+    def restore_position(self, position: Position) -> None:
+        """Take the last recorded position at start; the broker is asked before anything trusts it."""
+        self.position = position
+
+    def confirmed(self, now: Millis) -> None:
+        """The broker's fresh answer agreed."""
+        self.confirmed_at = now
+
+    # -- upkeep -------------------------------------------------------------------------------------------
+
+    def _store(self, order: Order, now: Millis) -> None:
+        self._orders[order.client_id] = order
+        if order.broker_id is not None:
+            self._by_broker[order.broker_id] = order.client_id
+        self._touched(now)
+
+    def _touched(self, now: Millis) -> None:
+        self.version += 1
+        self.last_event = now
+
+    def _forget_old(self) -> None:
+        if len(self._orders) <= 2 * KEEP_RECENT:
+            return
+        settled = [o for o in self._orders.values() if o.state in TERMINAL and not o.open_for_fills]
+        for order in settled[:-KEEP_RECENT]:
+            del self._orders[order.client_id]
+            if order.broker_id is not None:
+                self._by_broker.pop(order.broker_id, None)
+
+    def _bound_fills(self) -> None:
+        while len(self._fills) > KEEP_FILLS:
+            del self._fills[next(iter(self._fills))]
+
+
+# -- questions that several rooms ask of the same orders ----------------------------------------------------
+
+
+def reduces(order: Order, position: Position) -> bool:
+    """Whether the order's side works against the position (it would close, not add)."""
+    return bool(position.quantity) and (order.terms.side is Side.SELL) == (position.quantity > 0)
+
+
+def entry_pending(orders: tuple[Order, ...]) -> Order | None:
+    """The entry whose fate is open: committed, unanswered, in doubt or lost."""
+    unproven = (OrderState.SUBMITTING, OrderState.IN_DOUBT_SUBMIT, OrderState.LOST)
+    return next((o for o in orders if o.is_entry and o.state in unproven), None)
+
+
+def parent_unfilled(order: Order, orders: dict[ClientOrderId, Order]) -> bool:
+    """Whether this is a leg whose parent has no fill yet: it holds no closable and is no excess."""
+    parent = orders.get(order.parent) if order.parent is not None else None
+    return parent is not None and parent.is_open and not parent.filled
+
+
+def held_quantity(orders: tuple[Order, ...], position: Position) -> Decimal:
+    """What own working, queued and in-doubt exits hold of the position.
+
+    A pair that the broker links (one cancels the other) holds its larger leg once.
+    """
+    index = {order.client_id: order for order in orders}
+    groups: dict[str, Decimal] = {}
+    for order in orders:
+        if order.is_entry or not order.is_open or not reduces(order, position) or parent_unfilled(order, index):
+            continue
+        name = f"pair:{order.parent}" if order.linked and order.parent is not None else order.client_id
+        groups[name] = max(groups.get(name, ZERO), order.remaining)
+    return sum(groups.values(), ZERO)
+
+
+def closable(orders: tuple[Order, ...], position: Position) -> Decimal:
+    """|position| minus what own exits already hold; never negative."""
+    return max(ZERO, abs(position.quantity) - held_quantity(orders, position))
+
+
+def with_flag(order: Order, *flags: object) -> Order:
+    """The order with flags added."""
+    return changed(order, flags=order.flags | set(flags))

@@ -1,0 +1,343 @@
+"""The table of order states as pure functions: our commands obey it, the broker's facts are always booked.
+
+Commands (raise IllegalCommand where the table forbids them): sent, abandoned, denied, cancel_asked, replace_asked.
+Answers to commands: accepted, refused, doubted, cancel_refused, replaced, replace_refused.
+Facts: reported, with_fill, without_fill, presumed_lost, declared_dead.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import StrEnum
+
+from msgspec.structs import replace as changed
+
+from engine.domain.broker import BrokerOrder, BrokerStatus
+from engine.domain.fills import Fill
+from engine.domain.ids import BrokerOrderId, Millis
+from engine.domain.orders import (
+    IN_DOUBT,
+    LIVE_AT_BROKER,
+    TERMINAL,
+    ZERO,
+    Doubt,
+    Flag,
+    Order,
+    OrderState,
+    Terms,
+)
+from engine.errors import IllegalCommand
+
+S = OrderState
+_FINAL = {
+    BrokerStatus.FILLED: S.FILLED,
+    BrokerStatus.CANCELLED: S.CANCELLED,
+    BrokerStatus.REJECTED: S.REJECTED,
+    BrokerStatus.EXPIRED: S.EXPIRED,
+}
+_RESTING = frozenset({S.WORKING, S.PARTIALLY_FILLED})
+_UNPROVEN = frozenset({S.SUBMITTING, S.IN_DOUBT_SUBMIT, S.LOST})
+
+
+class Evidence(StrEnum):
+    """How much a report proves: a stream may lag behind our own last command, a query begun after it does not."""
+
+    STREAM = "stream"
+    QUERY = "query"
+
+
+def _moved(order: Order, now: Millis, **changes: object) -> Order:
+    return changed(order, updated=now, revision=order.revision + 1, **changes)
+
+
+def _refuse(order: Order, command: str) -> IllegalCommand:
+    return IllegalCommand(f"order {order.client_id} is {order.state}; {command} is not possible now")
+
+
+def resting_state(order: Order) -> OrderState:
+    """Where an order that rests at the broker stands by its known fills."""
+    if order.filled >= order.terms.quantity:
+        return S.FILLED
+    return S.PARTIALLY_FILLED if order.filled else S.WORKING
+
+
+# -- commands ---------------------------------------------------------------------------------------------
+
+
+def sent(order: Order, now: Millis) -> Order:
+    """The request starts to leave."""
+    if order.state is not S.SUBMITTING or order.sent is not None:
+        raise _refuse(order, "sending")
+    return _moved(order, now, sent=now)
+
+
+def abandoned(order: Order, now: Millis, reason: str) -> Order:
+    """The row exists, the request provably never left."""
+    if order.state is not S.SUBMITTING or order.sent is not None:
+        raise _refuse(order, "abandoning")
+    return _moved(order, now, state=S.ABANDONED, reason=reason)
+
+
+def denied(order: Order, now: Millis, reason: str) -> Order:
+    """We ourselves said no before anything was committed."""
+    if order.state is not S.SUBMITTING or order.sent is not None:
+        raise _refuse(order, "denying")
+    return _moved(order, now, state=S.DENIED, reason=reason)
+
+
+def cancel_wanted(order: Order, now: Millis, reason: str) -> Order:
+    """A cancel is wanted; legal in every open state, sent once a broker id is known."""
+    if order.state in TERMINAL:
+        raise _refuse(order, "cancelling")
+    return order if order.cancel_wanted else _moved(order, now, cancel_wanted=True, reason=reason or order.reason)
+
+
+def may_cancel(order: Order) -> bool:
+    """Whether a cancel request may leave now."""
+    return order.broker_id is not None and order.state in (*_RESTING, S.IN_DOUBT_CANCEL)
+
+
+def cancel_asked(order: Order, now: Millis) -> Order:
+    """The cancel request starts to leave."""
+    if not may_cancel(order):
+        raise _refuse(order, "sending a cancel")
+    return _moved(order, now, state=S.PENDING_CANCEL, cancel_wanted=True, sent=now)
+
+
+def may_replace(order: Order) -> bool:
+    """Whether a replace request may leave now."""
+    return order.broker_id is not None and order.state in _RESTING and not order.cancel_wanted
+
+
+def replace_asked(order: Order, now: Millis, wanted: Terms) -> Order:
+    """The replace request starts to leave."""
+    if not may_replace(order):
+        raise _refuse(order, "sending a replace")
+    return _moved(order, now, state=S.PENDING_REPLACE, wanted=wanted, sent=now)
+
+
+# -- answers ----------------------------------------------------------------------------------------------
+
+
+def accepted(order: Order, now: Millis, broker_id: BrokerOrderId) -> Order:
+    """The broker took the order (or proves that it holds it)."""
+    state = resting_state(order) if order.state in _UNPROVEN else order.state
+    return _moved(order, now, state=state, broker_id=broker_id, doubt=None)
+
+
+def refused(order: Order, now: Millis, reason: str) -> Order:
+    """The broker proved that it did not take the order; a known fill outweighs its word."""
+    if order.state not in _UNPROVEN or order.filled:
+        return _moved(order, now, reason=reason)
+    return _moved(order, now, state=S.REJECTED, reason=reason, doubt=None)
+
+
+def doubted(order: Order, now: Millis, reason: str) -> Order:
+    """The answer to our last command was lost; what it was about decides which doubt."""
+    match order.state:
+        case S.SUBMITTING | S.IN_DOUBT_SUBMIT:
+            state = S.IN_DOUBT_SUBMIT
+        case S.PENDING_CANCEL | S.IN_DOUBT_CANCEL:
+            state = S.IN_DOUBT_CANCEL
+        case S.PENDING_REPLACE | S.IN_DOUBT_REPLACE:
+            state = S.IN_DOUBT_REPLACE
+        case _:
+            return order
+    since = order.sent if order.sent is not None else order.created
+    doubt = Doubt(since=now, sent=since, next_query=now + 1_000, last_evidence=reason)
+    return _moved(order, now, state=state, doubt=doubt, reason=reason)
+
+
+def cancel_refused(order: Order, now: Millis, reason: str) -> Order:
+    """The broker refused a cancel for a reason that leaves the order working."""
+    if order.state not in (S.PENDING_CANCEL, S.IN_DOUBT_CANCEL):
+        return order
+    return _moved(order, now, state=resting_state(order), cancel_wanted=False, doubt=None, reason=reason)
+
+
+def replaced(order: Order, now: Millis, broker_id: BrokerOrderId) -> Order:
+    """The broker took the new terms, perhaps under a new id."""
+    if order.state not in (S.PENDING_REPLACE, S.IN_DOUBT_REPLACE) or order.wanted is None:
+        return order
+    grown = changed(order, terms=order.wanted)
+    return _moved(grown, now, state=resting_state(grown), broker_id=broker_id, wanted=None, doubt=None)
+
+
+def replace_refused(order: Order, now: Millis, reason: str) -> Order:
+    """The old terms stand."""
+    if order.state not in (S.PENDING_REPLACE, S.IN_DOUBT_REPLACE):
+        return order
+    return _moved(order, now, state=resting_state(order), wanted=None, doubt=None, reason=reason)
+
+
+# -- facts ------------------------------------------------------------------------------------------------
+
+
+def reported(order: Order, now: Millis, report: BrokerOrder, evidence: Evidence) -> Order:
+    """Book the broker's record of the order; returns the same object when it teaches nothing.
+
+    A record with less filled than we know is stale. A final word with more filled than we know leaves the
+    order open for fills: they are fetched first, the state follows.
+    """
+    if report.filled < order.filled:
+        return order
+    news: dict[str, object] = {}
+    if report.filled > order.reported:
+        news["reported"] = report.filled
+    if order.broker_id is None or (evidence is Evidence.QUERY and order.broker_id != report.broker_id):
+        news["broker_id"] = report.broker_id
+    if order.parent is not None and not order.wanted and report.terms.quantity != order.terms.quantity:
+        news["terms"] = changed(order.terms, quantity=report.terms.quantity)
+    if report.reason and report.reason != order.reason:
+        news["reason"] = report.reason
+    state = _state_after(changed(order, **news), report, evidence)
+    if state is not order.state:
+        news["state"] = state
+        if state not in IN_DOUBT:
+            news["doubt"] = None
+        if order.wanted is not None and state not in (S.PENDING_REPLACE, S.IN_DOUBT_REPLACE):
+            news["wanted"] = None
+            if same_terms(report.terms, order.wanted):
+                news["terms"] = order.wanted
+        if order.state is S.LOST:
+            news["flags"] = order.flags | {Flag.LATE_FILL} if report.filled else order.flags
+        if order.state is S.IN_DOUBT_CANCEL and state in _RESTING:
+            news["cancel_wanted"] = True
+    return _moved(order, now, **news) if news else order
+
+
+def _state_after(order: Order, report: BrokerOrder, evidence: Evidence) -> OrderState:
+    if report.status is BrokerStatus.UNKNOWN:
+        return order.state
+    if report.status.is_final:
+        if order.state in TERMINAL or report.filled > order.filled:
+            return order.state
+        return _FINAL[report.status]
+    if order.state in _UNPROVEN:
+        return resting_state(order)
+    if order.state in IN_DOUBT and evidence is Evidence.QUERY:
+        if order.state is S.IN_DOUBT_REPLACE and order.wanted is not None and same_terms(report.terms, order.wanted):
+            return resting_state(changed(order, terms=order.wanted))
+        return resting_state(order)
+    return order.state
+
+
+def same_terms(one: Terms, other: Terms) -> bool:
+    """Whether both ask for the same thing; the time in force is left out because brokers rename it."""
+    return (one.symbol, one.side, one.quantity, one.type, one.limit, one.stop) == (
+        other.symbol,
+        other.side,
+        other.quantity,
+        other.type,
+        other.limit,
+        other.stop,
+    )
+
+
+def adjusted(order: Order, now: Millis, terms: Terms) -> Order:
+    """Adopt terms that the broker holds and we did not ask for."""
+    grown = changed(order, terms=terms)
+    state = resting_state(grown) if order.state in _RESTING else order.state
+    return _moved(grown, now, state=state)
+
+
+def with_fill(order: Order, now: Millis, fill: Fill) -> Order:
+    """Book an execution in any state; what contradicts the table is booked and flagged."""
+    filled = order.filled + fill.quantity
+    cost = (order.average_price or ZERO) * order.filled + fill.price * fill.quantity
+    flags = order.flags
+    if filled > order.terms.quantity:
+        flags |= {Flag.OVERFILLED}
+    if order.state in TERMINAL and order.state is not S.FILLED:
+        flags |= {Flag.LATE_FILL}
+    grown = changed(
+        order,
+        filled=filled,
+        average_price=cost / filled if filled else None,
+        reported=max(order.reported, filled),
+        fees=order.fees + fill.fee,
+        broker_id=order.broker_id or fill.broker_id,
+        flags=flags,
+    )
+    if order.state in _UNPROVEN:
+        state, doubt = resting_state(grown), None
+    elif order.state in TERMINAL:
+        state, doubt = order.state, order.doubt
+    elif filled >= order.terms.quantity:
+        state, doubt = S.FILLED, None
+    elif order.state in _RESTING:
+        state, doubt = resting_state(grown), order.doubt
+    else:
+        state, doubt = order.state, order.doubt
+    return _moved(grown, now, state=state, doubt=doubt)
+
+
+def without_fill(order: Order, now: Millis, old: Fill, new: Fill) -> Order:
+    """Book a correction (new values) or a bust (new quantity zero) of an execution booked before."""
+    filled = order.filled - old.quantity + new.quantity
+    cost = (order.average_price or ZERO) * order.filled - old.price * old.quantity + new.price * new.quantity
+    return _moved(
+        order,
+        now,
+        filled=filled,
+        reported=filled,
+        average_price=cost / filled if filled > 0 else None,
+        fees=order.fees - old.fee + new.fee,
+        flags=order.flags | {Flag.BUSTED},
+    )
+
+
+def asked_again(order: Order, now: Millis, *, complete_negative: bool, evidence: str, next_query: Millis) -> Order:
+    """A query about an order in doubt came back without it (`complete_negative`) or failed."""
+    if order.doubt is None:
+        return order
+    doubt = changed(
+        order.doubt,
+        tries=order.doubt.tries + 1,
+        negatives=order.doubt.negatives + 1 if complete_negative else order.doubt.negatives,
+        next_query=next_query,
+        last_evidence=evidence,
+    )
+    return _moved(order, now, doubt=doubt)
+
+
+def presumed_lost(order: Order, now: Millis, reason: str) -> Order:
+    """Nobody has seen the order for long enough; it keeps its full size in heat until a typed word."""
+    if order.state is not S.IN_DOUBT_SUBMIT:
+        raise _refuse(order, "presuming it lost")
+    return _moved(order, now, state=S.LOST, reason=reason)
+
+
+def declared_dead(order: Order, now: Millis, reason: str) -> Order:
+    """An operator's verdict on a LOST order."""
+    if order.state is not S.LOST:
+        raise _refuse(order, "declaring it dead")
+    return _moved(order, now, state=S.ABANDONED, reason=reason, doubt=None)
+
+
+def as_found_after_restart(order: Order, now: Millis) -> Order:
+    """An order as an earlier life left it: what was under way is now in doubt."""
+    match order.state:
+        case S.SUBMITTING | S.PENDING_CANCEL | S.PENDING_REPLACE:
+            return doubted(order, now, "the desk stopped before the answer came")
+        case S.IN_DOUBT_SUBMIT | S.IN_DOUBT_CANCEL | S.IN_DOUBT_REPLACE if order.doubt is None:
+            return doubted(order, now, "in doubt since an earlier life")
+        case _:
+            return order
+
+
+def gone(order: Order, now: Millis, reason: str) -> Order:
+    """Repeated complete answers of the broker do not know a resting order any more."""
+    if order.state not in LIVE_AT_BROKER:
+        return order
+    return _moved(order, now, state=S.CANCELLED, doubt=None, wanted=None, reason=reason)
+
+
+def fill_price(order: Order, report: BrokerOrder) -> Decimal:
+    """Price of the interval between the fills we know and the report's cumulative quantity.
+
+    From (average x cumulative - known average x known) / difference; for brokers that report no executions.
+    """
+    delta = report.filled - order.filled
+    total = (report.average_price or order.average_price or ZERO) * report.filled
+    return (total - (order.average_price or ZERO) * order.filled) / delta

@@ -1,0 +1,22 @@
+"""What every test shares: one hypothesis profile, and figures printed at the end of a run."""
+
+import pytest
+from hypothesis import settings
+
+# The same examples on every machine and every run; a slow machine is no failure.
+settings.register_profile("ci", deadline=None, derandomize=True)
+settings.load_profile("ci")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests recorded with `record_property("figures", text)`, whichever process ran them."""
+    lines = [
+        str(text)
+        for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+        for name, text in report.user_properties
+        if name == "figures" and report.when == "call"
+    ]
+    if lines:
+        terminalreporter.section("figures")
+        for line in lines:
+            terminalreporter.write_line(line)
