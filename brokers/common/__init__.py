@@ -1,0 +1,1 @@
+"""What several adapters need: cleaning of foreign text, pauses between tries."""
