@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -30,6 +31,7 @@ from engine.domain.broker import (
     Report,
 )
 from engine.domain.ids import AccountId, BrokerOrderId, Millis
+from engine.domain.orders import ZERO
 from engine.errors import AnswerLost, LinkDown, LinkError, QueryFailed
 from engine.ports import Clock, Rng, Timer
 
@@ -87,10 +89,10 @@ class PaperLink:
         self._events: deque[tuple[Millis, AccountEvent]] = deque()
         self._flush_timer: Timer | None = None
         self._up_timer: Timer | None = None
-        self._dropped: tuple[BrokerOrderId, int] | None = None
+        self._dropped: BrokerOrderId | None = None
         self._last_reports: dict[str, Report[Any]] = {}
-        # What filled while nobody saw it: the order's cumulative quantity last streamed, for cumulative accounts.
-        self._streamed: dict[BrokerOrderId, Any] = {}
+        # Cumulative quantity last streamed of each open order: tells which record reports a fill.
+        self._streamed: dict[BrokerOrderId, Decimal] = {}
 
     # --------------------------------------------------------------------------------------------- the link
 
@@ -239,15 +241,15 @@ class PaperLink:
         match event:
             case FillReported(fill):
                 if self._spend("drop_fills", 0.0):
-                    self._dropped = (fill.broker_id, 1)
+                    self._dropped = fill.broker_id
                     return True
             case OrderReported(order):
-                before = self._streamed.get(order.broker_id, 0)
+                before = self._streamed.get(order.broker_id, ZERO)
                 if order.status.is_final:
                     self._streamed.pop(order.broker_id, None)
                 else:
                     self._streamed[order.broker_id] = order.filled
-                if self._dropped is not None and self._dropped[0] == order.broker_id:
+                if self._dropped == order.broker_id:
                     self._dropped = None
                     return True
                 cumulative = self._exchange.capabilities(self.account).fills is FillsKind.CUMULATIVE
