@@ -1,0 +1,129 @@
+"""What the engine asks of the audit trail when it starts, recovers and counts; on the read-only connection."""
+# ruff: noqa: S608 (statements are put together from this package's own constants, once, when it is imported)
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+
+from engine.domain.disagreements import Disagreement
+from engine.domain.fills import Fill
+from engine.domain.ids import AccountId, ClientOrderId, DecisionKey, Millis, SessionId, Symbol
+from engine.domain.orders import Order
+from engine.domain.positions import Position
+from engine.domain.records import LatchKind, LatchSet, LimitsChanged
+from engine.persistence.order_rows import (
+    DISAGREEMENT_COLUMNS,
+    FILL_COLUMNS,
+    ORDER_COLUMNS,
+    decimal_or_none,
+    disagreement_from,
+    fill_from,
+    order_from,
+)
+from engine.ports import DayFigures, StoreConnection
+
+NEWEST_REVISION = """NOT EXISTS (
+    SELECT 1 FROM fills AS newer
+    WHERE newer.account = fills.account AND newer.fill_key = fills.fill_key AND newer.revision > fills.revision
+)"""
+LIVE_ORDERS = f"SELECT {ORDER_COLUMNS} FROM orders WHERE account = ? AND is_live = 1 ORDER BY created, client_id"
+ONE_ORDER = f"SELECT {ORDER_COLUMNS} FROM orders WHERE client_id = ?"
+FILLS = f"""
+SELECT {FILL_COLUMNS} FROM fills WHERE account = ? AND symbol = ? AND at >= ? AND {NEWEST_REVISION}
+ORDER BY at, number
+"""
+POSITIONS = """
+SELECT symbol, quantity, average_price FROM positions WHERE account = ? AND number IN (
+    SELECT max(number) FROM positions WHERE account = ? GROUP BY symbol
+)
+ORDER BY symbol
+"""
+LATCHES = """
+SELECT scope, kind, held, reason, at, set_by, until FROM latches WHERE held = 1 ORDER BY at, scope, kind
+"""
+OPEN_DISAGREEMENTS = f"""
+SELECT {DISAGREEMENT_COLUMNS} FROM disagreements WHERE account = ? AND is_open = 1 ORDER BY first_seen, id
+"""
+ENTRIES_COMMITTED = """
+SELECT count(*) FROM intents WHERE session = ? AND at >= ? AND kind = 'submit' AND role = 'entry'
+"""
+
+
+async def open_orders(reader: StoreConnection, account: AccountId) -> tuple[Order, ...]:
+    """Orders not proven terminal, and terminal ones still open for fills; oldest first."""
+    return tuple(order_from(row) for row in await reader.query(LIVE_ORDERS, (account,)))
+
+
+async def order(reader: StoreConnection, client_id: ClientOrderId) -> Order | None:
+    """One order's newest row."""
+    rows = await reader.query(ONE_ORDER, (client_id,))
+    return order_from(rows[0]) if rows else None
+
+
+async def fills(reader: StoreConnection, account: AccountId, symbol: Symbol, since: Millis) -> tuple[Fill, ...]:
+    """Executions of a contract in their newest revisions, oldest first; a bust has quantity zero."""
+    return tuple(fill_from(row) for row in await reader.query(FILLS, (account, symbol, since)))
+
+
+async def positions(reader: StoreConnection, account: AccountId) -> dict[Symbol, Position]:
+    """Newest position record per symbol, flat ones left out."""
+    rows = await reader.query(POSITIONS, (account, account))
+    held = {Symbol(symbol): Position(Decimal(size), decimal_or_none(price)) for symbol, size, price in rows}
+    return {symbol: position for symbol, position in held.items() if not position.is_flat}
+
+
+async def evaluated(reader: StoreConnection, session: SessionId) -> Millis | None:
+    """Start of the newest candle the session ever decided on."""
+    rows = await reader.query("SELECT candle FROM evaluated_candles WHERE session = ?", (session,))
+    return int(rows[0][0]) if rows else None
+
+
+async def latches(reader: StoreConnection) -> tuple[LatchSet, ...]:
+    """Latches that hold."""
+    return tuple(
+        LatchSet(
+            session=SessionId(scope) if scope else None,
+            kind=LatchKind(kind),
+            held=bool(held),
+            reason=reason,
+            at=at,
+            by=by,
+            until=date.fromisoformat(until) if until else None,
+        )
+        for scope, kind, held, reason, at, by, until in await reader.query(LATCHES)
+    )
+
+
+async def limits(reader: StoreConnection) -> tuple[LimitsChanged, ...]:
+    """Newest live setting per limit name."""
+    rows = await reader.query("SELECT name, percent, at, set_by, reason FROM limits ORDER BY name")
+    return tuple(
+        LimitsChanged(name=name, percent=Decimal(percent), at=at, by=by, reason=reason)
+        for name, percent, at, by, reason in rows
+    )
+
+
+async def disagreements(reader: StoreConnection, account: AccountId) -> tuple[Disagreement, ...]:
+    """Those that somebody still has to look at, or the desk still works on."""
+    return tuple(disagreement_from(row) for row in await reader.query(OPEN_DISAGREEMENTS, (account,)))
+
+
+async def day(
+    reader: StoreConnection, session: SessionId, account: AccountId, symbol: Symbol, since: Millis
+) -> DayFigures:
+    """Fills of the session's contract since then, and how many entries the session committed."""
+    rows = await reader.query(ENTRIES_COMMITTED, (session, since))
+    return DayFigures(fills=await fills(reader, account, symbol, since), entries=int(rows[0][0]))
+
+
+async def holder_of(reader: StoreConnection, key: DecisionKey) -> tuple[str, str] | None:
+    """Kind and origin of what holds a natural key."""
+    rows = await reader.query("SELECT kind, origin FROM intents WHERE key = ?", (key,))
+    return (rows[0][0], rows[0][1]) if rows else None
+
+
+async def lease(reader: StoreConnection, account: AccountId) -> tuple[int, str] | None:
+    """Newest epoch of an account and who took it."""
+    rows = await reader.query("SELECT epoch, holder FROM leases WHERE account = ?", (account,))
+    return (int(rows[0][0]), rows[0][1]) if rows else None
