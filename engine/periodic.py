@@ -38,6 +38,10 @@ class Tasks:
             task.cancel()
         return task
 
+    def launch(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Start `work` for its effects alone."""
+        self.spawn(work, name)  # type: ignore[unused-awaitable]
+
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if task.cancelled():

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 
 from msgspec import Struct
-from msgspec.structs import replace as changed
 
 from engine.domain import order_lifecycle as lifecycle
 from engine.domain.broker import BrokerFill, BrokerOrder, Capabilities, FillsKind
@@ -27,6 +26,7 @@ class Change(Struct, frozen=True):
     event: str
     detail: str = ""
     fill: Fill | None = None
+    realised_points: Decimal = ZERO
 
 
 class OrderBook:
@@ -172,21 +172,24 @@ class OrderBook:
 
     def _book(self, order: Order, fill: Fill, now: Millis) -> Order:
         self._fills[fill.key] = fill
-        self.position = after_fill(self.position, fill.signed, fill.price).position
+        booked = after_fill(self.position, fill.signed, fill.price)
+        self.position = booked.position
         after = lifecycle.with_fill(order, now, fill)
         self._store(after, now)
-        self._on_change(Change(after, "fill", f"{fill.quantity} at {fill.price}", fill), now)
+        self._on_change(Change(after, "fill", f"{fill.quantity} at {fill.price}", fill, booked.realised_points), now)
         self._bound_fills()
         return after
 
     def _correct(self, order: Order, old: Fill, new: Fill, now: Millis) -> Order:
         self._fills[new.key] = new
-        undone = after_fill(self.position, -old.signed, old.price).position
-        self.position = after_fill(undone, new.signed, new.price).position if new.quantity else undone
+        undone = after_fill(self.position, -old.signed, old.price)
+        booked = after_fill(undone.position, new.signed, new.price) if new.quantity else undone
+        realised = undone.realised_points + (booked.realised_points if new.quantity else ZERO)
+        self.position = booked.position
         after = lifecycle.without_fill(order, now, old, new)
         self._store(after, now)
         word = "corrected" if new.quantity else "busted"
-        self._on_change(Change(after, word, f"{old.quantity} at {old.price}", new), now)
+        self._on_change(Change(after, word, f"{old.quantity} at {old.price}", new, realised), now)
         return after
 
     def adopt_position(self, quantity: Decimal, average: Decimal | None, cause: str, now: Millis) -> None:
@@ -267,8 +270,3 @@ def held_quantity(orders: tuple[Order, ...], position: Position) -> Decimal:
 def closable(orders: tuple[Order, ...], position: Position) -> Decimal:
     """|position| minus what own exits already hold; never negative."""
     return max(ZERO, abs(position.quantity) - held_quantity(orders, position))
-
-
-def with_flag(order: Order, *flags: object) -> Order:
-    """The order with flags added."""
-    return changed(order, flags=order.flags | set(flags))

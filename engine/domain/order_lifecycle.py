@@ -78,6 +78,17 @@ def abandoned(order: Order, now: Millis, reason: str) -> Order:
     return _moved(order, now, state=S.ABANDONED, reason=reason)
 
 
+def not_sent(order: Order, now: Millis, reason: str) -> Order:
+    """The link proved that the request never left; what rested before rests still."""
+    match order.state:
+        case S.SUBMITTING | S.IN_DOUBT_SUBMIT:
+            return _moved(order, now, state=S.ABANDONED, reason=reason, doubt=None)
+        case S.PENDING_CANCEL | S.PENDING_REPLACE:
+            return _moved(order, now, state=resting_state(order), wanted=None, reason=reason, doubt=None)
+        case _:
+            return order
+
+
 def denied(order: Order, now: Millis, reason: str) -> Order:
     """We ourselves said no before anything was committed."""
     if order.state is not S.SUBMITTING or order.sent is not None:
@@ -285,6 +296,11 @@ def without_fill(order: Order, now: Millis, old: Fill, new: Fill) -> Order:
         fees=order.fees - old.fee + new.fee,
         flags=order.flags | {Flag.BUSTED},
     )
+
+
+def flagged(order: Order, now: Millis, flag: Flag) -> Order:
+    """Mark something unusual; the same object when it is marked already."""
+    return order if flag in order.flags else _moved(order, now, flags=order.flags | {flag})
 
 
 def asked_again(order: Order, now: Millis, *, complete_negative: bool, evidence: str, next_query: Millis) -> Order:

@@ -1,0 +1,243 @@
+"""The road of exits: sized by a fresh read where one comes in a second, never beside another exit, never refused."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from decimal import Decimal
+from typing import assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace as changed
+
+from engine.domain import order_lifecycle as lifecycle
+from engine.domain.broker import ReplaceQuantity
+from engine.domain.ids import decision_key
+from engine.domain.orders import TERMINAL, Flag, Order, OrderState, OrderType, Role, Terms, side_of
+from engine.domain.positions import Position
+from engine.outbound.exits import (
+    CancelFirst,
+    Convert,
+    NothingToClose,
+    Plan,
+    Send,
+    Shrink,
+    Wait,
+    plan_market_exit,
+)
+from engine.outbound.submission import ExitOrder, Submission
+from engine.session import SessionDesk
+
+PROOF_SECONDS = 5.0
+
+
+class Left(Struct, frozen=True):
+    """The broker took an exit (or a conversion), or there was nothing to close; `order` is what will fill."""
+
+    order: Order | None
+    text: str
+
+
+class Held(Struct, frozen=True):
+    """Another exit is in doubt and holds the position: evidence, or an operator's typed word, comes first."""
+
+    order: Order
+    text: str
+
+
+class Failed(Struct, frozen=True):
+    """The broker refused, or the tries are used up."""
+
+    text: str
+
+
+ExitResult = Left | Held | Failed
+
+
+def ignore_line(_: str) -> None:
+    """Nobody listens to the steps of this exit."""
+
+
+class ExitRoad:
+    """One exit procedure of a session at a time; the next one waits and then finds what the first left."""
+
+    def __init__(self, desk: SessionDesk, submission: Submission) -> None:
+        self._desk = desk
+        self._submission = submission
+        self._turn = asyncio.Lock()
+
+    async def leave(
+        self,
+        origin: str,
+        quantity: Decimal | None,
+        reason: str,
+        *,
+        missed: bool = False,
+        force: bool = False,
+        say: Callable[[str], None] = ignore_line,
+    ) -> ExitResult:
+        """Close `quantity` (None: everything) at market. `force` disregards an exit in doubt: a typed word said so."""
+        desk = self._desk
+        async with self._turn:
+            nothing_seen = 0
+            result: ExitResult = Failed("no try was made")
+            for _ in range(desk.numbers.tries):
+                position, from_memory = await self._basis(say)
+                orders = desk.book.open()
+                if force:
+                    orders = tuple(o for o in orders if not (o.role is Role.EXIT and o.is_in_doubt))
+                plan = plan_market_exit(position, orders, quantity, desk.road.capabilities)
+                if isinstance(plan, NothingToClose):
+                    nothing_seen += 1
+                    if nothing_seen == 2 or from_memory:
+                        return Left(None, "nothing to close" + (" as far as memory knows" if from_memory else ""))
+                    continue
+                flags = {
+                    Flag.SIZED_FROM_MEMORY: from_memory,
+                    Flag.MISSED: missed,
+                    Flag.FORCED: force,
+                }
+                carried = await self._carry_out(plan, position, origin, reason, flags, say)
+                if carried is None:
+                    await desk.road.until_up()
+                    continue
+                result = carried
+                if not isinstance(result, Failed):
+                    return result
+            return result
+
+    async def _basis(self, say: Callable[[str], None]) -> tuple[Position, bool]:
+        """The position to size by, and whether it had to come from memory."""
+        desk = self._desk
+        memory = desk.book.position
+        fresh = await desk.road.fresh_position(desk.book.symbol, desk.numbers.exit_sizing_read)
+        memory = desk.book.position
+        if fresh is None:
+            say(f"broker silent for {desk.numbers.exit_sizing_read:g} s: sized from memory ({memory.quantity})")
+            return memory, True
+        if fresh.quantity == memory.quantity:
+            return memory, False
+        desk.road.suspect(f"{desk.book.symbol}: broker {fresh.quantity}, memory {memory.quantity}")
+        say(f"broker says {fresh.quantity}, memory {memory.quantity}")
+        if fresh.quantity * memory.quantity > 0:
+            smaller = min(abs(fresh.quantity), abs(memory.quantity))
+            return Position(smaller if fresh.quantity > 0 else -smaller, memory.average_price), False
+        await desk.clock.sleep(desk.numbers.mismatch_reread)
+        again = await desk.road.fresh_position(desk.book.symbol, desk.numbers.query_timeout)
+        if again is None or again.quantity != fresh.quantity:
+            return desk.book.position, again is None
+        return Position(again.quantity, again.average_price), False
+
+    async def _carry_out(
+        self,
+        plan: Plan,
+        position: Position,
+        origin: str,
+        reason: str,
+        flags: dict[Flag, bool],
+        say: Callable[[str], None],
+    ) -> ExitResult | None:
+        """None: the link was down and nothing left; try again when it is up."""
+        desk = self._desk
+        match plan:
+            case NothingToClose():
+                return Left(None, "nothing to close")
+            case Send(quantity=quantity):
+                order = await self._submission.exit(ExitOrder(self._order(origin, position, quantity, reason, flags)))
+                return self._verdict(order, f"exit {order.terms.side} {order.terms.quantity} at market")
+            case Convert(order=stop, quantity=quantity, first_cancel=others):
+                if others and not await self._gone(others, reason, say):
+                    return Failed("a target could not be proven cancelled")
+                stop = desk.current(stop)
+                if not lifecycle.may_replace(stop):
+                    return Failed(f"stop {stop.client_id} is {stop.state}")
+                wanted = changed(
+                    stop.terms,
+                    type=OrderType.MARKET,
+                    stop=None,
+                    limit=None,
+                    quantity=self._replace_size(stop, quantity),
+                )
+                say(f"converting stop {stop.client_id} to market for {quantity}")
+                after = await self._submission.replace(stop, wanted, reason)
+                if not desk.road.is_up and after.terms.type is not OrderType.MARKET and not after.is_in_doubt:
+                    return None
+                if after.is_in_doubt:
+                    return Held(after, f"conversion of {after.client_id} is in doubt")
+                if after.terms.type is OrderType.MARKET or after.state in TERMINAL:
+                    return Left(after, f"stop {after.client_id} became a market order")
+                return Failed(f"the broker refused the conversion: {after.reason}")
+            case Shrink(orders=orders, keep=keep, quantity=quantity):
+                for item in orders:
+                    wanted = changed(item.terms, quantity=self._replace_size(item, keep))
+                    after = await self._submission.replace(item, wanted, "making room for a partial exit")
+                    if after.terms.quantity != wanted.quantity:
+                        return Failed(f"{item.client_id} could not be made smaller: {after.reason}")
+                order = await self._submission.exit(ExitOrder(self._order(origin, position, quantity, reason, flags)))
+                return self._verdict(order, f"exit {order.terms.side} {order.terms.quantity} at market")
+            case CancelFirst(orders=orders, quantity=quantity):
+                if not await self._gone(orders, reason, say):
+                    return Failed("a protective order could not be proven cancelled")
+                left = min(quantity, abs(desk.book.position.quantity))
+                if not left:
+                    return Left(None, "the protective order closed it")
+                order = await self._submission.exit(
+                    ExitOrder(self._order(origin, desk.book.position, left, reason, flags))
+                )
+                return self._verdict(order, f"exit {order.terms.side} {order.terms.quantity} at market")
+            case Wait(order=order, in_doubt=True):
+                return Held(order, f"exit {order.client_id} is {order.state}; a second one could reverse the position")
+            case Wait(order=order):
+                revision = order.revision
+                moved = await desk.until(lambda: desk.current(order).revision != revision, PROOF_SECONDS)
+                return (
+                    Failed(f"{order.client_id} is {desk.current(order).state}") if moved else Left(order, "under way")
+                )
+            case _:
+                assert_never(plan)
+
+    def _replace_size(self, order: Order, remaining: Decimal) -> Decimal:
+        """The quantity that a replace has to carry so that `remaining` is left to fill."""
+        if self._desk.road.capabilities.replace_quantity is ReplaceQuantity.REMAINING:
+            return remaining
+        return order.filled + remaining
+
+    def _verdict(self, order: Order, text: str) -> ExitResult | None:
+        if order.state is OrderState.REJECTED:
+            return Failed(f"the broker refused the exit: {order.reason}")
+        if order.state is OrderState.ABANDONED:
+            return None if order.sent is not None else Failed(order.reason)
+        if order.is_in_doubt:
+            return Held(order, f"exit {order.client_id} is in doubt")
+        return Left(order, text)
+
+    async def _gone(self, orders: tuple[Order, ...], reason: str, say: Callable[[str], None]) -> bool:
+        """Cancel and wait for the broker's proof."""
+        desk = self._desk
+        for order in orders:
+            say(f"cancelling {order.role} {order.client_id}")
+            await self._submission.cancel(order, reason)
+        return await desk.until(lambda: all(desk.current(o).state in TERMINAL for o in orders), PROOF_SECONDS)
+
+    def _order(self, origin: str, position: Position, quantity: Decimal, reason: str, flags: dict[Flag, bool]) -> Order:
+        desk = self._desk
+        key = decision_key(desk.settings.id, origin, "exit", desk.attempt(f"{origin}/exit"))
+        return Order(
+            client_id=desk.client_id(key),
+            key=key,
+            session=desk.settings.id,
+            account=desk.settings.account,
+            role=Role.EXIT,
+            terms=Terms(
+                symbol=desk.book.symbol,
+                side=side_of(position.quantity).opposite,
+                quantity=quantity,
+                type=OrderType.MARKET,
+            ),
+            state=OrderState.SUBMITTING,
+            created=desk.now(),
+            updated=desk.now(),
+            epoch=desk.epoch(),
+            flags=frozenset(flag for flag, on in flags.items() if on),
+            reason=reason,
+        )

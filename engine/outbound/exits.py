@@ -1,0 +1,143 @@
+"""How to close without ever closing more than there is: a pure plan from position, orders and capabilities."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from engine.domain.broker import Capabilities, Enforcer
+from engine.domain.order_book import closable, parent_unfilled, reduces
+from engine.domain.order_lifecycle import may_replace
+from engine.domain.orders import IN_DOUBT, ZERO, Order, OrderState, Role
+from engine.domain.positions import Position
+
+
+class NothingToClose(Struct, frozen=True):
+    """The position is flat."""
+
+
+class Send(Struct, frozen=True):
+    """That much is free of other exits: send a new order."""
+
+    quantity: Decimal
+
+
+class Convert(Struct, frozen=True):
+    """A resting stop holds it: ask the broker to make that order a market order.
+
+    `first_cancel` are unlinked targets that have to be gone before, with proof.
+    """
+
+    order: Order
+    quantity: Decimal
+    first_cancel: tuple[Order, ...]
+
+
+class Shrink(Struct, frozen=True):
+    """Resting exits hold too much for a partial close: make them smaller with proof, then send."""
+
+    orders: tuple[Order, ...]
+    keep: Decimal
+    quantity: Decimal
+
+
+class CancelFirst(Struct, frozen=True):
+    """Resting exits hold it and cannot be converted: cancel them with proof, then close."""
+
+    orders: tuple[Order, ...]
+    quantity: Decimal
+
+
+class Wait(Struct, frozen=True):
+    """An own exit is under way or in doubt and holds it; a second one beside it could reverse the position."""
+
+    order: Order
+    in_doubt: bool
+
+
+Plan: TypeAlias = NothingToClose | Send | Convert | Shrink | CancelFirst | Wait
+
+
+def resting_exits(orders: tuple[Order, ...], position: Position) -> tuple[Order, ...]:
+    """Own protective orders that rest at the broker against this position."""
+    index = {order.client_id: order for order in orders}
+    return tuple(
+        order
+        for order in orders
+        if order.role.is_protective and order.is_open and reduces(order, position) and not parent_unfilled(order, index)
+    )
+
+
+def plan_market_exit(
+    position: Position, orders: tuple[Order, ...], wanted: Decimal | None, capabilities: Capabilities
+) -> Plan:
+    """Plan closing `wanted` (None: all) at market; never more than |position| in all exits together.
+
+    Order of preference: what is free, else the conversion of a working stop, else shrinking or cancelling with
+    proof. An exit in doubt defers everything but the conversion of a known working protective order.
+    """
+    held = abs(position.quantity)
+    if not held:
+        return NothingToClose()
+    quantity = held if wanted is None else min(wanted, held)
+    resting = resting_exits(orders, position)
+    moving = [o for o in orders if o.role is Role.EXIT and o.is_open and reduces(o, position)]
+    doubtful = next((o for o in moving if o.state in (OrderState.SUBMITTING, *IN_DOUBT, OrderState.LOST)), None)
+    stops = [o for o in resting if o.role is Role.STOP and may_replace(o)]
+    if moving and doubtful is None and closable(orders, position) < quantity and not stops:
+        return Wait(moving[0], in_doubt=False)
+    if doubtful is not None and not stops:
+        return Wait(doubtful, in_doubt=True)
+    if doubtful is None and closable(orders, position) >= quantity:
+        return Send(quantity)
+    if quantity == held and stops and capabilities.replace_may_change_type:
+        stop = stops[0]
+        others = tuple(o for o in resting if o is not stop and not _linked(o, stop, capabilities))
+        covered = sum((o.remaining for o in moving), ZERO)
+        return Convert(stop, min(stop.remaining, quantity - min(covered, quantity)) or stop.remaining, others)
+    if doubtful is not None:
+        return Wait(doubtful, in_doubt=True)
+    unsettled = next((o for o in resting if not may_replace(o)), None)
+    if unsettled is not None:
+        return Wait(unsettled, in_doubt=unsettled.is_in_doubt)
+    if quantity < held:
+        return Shrink(resting, held - quantity, quantity)
+    return CancelFirst(resting, quantity)
+
+
+def _linked(one: Order, other: Order, capabilities: Capabilities) -> bool:
+    return (
+        capabilities.one_cancels_other is Enforcer.BROKER
+        and one.linked
+        and other.linked
+        and one.parent is not None
+        and one.parent == other.parent
+    )
+
+
+def excess_exits(orders: tuple[Order, ...], position: Position) -> tuple[Decimal, tuple[Order, ...]]:
+    """Size of own exits beyond |position|, and the orders to cancel for it, newest first.
+
+    Legs of an unfilled entry are no excess; a pair that the broker links counts its larger leg once.
+    """
+    index = {order.client_id: order for order in orders}
+    groups: dict[str, list[Order]] = {}
+    for order in orders:
+        if order.is_entry or not order.is_open or parent_unfilled(order, index):
+            continue
+        pair = f"pair:{order.parent}" if order.linked and order.parent is not None else order.client_id
+        groups.setdefault(pair, []).append(order)
+    room = abs(position.quantity)
+    excess, extra = ZERO, []
+    for members in sorted(groups.values(), key=lambda group: min(o.created for o in group)):
+        wrong_side = not reduces(members[0], position)
+        size = max(o.remaining for o in members)
+        if not wrong_side and size <= room:
+            room -= size
+            continue
+        excess += size if wrong_side else size - room
+        room = room if wrong_side else ZERO
+        extra.extend(members)
+    return excess, tuple(reversed(extra))

@@ -1,0 +1,117 @@
+"""Flatten: entries off, entries and targets cancelled, the position closed, and the broker asked whether it is flat."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from engine.domain.orders import TERMINAL, Order, Role
+from engine.outbound.exit_road import ExitRoad, Failed, Held, Left
+from engine.outbound.submission import Submission
+from engine.session import SessionDesk
+from engine.snapshot import Severity
+
+CANCEL_SECONDS = 5.0
+CLOSE_SECONDS = 5.0
+
+
+class FlattenResult(Struct, frozen=True):
+    """Flat means position zero and no unproven own order on the contract, by a fresh read."""
+
+    flat: bool
+    text: str
+
+
+class Flattener:
+    """One session's flatten procedure; asking twice joins the one that runs."""
+
+    def __init__(self, desk: SessionDesk, submission: Submission, exits: ExitRoad) -> None:
+        self._desk = desk
+        self._submission = submission
+        self._exits = exits
+
+    async def run(self, id: str, say: Callable[[str], None]) -> FlattenResult:
+        """Carry it out, one line with the broker's evidence per step, until flat or the deadline."""
+        desk = self._desk
+        deadline = desk.clock.monotonic() + desk.numbers.flatten_deadline
+        desk.blocks.set("pause", "paused: flattened by hand until resumed")
+        round_number = 0
+        last = FlattenResult(False, "nothing was tried")
+        while round_number == 0 or desk.clock.monotonic() < deadline:
+            round_number += 1
+            await self._cancel_entries_and_targets(say)
+            await self._close(f"{id}:{round_number}", say)
+            last = await self._verify(say)
+            if last.flat:
+                desk.reporter.clear(f"flatten:{desk.id}")
+                return last
+            if not await desk.until(self._may_go_on, min(2.0, max(0.1, deadline - desk.clock.monotonic()))):
+                continue
+        desk.reporter.alert(f"flatten:{desk.id}", Severity.CRITICAL, f"{desk.id}: {last.text}", lasting=True)
+        return last
+
+    def _may_go_on(self) -> bool:
+        book = self._desk.book
+        return book.position.is_flat and not book.open()
+
+    def _unproven(self) -> list[Order]:
+        return [o for o in self._desk.book.open() if o.is_open]
+
+    async def _cancel_entries_and_targets(self, say: Callable[[str], None]) -> None:
+        desk = self._desk
+        linked_pair = desk.road.capabilities.one_cancels_other == "broker"
+        targets = [
+            o
+            for o in desk.book.open()
+            if o.role is Role.ENTRY or (o.role is Role.TARGET and not (o.linked and linked_pair))
+        ]
+        if not targets:
+            return
+        say("cancelling " + ", ".join(f"{o.role} {o.client_id}" for o in targets))
+        await asyncio.gather(*(self._submission.cancel(o, "flatten") for o in targets))
+        proven = await desk.until(lambda: all(desk.current(o).state in TERMINAL for o in targets), CANCEL_SECONDS)
+        for order in targets:
+            order = desk.current(order)
+            say(
+                f"{order.role} {order.client_id}: {order.state}"
+                + ("" if order.state in TERMINAL else ", closing anyway")
+            )
+        if not proven:
+            say(f"not every cancel was confirmed in {CANCEL_SECONDS:g} s")
+
+    async def _close(self, origin: str, say: Callable[[str], None]) -> None:
+        desk = self._desk
+        held = desk.book.position.quantity
+        result = await self._exits.leave(origin, None, "flatten", say=say)
+        match result:
+            case Left(order=order, text=text):
+                say(text + (f" ({order.client_id}, {desk.current(order).state})" if order is not None else ""))
+                if order is not None:
+                    await desk.until(lambda: desk.book.position.is_flat, CLOSE_SECONDS)
+                    say(f"position {held} -> {desk.book.position.quantity}")
+            case Held(text=text):
+                say(f"{text}; type REVERSE to force, which risks a reversal")
+            case Failed(text=text):
+                say(text)
+
+    async def _verify(self, say: Callable[[str], None]) -> FlattenResult:
+        desk = self._desk
+        if desk.book.position.is_flat:
+            for order in self._unproven():
+                if order.role.is_protective:
+                    await self._submission.cancel(order, "flat")
+            await desk.until(lambda: not self._unproven(), CANCEL_SECONDS)
+        position = await desk.road.fresh_position(desk.book.symbol, desk.numbers.query_timeout)
+        if position is None:
+            return FlattenResult(False, "NOT confirmed flat: the broker does not answer")
+        unproven = self._unproven()
+        say(f"broker says position {position.quantity}, own orders open: {len(unproven)}")
+        if position.quantity:
+            return FlattenResult(False, f"NOT flat: position is {position.quantity}")
+        if unproven:
+            first = unproven[0]
+            return FlattenResult(False, f"NOT flat: {first.role} {first.client_id} is {first.state}")
+        at = desk.instrument.calendar.local(desk.now())
+        return FlattenResult(True, f"flat confirmed at {at:%H:%M:%S} {at.tzname()}")

@@ -1,0 +1,355 @@
+"""The stop that guards the position: sized to it, re-armed when it is gone, and caught when it does not act."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from msgspec.structs import replace as changed
+
+from engine.domain import order_lifecycle as lifecycle
+from engine.domain.broker import ReplaceQuantity
+from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
+from engine.domain.ids import DecisionKey, Millis, decision_key
+from engine.domain.order_book import parent_unfilled, reduces
+from engine.domain.orders import (
+    LIVE_AT_BROKER,
+    ZERO,
+    Order,
+    OrderState,
+    OrderType,
+    Role,
+    Terms,
+    TimeInForce,
+    side_of,
+)
+from engine.domain.settings import Protection, Remedy
+from engine.outbound.exit_road import ExitRoad, Failed
+from engine.outbound.submission import ExitOrder, Submission
+from engine.session import SessionDesk
+from engine.snapshot import Phase, ProtectionState, Severity
+
+RESIZE_GRACE_MS = 1_000
+BROKER_SIZES_GRACE_MS = 2_500
+LOOK_SECONDS = 1.0
+_READY = (Phase.SUBSCRIBING, Phase.LOADING_HISTORY, Phase.WARMING, Phase.TRADING)
+_UNPROVEN = (
+    OrderState.SUBMITTING,
+    OrderState.IN_DOUBT_SUBMIT,
+    OrderState.IN_DOUBT_CANCEL,
+    OrderState.IN_DOUBT_REPLACE,
+    OrderState.PENDING_CANCEL,
+    OrderState.PENDING_REPLACE,
+)
+
+
+class Guard:
+    """Protection of one session's position. `stop_price` and `target_price` are what it knows to want."""
+
+    def __init__(self, desk: SessionDesk, submission: Submission, exits: ExitRoad) -> None:
+        self._desk = desk
+        self._submission = submission
+        self._exits = exits
+        self.stop_price: Decimal | None = None
+        self.target_price: Decimal | None = None
+        self._uneven_since: Millis | None = None
+        self._uncovered_since: Millis | None = None
+        self._rearmed = False
+        self._through_since: Millis | None = None
+        self._inert: set[str] = set()
+        self._target_hit = False
+
+    # -- ticks --------------------------------------------------------------------------------------------
+
+    def on_tick(self, mark: Decimal, now: Millis) -> None:
+        """Note whether the price has run through the stop, or has reached a target of ours; nothing is awaited."""
+        held = self._desk.book.position.quantity
+        if not held:
+            self._through_since = None
+            return
+        if self.stop_price is not None and (mark - self.stop_price) * held < 0:
+            if self._through_since is None:
+                self._through_since = now
+        else:
+            self._through_since = None
+        if self.target_price is not None and not self._target_hit and (mark - self.target_price) * held >= 0:
+            self._target_hit = True
+            self._desk.moved()
+
+    # -- the loop -----------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Until cancelled: keep what rests at the broker fitting to the position."""
+        desk = self._desk
+        while True:
+            version = desk.book.version
+            if desk.phase in _READY:
+                await self.step()
+            if desk.book.version != version:
+                continue
+            pause = LOOK_SECONDS if desk.book.position.quantity or desk.book.open() else 30.0
+            await desk.until(
+                lambda seen=version: desk.book.version != seen or self._target_due(),  # type: ignore[misc]
+                pause,
+            )
+
+    def _target_due(self) -> bool:
+        return self._target_hit and bool(self._desk.book.position.quantity)
+
+    async def step(self) -> None:
+        """One look at position and protective orders."""
+        desk = self._desk
+        position = desk.book.position
+        if position.is_flat:
+            await self._when_flat()
+            return
+        self._learn_prices()
+        if self._target_due() and self._ours(self.target_price):
+            self._target_hit = False
+            await self._exits.leave(f"target:{desk.now()}", None, f"target {self.target_price} reached")
+            return
+        if any(o.role is Role.EXIT and o.is_open for o in desk.book.open()) or self._converted():
+            self._show(ProtectionState.COVERING)
+            return
+        await self._cover()
+        await self._check_inert()
+
+    async def _when_flat(self) -> None:
+        desk = self._desk
+        self._uneven_since = self._uncovered_since = self._through_since = None
+        self._rearmed = self._target_hit = False
+        self.target_price = None
+        orders = desk.book.open()
+        index = {o.client_id: o for o in orders}
+        leftovers = [
+            o
+            for o in orders
+            if o.role.is_protective and o.is_open and not parent_unfilled(o, index) and not self._parent_open(o)
+        ]
+        if not any(o.is_entry and o.is_open for o in orders):
+            self.stop_price = None
+        desk.reporter.clear(f"naked:{desk.id}")
+        desk.reporter.clear(f"inert:{desk.id}")
+        self._show(ProtectionState.FLAT)
+        for order in leftovers:
+            if lifecycle.may_cancel(order) and not order.is_in_doubt:
+                await self._submission.cancel(order, "the position is flat")
+
+    def _parent_open(self, order: Order) -> bool:
+        parent = self._desk.book.get(order.parent) if order.parent is not None else None
+        return parent is not None and parent.is_open
+
+    def _converted(self) -> bool:
+        return any(
+            o.role is Role.STOP and o.is_open and o.terms.type is OrderType.MARKET for o in self._desk.book.open()
+        )
+
+    def _learn_prices(self) -> None:
+        """The stop we should have: a working one's price, else that of the entry that opened the position."""
+        book = self._desk.book
+        stops = self._stops()
+        if stops:
+            self.stop_price = stops[0].terms.stop
+            return
+        entries = [o for o in book if o.is_entry and o.filled and not reduces(o, book.position)]
+        newest = max(entries, key=lambda o: o.updated, default=None)
+        if newest is not None:
+            if self.stop_price is None:
+                self.stop_price = newest.protect_stop
+            if self.target_price is None and self._ours(newest.target):
+                self.target_price = newest.target
+
+    def _ours(self, target: Decimal | None) -> bool:
+        """Whether a target is ours to watch because no target order stands at the broker."""
+        return target is not None and not any(o.role is Role.TARGET and o.is_open for o in self._desk.book.open())
+
+    def _resting(self, role: Role) -> list[Order]:
+        book = self._desk.book
+        return [o for o in book.open() if o.role is role and o.state in LIVE_AT_BROKER and reduces(o, book.position)]
+
+    def _stops(self) -> list[Order]:
+        return [o for o in self._resting(Role.STOP) if o.terms.type is not OrderType.MARKET]
+
+    # -- covering -----------------------------------------------------------------------------------------
+
+    async def _cover(self) -> None:
+        desk = self._desk
+        now = desk.now()
+        size = abs(desk.book.position.quantity)
+        stops, targets = self._stops(), self._resting(Role.TARGET)
+        covered = sum((o.remaining for o in stops), ZERO)
+        uneven = covered != size if stops else False
+        uneven = uneven or any(o.remaining != size for o in targets)
+        if covered >= size:
+            self._covered()
+        if not uneven and covered >= size:
+            self._uneven_since = None
+            return
+        if not stops and desk.settings.protection is Protection.NONE:
+            self._show(ProtectionState.NOT_REQUIRED)
+            return
+        self._uneven_since = self._uneven_since or now
+        if covered < size:
+            self._uncovered_since = self._uncovered_since or now
+            self._show(ProtectionState.COVERING)
+        unproven = [o for o in desk.book.open() if o.role is Role.STOP and o.state in _UNPROVEN]
+        if unproven:
+            if covered < size:
+                self._naked_alarm(now, f"stop {unproven[0].client_id} is {unproven[0].state}")
+            return
+        entry_open = any(o.is_entry and o.is_open and o.filled for o in desk.book.open())
+        grace = BROKER_SIZES_GRACE_MS if entry_open and desk.road.capabilities.brackets else RESIZE_GRACE_MS
+        if stops:
+            if now - self._uneven_since >= grace:
+                await self._resize(stops, targets, size)
+            return
+        await self._rearm(size)
+
+    def _covered(self) -> None:
+        self._uncovered_since = None
+        self._rearmed = False
+        self._desk.reporter.clear(f"naked:{self._desk.id}")
+        if self._desk.protection is not ProtectionState.INERT or not self._inert:
+            self._show(ProtectionState.COVERED)
+
+    async def _resize(self, stops: list[Order], targets: list[Order], size: Decimal) -> None:
+        """Make the first stop and every target fit the position; surplus stops are cancelled."""
+        desk = self._desk
+        for extra in stops[1:]:
+            await self._submission.cancel(extra, "one stop is enough")
+        for order in (stops[0], *targets):
+            order = desk.current(order)
+            left = abs(desk.book.position.quantity)
+            if order.remaining != left and left and lifecycle.may_replace(order):
+                total = desk.road.capabilities.replace_quantity is ReplaceQuantity.TOTAL
+                wanted = changed(order.terms, quantity=order.filled + left if total else left)
+                await self._submission.replace(order, wanted, f"position is {desk.book.position.quantity}")
+        self._uneven_since = None
+
+    async def _rearm(self, size: Decimal) -> None:
+        """No stop is live, by the broker's own word on each we had: place one, once; else out, or ask."""
+        desk = self._desk
+        now = desk.now()
+        position, mark = desk.book.position, desk.mark
+        if self.stop_price is None:
+            self._naked_alarm(now, "no stop is known for it", at_once=True)
+            return
+        through = mark is not None and (mark - self.stop_price) * position.quantity <= 0
+        if not through and not self._rearmed:
+            self._rearmed = True
+            order = await self._submission.exit(ExitOrder(self._stop_order(size)))
+            if order.state not in (OrderState.REJECTED, OrderState.ABANDONED):
+                return
+            self._naked_alarm(now, f"the broker refused a new stop: {order.reason}", at_once=True)
+        elif not through and not self._desk.road.is_up:
+            self._naked_alarm(now, "the account link is down", at_once=True)
+            return
+        why = f"price is through the stop {self.stop_price}" if through else "it could not be re-armed"
+        self._naked_alarm(now, why, at_once=True)
+        if desk.settings.naked is Remedy.EXIT:
+            result = await self._exits.leave(f"naked:{now}", None, f"unprotected: {why}")
+            if isinstance(result, Failed):
+                desk.reporter.alert(
+                    f"naked:{desk.id}",
+                    Severity.CRITICAL,
+                    f"{desk.id}: NAKED {position.quantity} {desk.book.symbol}, and the exit failed: {result.text}",
+                    lasting=True,
+                )
+                await desk.clock.sleep(LOOK_SECONDS)
+
+    def _stop_order(self, size: Decimal) -> Order:
+        desk = self._desk
+        key: DecisionKey = decision_key(
+            desk.settings.id, f"cover:{desk.now()}", "stop", desk.attempt(f"cover:{desk.now()}")
+        )
+        return Order(
+            client_id=desk.client_id(key),
+            key=key,
+            session=desk.settings.id,
+            account=desk.settings.account,
+            role=Role.STOP,
+            terms=Terms(
+                symbol=desk.book.symbol,
+                side=side_of(desk.book.position.quantity).opposite,
+                quantity=size,
+                type=OrderType.STOP,
+                stop=self.stop_price,
+                tif=TimeInForce.GTC,
+            ),
+            state=OrderState.SUBMITTING,
+            created=desk.now(),
+            updated=desk.now(),
+            epoch=desk.epoch(),
+            reason="re-armed",
+        )
+
+    def _naked_alarm(self, now: Millis, why: str, *, at_once: bool = False) -> None:
+        desk = self._desk
+        waited = self._uncovered_since is not None and now - self._uncovered_since >= desk.numbers.stop_cover * 1000
+        if not (waited or at_once):
+            return
+        self._show(ProtectionState.NAKED)
+        desk.reporter.alert(
+            f"naked:{desk.id}",
+            Severity.CRITICAL,
+            f"{desk.id}: NAKED {desk.book.position.quantity} {desk.book.symbol}: {why}",
+            lasting=True,
+        )
+        if waited:
+            desk.road.suspect(f"{desk.book.symbol} is not covered by a stop", orders=True)
+
+    def _show(self, state: ProtectionState) -> None:
+        if self._desk.protection is not state:
+            self._desk.protection = state
+            self._desk.moved()
+
+    # -- the stop that does not act -----------------------------------------------------------------------
+
+    async def _check_inert(self) -> None:
+        """Price through a working stop, position unchanged after the grace: ask directly, then raise the alarm."""
+        desk = self._desk
+        since = self._through_since
+        if since is None or desk.now() - since < desk.numbers.inert_stop_grace * 1000:
+            return
+        for stop in self._stops():
+            if stop.client_id in self._inert or stop.updated > since:
+                continue
+            held = desk.book.position.quantity
+            rows = await desk.road.find(stop.client_id, stop.created)
+            if rows is None or desk.book.position.quantity != held or self._through_since is None:
+                return
+            alive = next((r for r in rows if r.broker_id == stop.broker_id and not r.status.is_final), None)
+            if alive is None:
+                desk.road.suspect(f"stop {stop.client_id} is not at the broker", orders=True)
+                return
+            self._inert.add(stop.client_id)
+            self._report_inert(stop, since)
+
+    def _report_inert(self, stop: Order, since: Millis) -> None:
+        desk = self._desk
+        now = desk.now()
+        held = desk.book.position.quantity
+        text = f"stop {stop.terms.stop} works at the broker, price is {desk.mark}, position still {held}"
+        desk.protection = ProtectionState.INERT
+        desk.reporter.alert(
+            f"inert:{desk.id}", Severity.CRITICAL, f"{desk.id}: STOP NOT PROTECTING: {text}; flatten it", lasting=True
+        )
+        desk.disagreements.put(
+            Disagreement(
+                id=f"inert:{stop.client_id}",
+                account=desk.settings.account,
+                session=desk.settings.id,
+                symbol=desk.book.symbol,
+                kind=DisagreementKind.STOP_NOT_PROTECTING,
+                state=DisagreementState.CONFIRMED,
+                memory=f"stop {stop.terms.stop} should have closed {stop.remaining}",
+                database=f"{stop.state}",
+                broker=f"{stop.state}, price {desk.mark}",
+                read=(now, now, now),
+                first_seen=since,
+                updated=now,
+                query=f"direct query of {stop.client_id}",
+                done="alarm raised; flatten converts the stop to market",
+                order=stop.broker_id,
+                blocks_entries=True,
+            )
+        )

@@ -1,0 +1,208 @@
+"""Orders whose fate nobody knows: ask, adopt what is proven, and say LOST only on repeated, complete absence.
+
+Queries at 1, 2, 4, 8 and then every 10 seconds. Not found is only evidence: LOST needs four consecutive complete
+negatives, the last at least max(90 s, 3 x the slowest acceptance of the day) after the send, and a position that
+the broker confirms unmoved. A LOST order keeps its size in heat and its session's entries shut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from engine.domain import order_lifecycle as lifecycle
+from engine.domain.broker import BrokerOrder, IdMode
+from engine.domain.ids import Millis
+from engine.domain.order_lifecycle import Evidence
+from engine.domain.orders import Flag, Order, OrderState
+from engine.session import SessionDesk
+from engine.snapshot import Severity
+
+QUERY_BACKOFF_MS = (1_000, 2_000, 4_000, 8_000)
+QUERY_EVERY_MS = 10_000
+LOST_QUERY_EVERY_MS = 60_000
+LOOK_BACK_MS = 5_000
+IDLE_SECONDS = 30.0
+_PENDING = (OrderState.PENDING_CANCEL, OrderState.PENDING_REPLACE)
+_RESTING = (OrderState.WORKING, OrderState.PARTIALLY_FILLED)
+
+
+class Recovery:
+    """The doubt loop of one session. `cancel` is how a wanted cancel leaves once it can."""
+
+    def __init__(self, desk: SessionDesk, cancel: Callable[[Order, str], Awaitable[Order]]) -> None:
+        self._desk = desk
+        self._cancel = cancel
+        self._cancels: dict[str, int] = {}
+        self._fills_asked: dict[str, Millis] = {}
+
+    async def run(self) -> None:
+        """Until cancelled: settle what is in doubt, and look after cancels that wait for an id."""
+        desk = self._desk
+        while True:
+            version = desk.book.version
+            await self.step()
+            if desk.book.version != version:
+                continue
+            await desk.until(lambda seen=version: desk.book.version != seen, self._pause())  # type: ignore[misc]
+
+    def _pause(self) -> float:
+        now = self._desk.now()
+        due = [IDLE_SECONDS * 1000.0]
+        for order in self._desk.book.open():
+            if order.doubt is not None:
+                due.append(order.doubt.next_query - now)
+            elif order.state in _PENDING and order.sent is not None:
+                due.append(order.sent + self._desk.numbers.send_deadline * 1000 - now)
+            elif order.open_for_fills:
+                due.append(1_000)
+        return max(0.05, min(due) / 1000)
+
+    async def step(self) -> None:
+        """One look at every open order."""
+        desk = self._desk
+        self.mark_doubt()
+        for order in desk.book.open():
+            order = desk.current(order)
+            now = desk.now()
+            if order.state in _PENDING and order.sent is not None:
+                if now - order.sent >= desk.numbers.send_deadline * 1000:
+                    desk.put(lifecycle.doubted(order, now, "accepted, but no final word came"), "in doubt")
+            elif order.doubt is not None and order.doubt.next_query <= now:
+                await self.ask(order)
+            elif order.cancel_wanted and order.state in _RESTING and lifecycle.may_cancel(order):
+                await self._cancel_again(order)
+            elif order.open_for_fills and now - self._fills_asked.get(order.client_id, 0) >= 1_000:
+                self._fills_asked[order.client_id] = now
+                await self.fetch_fills(order.created - LOOK_BACK_MS)
+        self.mark_doubt()
+
+    def mark_doubt(self) -> None:
+        """Keep the block and the alerts true to what is in doubt or lost."""
+        desk = self._desk
+        doubtful = [o for o in desk.book.open() if o.is_in_doubt or o.state is OrderState.LOST]
+        if doubtful:
+            first = doubtful[0]
+            desk.blocks.set("doubt", f"order {first.client_id} is {first.state}")
+        else:
+            desk.blocks.clear("doubt")
+        for order in doubtful:
+            lost = order.state is OrderState.LOST
+            desk.reporter.alert(
+                f"doubt:{order.client_id}",
+                Severity.CRITICAL if lost else Severity.WARNING,
+                f"{desk.id}: {order.role} {order.terms.side} {order.terms.quantity} is {order.state}"
+                + (": keeps its heat and blocks entries until you declare it dead" if lost else ""),
+                lasting=True,
+            )
+        for order in desk.book:
+            if not (order.is_in_doubt or order.state is OrderState.LOST):
+                desk.reporter.clear(f"doubt:{order.client_id}")
+
+    async def _cancel_again(self, order: Order) -> None:
+        tries = self._cancels.get(order.client_id, 0)
+        if not self._desk.road.is_up:
+            return
+        if tries >= self._desk.numbers.tries:
+            self._desk.reporter.alert(
+                f"cancel:{order.client_id}",
+                Severity.CRITICAL,
+                f"{self._desk.id}: {tries} cancels of {order.client_id} did not end it; it still works at the broker",
+                lasting=True,
+            )
+            return
+        self._cancels[order.client_id] = tries + 1
+        await self._cancel(order, order.reason or "cancel wanted")
+
+    # -- asking -------------------------------------------------------------------------------------------
+
+    async def ask(self, order: Order) -> None:
+        """One query about one order, and what follows from the answer."""
+        desk = self._desk
+        doubt = order.doubt
+        if doubt is None:
+            return
+        rows = await desk.road.find(order.client_id, doubt.sent - LOOK_BACK_MS)
+        now = desk.now()
+        current = desk.current(order)
+        if current.revision != order.revision or current.doubt is None:
+            return
+        if rows is None:
+            self._again(current, False, "the broker gave no complete answer")
+            return
+        found = self._match(current, rows)
+        if isinstance(found, BrokerOrder):
+            after = desk.book.report(current, found, Evidence.QUERY, now)
+            if after.is_in_doubt:
+                self._again(desk.current(after), False, f"broker says {found.status}")
+            if desk.current(after).open_for_fills:
+                await self.fetch_fills(doubt.sent - LOOK_BACK_MS)
+            return
+        self._again(current, found == 0, "not found" if found == 0 else f"{found} orders look like it")
+        if found == 0:
+            await self._consider_lost(desk.current(current))
+
+    def _again(self, order: Order, negative: bool, evidence: str) -> None:
+        desk = self._desk
+        assert order.doubt is not None
+        tries = order.doubt.tries
+        wait = QUERY_BACKOFF_MS[tries] if tries < len(QUERY_BACKOFF_MS) else QUERY_EVERY_MS
+        if order.state is OrderState.LOST:
+            wait = LOST_QUERY_EVERY_MS
+        after = lifecycle.asked_again(
+            order, desk.now(), complete_negative=negative, evidence=evidence, next_query=desk.now() + wait
+        )
+        desk.put(after, "asked", evidence)
+
+    def _match(self, order: Order, rows: tuple[BrokerOrder, ...]) -> BrokerOrder | int:
+        """The broker's record of this order, or how many candidates there are."""
+        for row in rows:
+            if row.client_id == order.client_id or (order.broker_id is not None and row.broker_id == order.broker_id):
+                return row
+        if self._desk.road.capabilities.id_mode is not IdMode.NONE:
+            return 0
+        assert order.doubt is not None
+        alike = [
+            row
+            for row in rows
+            if row.client_id is None
+            and lifecycle.same_terms(row.terms, order.terms)
+            and row.submitted >= order.doubt.sent - LOOK_BACK_MS
+            and self._desk.book.by_broker_id(row.broker_id) is None
+        ]
+        if len(alike) != 1:
+            return len(alike)
+        self._desk.put(
+            lifecycle.flagged(order, self._desk.now(), Flag.MATCHED_BY_SHAPE), "matched by shape", alike[0].broker_id
+        )
+        return alike[0]
+
+    async def _consider_lost(self, order: Order) -> None:
+        desk, doubt = self._desk, order.doubt
+        if order.state is not OrderState.IN_DOUBT_SUBMIT or doubt is None:
+            return
+        patience = max(desk.numbers.lost_after * 1000, 3 * desk.slowest_acceptance_ms)
+        if doubt.negatives < desk.numbers.lost_negatives or desk.now() - doubt.sent < patience:
+            return
+        position = await desk.road.fresh_position(order.terms.symbol, desk.numbers.query_timeout)
+        current = desk.current(order)
+        if position is None or position.quantity != desk.book.position.quantity or current.revision != order.revision:
+            return
+        desk.put(
+            lifecycle.presumed_lost(current, desk.now(), f"{doubt.negatives} complete answers did not know it"),
+            "lost",
+        )
+
+    async def fetch_fills(self, since: Millis) -> bool:
+        """Book what the broker's executions say of our orders; whether a complete answer came."""
+        desk = self._desk
+        report = await desk.road.fills_since(since)
+        if report is None:
+            return False
+        for fill in sorted(report.rows, key=lambda f: f.at):
+            if fill.symbol != desk.book.symbol:
+                continue
+            order = desk.book.get(fill.client_id) if fill.client_id is not None else None
+            order = order or desk.book.by_broker_id(fill.broker_id)
+            if order is not None:
+                desk.book.execution(order, fill, desk.now())
+        return True

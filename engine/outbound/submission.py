@@ -1,0 +1,345 @@
+"""One order on its way out: durable first, then sent once, then accepted, refused, or in doubt.
+
+Entries and exits have different methods on purpose: an entry has to bring its approval and passes the gate again in
+the step that starts the send; an exit waits at most 250 ms for its commit, then goes to the journal, and leaves.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, assert_never
+
+from msgspec import Struct
+
+from engine.domain import order_lifecycle as lifecycle
+from engine.domain.broker import AcceptedOrder, AttachedLeg, RefusedOrder, SubmitRequest
+from engine.domain.ids import DecisionKey, decision_key
+from engine.domain.intents import (
+    CancelIntent,
+    Concluded,
+    IntentRecord,
+    Outcome,
+    Prepared,
+    ReplaceIntent,
+    SubmitIntent,
+)
+from engine.domain.orders import TERMINAL, Flag, Order, OrderState, Terms
+from engine.domain.risk import Approved
+from engine.errors import CommitUnknown, StoreError
+from engine.outbound.entry_gate import EntryGate
+from engine.periodic import done_within
+from engine.ports import Committed, NotHolder, Taken
+from engine.session import LockOut, NoAnswer, NotSent, Sent, SessionDesk
+from engine.snapshot import Severity
+
+log = logging.getLogger(__name__)
+
+
+class ApprovedEntry(Struct, frozen=True, kw_only=True):
+    """An entry with its heat reserved; nothing else can be submitted as an entry."""
+
+    order: Order
+    legs: tuple[Order, ...]
+    approved: Approved
+    by_hand: bool = False
+
+
+class ExitOrder(Struct, frozen=True):
+    """An order that can only close; no gate applies to it."""
+
+    order: Order
+
+
+class Submission:
+    """Sends for one session. Every method ends with the order in a state that says what is known."""
+
+    def __init__(self, desk: SessionDesk, gate: EntryGate) -> None:
+        self._desk = desk
+        self._gate = gate
+
+    # -- entries ------------------------------------------------------------------------------------------
+
+    async def entry(self, entry: ApprovedEntry) -> Order:
+        """Commit, read the gate again, send once."""
+        desk = self._desk
+        order, legs = entry.order, entry.legs
+        for item in (order, *legs):
+            desk.put(item, "intent")
+        try:
+            refusal = await self._commit_entry(
+                SubmitIntent(key=order.key, order=order, legs=legs, at=desk.now(), epoch=order.epoch)
+            )
+            order = desk.current(order)
+            if refusal is None:
+                refusal = self._gate.at_send(order, by_hand=entry.by_hand)
+            if refusal is not None:
+                return self._abandon((order, *legs), refusal)
+            for item in (order, *legs):
+                desk.put(lifecycle.sent(desk.current(item), desk.now()), "sent")
+            desk.entry_times.append(desk.now())
+            desk.ledger.entries += 1
+            request = SubmitRequest(
+                order.client_id, order.terms, tuple(AttachedLeg(leg.client_id, leg.terms) for leg in legs)
+            )
+            answer = await self._asked((order, *legs), desk.road.submit(request))
+            return self._submitted(order, legs, answer)
+        finally:
+            if desk.current(order).state in (OrderState.ABANDONED, OrderState.REJECTED, OrderState.DENIED):
+                desk.heat.cancel(order.client_id)
+
+    async def _commit_entry(self, intent: SubmitIntent) -> str | None:
+        desk = self._desk
+        commit = desk.tasks.spawn(self._outcome_of(intent), f"commit {intent.key}")
+        try:
+            if not await done_within(desk.clock, desk.numbers.entry_sizing_read, commit):
+                desk.tasks.launch(self._bury(intent), f"bury {intent.key}")
+                return "the database did not take the order in time"
+        except BaseException:
+            desk.tasks.launch(self._bury(intent), f"bury {intent.key}")
+            raise
+        return commit.result()
+
+    async def _outcome_of(self, intent: IntentRecord) -> str | None:
+        """None when durable, else the sentence why not."""
+        try:
+            outcome = await self._desk.store.commit(intent)
+        except CommitUnknown:
+            return await self._settle_unknown(intent)
+        except StoreError as error:
+            return f"the database does not answer: {error}"
+        match outcome:
+            case Committed():
+                return None
+            case Taken(by=by):
+                return f"this decision was used before ({by})"
+            case NotHolder(holder=holder):
+                return f"another engine holds the lease: {holder}"
+            case _:
+                assert_never(outcome)
+
+    async def _settle_unknown(self, intent: IntentRecord) -> str | None:
+        try:
+            settled = await self._desk.store.bury(intent.key)
+        except StoreError as error:
+            return f"the outcome of the commit is unknown: {error}"
+        match settled:
+            case Taken():
+                return None
+            case Committed():
+                return "the commit was lost; its key is void"
+
+    async def _bury(self, intent: IntentRecord) -> None:
+        try:
+            await self._desk.store.bury(intent.key)
+        except StoreError as error:
+            log.warning("the unsent intent %s could not be voided yet: %s", intent.key, error)
+
+    def _abandon(self, orders: tuple[Order, ...], reason: str) -> Order:
+        desk = self._desk
+        for order in orders:
+            desk.put(lifecycle.abandoned(desk.current(order), desk.now(), reason), "abandoned", reason)
+        return desk.current(orders[0])
+
+    # -- exits --------------------------------------------------------------------------------------------
+
+    async def exit(self, exit: ExitOrder) -> Order:
+        """Make durable within 250 ms or journal, then send once; refused by nothing but the broker."""
+        desk = self._desk
+        order = desk.put(exit.order, "intent")
+        refusal = await self._durable(SubmitIntent(key=order.key, order=order, at=desk.now(), epoch=order.epoch), order)
+        order = desk.current(order)
+        if refusal is not None:
+            return self._abandon((order,), refusal)
+        if order.cancel_wanted:
+            return self._abandon((order,), "cancelled before it was sent")
+        order = desk.put(lifecycle.sent(order, desk.now()), "sent")
+        answer = await self._asked((order,), desk.road.submit(SubmitRequest(order.client_id, order.terms)))
+        order = self._submitted(order, (), answer)
+        await self._conclude(order.key, order, answer)
+        return order
+
+    async def cancel(self, order: Order, reason: str) -> Order:
+        """Want a cancel, durably, and ask for it as soon as the broker's id is known."""
+        desk = self._desk
+        order = desk.current(order)
+        if order.state in TERMINAL:
+            return order
+        order = desk.put(lifecycle.cancel_wanted(order, desk.now(), reason), "cancel wanted", reason)
+        if not lifecycle.may_cancel(order):
+            return order
+        key = decision_key(desk.settings.id, f"cancel:{order.client_id}", "c", order.revision)
+        intent = CancelIntent(
+            key=key,
+            account=order.account,
+            session=desk.settings.id,
+            client_id=order.client_id,
+            at=desk.now(),
+            epoch=desk.epoch(),
+            reason=reason,
+        )
+        refusal = await self._durable(intent, order)
+        order = desk.current(order)
+        if refusal is not None or not lifecycle.may_cancel(order):
+            return order
+        order = desk.put(lifecycle.cancel_asked(order, desk.now()), "cancel sent")
+        assert order.broker_id is not None
+        answer = await self._asked((order,), desk.road.cancel(order.broker_id))
+        order = desk.current(order)
+        match answer:
+            case AcceptedOrder():
+                pass
+            case RefusedOrder(reason=why, not_open=True):
+                order = desk.put(lifecycle.doubted(order, desk.now(), why), "cancel refused: not open", why)
+                desk.road.suspect(f"cancel of {order.client_id} refused: {why}", orders=True)
+            case RefusedOrder(reason=why):
+                order = desk.put(lifecycle.cancel_refused(order, desk.now(), why), "cancel refused", why)
+                desk.road.suspect(f"cancel of {order.client_id} refused: {why}", orders=True)
+            case NotSent(reason=why) | LockOut(reason=why):
+                order = desk.put(lifecycle.not_sent(order, desk.now(), why), "cancel not sent", why)
+            case NoAnswer(reason=why):
+                order = desk.put(lifecycle.doubted(order, desk.now(), why), "cancel in doubt", why)
+            case _:
+                assert_never(answer)
+        await self._conclude(key, order, answer)
+        return order
+
+    async def replace(self, order: Order, wanted: Terms, reason: str) -> Order:
+        """Ask for other terms of a working order; the old ones stand until the broker says otherwise."""
+        desk = self._desk
+        order = desk.current(order)
+        if not lifecycle.may_replace(order) or lifecycle.same_terms(order.terms, wanted):
+            return order
+        key = decision_key(desk.settings.id, f"replace:{order.client_id}", "r", order.revision)
+        intent = ReplaceIntent(
+            key=key,
+            account=order.account,
+            session=desk.settings.id,
+            client_id=order.client_id,
+            terms=wanted,
+            at=desk.now(),
+            epoch=desk.epoch(),
+            reason=reason,
+        )
+        refusal = await self._durable(intent, order)
+        order = desk.current(order)
+        if refusal is not None or not lifecycle.may_replace(order):
+            return order
+        order = desk.put(lifecycle.replace_asked(order, desk.now(), wanted), "replace sent", reason)
+        assert order.broker_id is not None
+        answer = await self._asked((order,), desk.road.replace(order.broker_id, order.client_id, wanted))
+        order = desk.current(order)
+        match answer:
+            case AcceptedOrder(broker_id=broker_id):
+                order = desk.put(lifecycle.replaced(order, desk.now(), broker_id), "replaced", reason)
+            case RefusedOrder(reason=why, not_open=True):
+                order = desk.put(lifecycle.doubted(order, desk.now(), why), "replace refused: not open", why)
+                desk.road.suspect(f"replace of {order.client_id} refused: {why}", orders=True)
+            case RefusedOrder(reason=why):
+                order = desk.put(lifecycle.replace_refused(order, desk.now(), why), "replace refused", why)
+            case NotSent(reason=why) | LockOut(reason=why):
+                order = desk.put(lifecycle.not_sent(order, desk.now(), why), "replace not sent", why)
+            case NoAnswer(reason=why):
+                order = desk.put(lifecycle.doubted(order, desk.now(), why), "replace in doubt", why)
+            case _:
+                assert_never(answer)
+        await self._conclude(key, order, answer)
+        return order
+
+    # -- shared -------------------------------------------------------------------------------------------
+
+    async def _asked(self, orders: tuple[Order, ...], request: Coroutine[Any, Any, Sent]) -> Sent:
+        """Await the answer; whoever stops us here leaves the orders in doubt, never forgotten."""
+        desk = self._desk
+        try:
+            return await request
+        except BaseException:
+            for order in orders:
+                desk.put(
+                    lifecycle.doubted(desk.current(order), desk.now(), "the wait for the answer was cut"), "in doubt"
+                )
+            raise
+
+    def _submitted(self, order: Order, legs: tuple[Order, ...], answer: Sent) -> Order:
+        desk = self._desk
+
+        def each(event: str, change: Callable[[Order], Order], detail: str = "") -> None:
+            for item in (order, *legs):
+                desk.put(change(desk.current(item)), event, detail)
+
+        match answer:
+            case AcceptedOrder(broker_id=broker_id, legs=leg_ids):
+                desk.slowest_acceptance_ms = max(desk.slowest_acceptance_ms, desk.now() - (order.sent or desk.now()))
+                desk.put(lifecycle.accepted(desk.current(order), desk.now(), broker_id), "accepted")
+                ids = dict(leg_ids)
+                for leg in legs:
+                    if leg.client_id in ids:
+                        desk.put(lifecycle.accepted(desk.current(leg), desk.now(), ids[leg.client_id]), "accepted")
+            case RefusedOrder(reason=why):
+                each("rejected", lambda o: lifecycle.refused(o, desk.now(), why), why)
+            case NotSent(reason=why) | LockOut(reason=why):
+                each("not sent", lambda o: lifecycle.not_sent(o, desk.now(), why), why)
+            case NoAnswer(reason=why):
+                each("in doubt", lambda o: lifecycle.doubted(o, desk.now(), why), why)
+                desk.road.suspect(f"{order.client_id} is in doubt: {why}")
+            case _:
+                assert_never(answer)
+        return desk.current(order)
+
+    async def _durable(self, intent: IntentRecord, order: Order) -> str | None:
+        """An exit's or cancel's record: the database within 250 ms, else the journal, else the loudest alarm.
+
+        Only two things stop it: its decision was used before, or another engine holds the lease.
+        """
+        desk = self._desk
+        commit = desk.tasks.spawn(self._outcome_of(intent), f"commit {intent.key}")
+        if await done_within(desk.clock, desk.numbers.exit_commit, commit):
+            refusal = commit.result()
+            if refusal is None or refusal.startswith(("this decision was used", "another engine")):
+                return refusal
+        try:
+            with desk.clock.outside():
+                await desk.journal.append(Prepared(intent))
+        except OSError as error:
+            desk.reporter.alert(
+                f"unrecorded:{intent.key}",
+                Severity.CRITICAL,
+                f"{desk.id}: exit sent WITHOUT A RECORD; database and journal both fail ({error})",
+                lasting=True,
+            )
+        else:
+            current = desk.current(order)
+            if Flag.JOURNALLED not in current.flags and current.state not in TERMINAL:
+                desk.put(
+                    lifecycle.flagged(current, desk.now(), Flag.JOURNALLED),
+                    "journalled",
+                    "the database did not answer in 250 ms",
+                )
+        return None
+
+    async def _conclude(self, key: DecisionKey, order: Order, answer: Sent) -> None:
+        if Flag.JOURNALLED not in order.flags:
+            return
+        match answer:
+            case AcceptedOrder():
+                outcome = Outcome.ACCEPTED
+            case RefusedOrder():
+                outcome = Outcome.REFUSED
+            case NotSent() | LockOut():
+                outcome = Outcome.NOT_SENT
+            case NoAnswer():
+                outcome = Outcome.IN_DOUBT
+            case _:
+                assert_never(answer)
+        record = Concluded(
+            key=key,
+            outcome=outcome,
+            at=self._desk.now(),
+            broker_id=order.broker_id,
+            detail=order.reason,
+        )
+        try:
+            with self._desk.clock.outside():
+                await self._desk.journal.append(record)
+        except OSError as error:
+            log.critical("the outcome of %s could not be journalled: %s", key, error)

@@ -1,0 +1,158 @@
+"""Reading the intent journal back into the database: what left while the database could not be asked.
+
+Every prepared intent becomes a row under its natural key. With its outcome beside it, the order is in the state
+that the outcome proves; prepared alone it is in doubt, and recovery asks the broker. Importing twice changes
+nothing: keys, revisions and steps are natural, and the files are set aside only after all of it committed.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import assert_never
+
+import msgspec
+from msgspec import Struct
+
+from engine.domain.ids import BrokerOrderId, CommandId, DecisionKey
+from engine.domain.intents import (
+    CancelIntent,
+    Concluded,
+    IntentRecord,
+    Noted,
+    Outcome,
+    Prepared,
+    ReplaceIntent,
+    SubmitIntent,
+)
+from engine.domain.orders import Doubt, Flag, Order, OrderState
+from engine.domain.records import OverrideRecorded
+from engine.persistence.order_rows import put_order
+from engine.persistence.statements import import_key, statements_of
+from engine.persistence.store import SqlStore
+from engine.ports import IntentJournal
+
+log = logging.getLogger(__name__)
+
+
+class Imported(Struct, frozen=True):
+    """One thing that the journal told the database; `was_new` when the database had not known its key."""
+
+    key: DecisionKey
+    what: str
+    outcome: str
+    was_new: bool
+
+
+async def import_journal(store: SqlStore, journal: IntentJournal) -> tuple[Imported, ...]:
+    """Import all that is pending, then archive it; what was imported, oldest first.
+
+    Raises StoreUnavailable or CommitUnknown (nothing is archived then: call again), OSError.
+    """
+    records = await journal.pending()
+    outcomes = {record.key: record for record in records if isinstance(record, Concluded)}
+    done: list[Imported] = []
+    for record in records:
+        match record:
+            case Prepared(intent=intent):
+                done.append(await _intent(store, intent, outcomes.get(intent.key)))
+            case Noted():
+                done.append(await _note(store, record))
+            case Concluded():
+                pass  # told together with its intent
+            case _:
+                assert_never(record)
+    prepared = {record.intent.key for record in records if isinstance(record, Prepared)}
+    for key in outcomes.keys() - prepared:
+        log.error("the journal has an outcome without its intent: %s", outcomes[key])
+    await journal.archive()
+    return tuple(done)
+
+
+async def _note(store: SqlStore, note: Noted) -> Imported:
+    detail = note.detail if note.amount is None else f"{note.detail} amount {note.amount:f}".strip()
+    override = OverrideRecorded(
+        id=CommandId(note.key),
+        step=0,
+        what=note.what,
+        operator=note.operator,
+        origin=note.origin,
+        at=note.at,
+        session=note.session,
+        detail=detail,
+        outcome="journalled",
+    )
+    (count, _) = await store.apply(note.what, statements_of(override))
+    return Imported(note.key, note.what, "noted", bool(count))
+
+
+async def _intent(store: SqlStore, intent: IntentRecord, outcome: Concluded | None) -> Imported:
+    statements = import_key(intent)
+    after: list[Order] = []
+    match intent:
+        case SubmitIntent(order=order, legs=legs):
+            after = [_submitted(each, intent, outcome) for each in (order, *legs)]
+        case CancelIntent() | ReplaceIntent():
+            known = await store.order(intent.client_id)
+            if known is not None and (moved := _commanded(known, intent, outcome)) is not None:
+                after = [moved]
+        case _:
+            assert_never(intent)
+    for order in after:
+        statements += put_order(order, "imported", order.updated, outcome.detail if outcome else "")
+    counts = await store.apply(f"journal {intent.key}", statements)
+    said = outcome.outcome.value if outcome else "prepared"
+    return Imported(intent.key, type(intent).__name__, said, bool(counts[0]))
+
+
+def _submitted(order: Order, intent: SubmitIntent, outcome: Concluded | None) -> Order:
+    """The order one revision after it was prepared: later news in the database outranks this by its revision."""
+    at = outcome.at if outcome else intent.at
+    is_leg = order is not intent.order
+    match outcome.outcome if outcome else Outcome.IN_DOUBT:
+        case Outcome.ACCEPTED if not is_leg:
+            state = OrderState.WORKING
+        case Outcome.ACCEPTED | Outcome.IN_DOUBT:  # the broker id of an accepted leg was never journalled
+            state = OrderState.IN_DOUBT_SUBMIT
+        case Outcome.REFUSED:
+            state = OrderState.REJECTED
+        case Outcome.NOT_SENT:
+            state = OrderState.ABANDONED
+    in_doubt = state is OrderState.IN_DOUBT_SUBMIT
+    broker_id = outcome.broker_id if outcome and not is_leg else None
+    return msgspec.structs.replace(
+        order,
+        state=state,
+        updated=at,
+        sent=order.sent or (None if state is OrderState.ABANDONED else intent.at),
+        broker_id=BrokerOrderId(broker_id) if broker_id else order.broker_id,
+        doubt=Doubt(since=at, sent=order.sent or intent.at) if in_doubt else None,
+        flags=order.flags | {Flag.JOURNALLED},
+        reason=(outcome.detail if outcome else "") or order.reason,
+        revision=order.revision + 1,
+    )
+
+
+def _commanded(order: Order, intent: CancelIntent | ReplaceIntent, outcome: Concluded | None) -> Order | None:
+    """The order after a cancel or replace that may have reached the broker; None when nothing has to be believed.
+
+    An order whose row is younger than the command already tells more than the journal does.
+    """
+    if order.state not in (OrderState.WORKING, OrderState.PARTIALLY_FILLED) or order.updated > intent.at:
+        return None
+    accepted = outcome is not None and outcome.outcome is Outcome.ACCEPTED
+    if outcome is not None and outcome.outcome in (Outcome.REFUSED, Outcome.NOT_SENT):
+        return None
+    at = outcome.at if outcome else intent.at
+    doubt = None if accepted else Doubt(since=at, sent=intent.at)
+    later = msgspec.structs.replace(
+        order,
+        updated=max(at, intent.at + 1),  # so that a second import finds the row younger than the command
+        doubt=doubt,
+        flags=order.flags | {Flag.JOURNALLED},
+        revision=order.revision + 1,
+    )
+    if isinstance(intent, CancelIntent):
+        state = OrderState.PENDING_CANCEL if accepted else OrderState.IN_DOUBT_CANCEL
+        return msgspec.structs.replace(later, state=state, cancel_wanted=True)
+    state = OrderState.PENDING_REPLACE if accepted else OrderState.IN_DOUBT_REPLACE
+    return msgspec.structs.replace(later, state=state, wanted=intent.terms)

@@ -1,0 +1,264 @@
+"""What the rooms of one session share: its settings, its working copy, its seams, and its reasons not to enter."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Protocol, TypeAlias
+
+from msgspec import Struct
+
+from engine.domain.broker import (
+    AcceptedOrder,
+    BrokerFill,
+    BrokerOrder,
+    BrokerPosition,
+    Capabilities,
+    RefusedOrder,
+    Report,
+    SubmitRequest,
+)
+from engine.domain.day_ledger import DayLedger
+from engine.domain.disagreement_ledger import DisagreementLedger
+from engine.domain.freshness import Freshness, freshness
+from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, DecisionKey, Millis, Symbol, client_order_id
+from engine.domain.instruments import Instrument
+from engine.domain.order_book import OrderBook
+from engine.domain.orders import Order, Terms
+from engine.domain.records import Record
+from engine.domain.settings import Numbers, SessionSettings
+from engine.events import Occurrence
+from engine.periodic import Tasks, done_within
+from engine.ports import Clock, HeatGate, IntentJournal, Store
+from engine.snapshot import ChartMark, DecisionLine, Phase, ProtectionState, Severity
+
+
+class NotSent(Struct, frozen=True):
+    """The request provably never left."""
+
+    reason: str
+
+
+class NoAnswer(Struct, frozen=True):
+    """The request left and nobody knows what became of it."""
+
+    reason: str
+
+
+class LockOut(Struct, frozen=True):
+    """The broker refused without executing; `until` is when it listens again."""
+
+    reason: str
+    until: Millis
+
+
+Sent: TypeAlias = AcceptedOrder | RefusedOrder | NotSent | NoAnswer | LockOut
+
+
+class AccountRoad(Protocol):
+    """The shared link to one account, as a session's rooms see it: every outcome is a value."""
+
+    @property
+    def account(self) -> AccountId:
+        """Whose account."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the broker can do."""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether requests can leave now."""
+
+    @property
+    def locked_until(self) -> Millis | None:
+        """End of a proven lock-out."""
+
+    async def submit(self, request: SubmitRequest) -> Sent:
+        """Send once, within the send deadline; nothing is awaited before the request starts to leave."""
+
+    async def replace(self, broker_id: BrokerOrderId, client_id: ClientOrderId, terms: Terms) -> Sent:
+        """Ask once for other terms."""
+
+    async def cancel(self, broker_id: BrokerOrderId) -> Sent:
+        """Ask once for a cancel."""
+
+    async def fresh_position(self, symbol: Symbol, seconds: float) -> BrokerPosition | None:
+        """The broker's position, read after this call began and after our last event settled; None in time none."""
+
+    async def find(self, client_id: ClientOrderId, since: Millis) -> tuple[BrokerOrder, ...] | None:
+        """What complete answers say about an order: by client id where possible, else open and closed lists.
+
+        An empty tuple is a complete negative; None means that the broker gave no complete answer.
+        """
+
+    async def fills_since(self, since: Millis) -> Report[BrokerFill] | None:
+        """Executions; None without a complete answer."""
+
+    async def until_up(self) -> None:
+        """Return when requests can leave and no lock-out stands."""
+
+    def suspect(self, reason: str, *, orders: bool = False) -> None:
+        """Ask for a reconciliation at once."""
+
+
+class Reporter(Protocol):
+    """Where a session tells what happened."""
+
+    def event(self, what: Occurrence) -> None:
+        """A numbered event for consoles."""
+
+    def alert(self, key: str, severity: Severity, text: str, *, lasting: bool = False) -> None:
+        """Something wants a hand; the same key again only updates it. `lasting`: until cleared."""
+
+    def clear(self, key: str) -> None:
+        """The cause of an alert is gone."""
+
+
+class Blocks:
+    """Every standing reason why no entry leaves, by key; entries may go only while there is none."""
+
+    def __init__(self, on_change: Callable[[], None]) -> None:
+        self._reasons: dict[str, str] = {}
+        self._on_change = on_change
+
+    def set(self, key: str, reason: str) -> None:
+        """Hold entries for this reason."""
+        if self._reasons.get(key) != reason:
+            self._reasons[key] = reason
+            self._on_change()
+
+    def clear(self, key: str) -> None:
+        """This reason is gone."""
+        if self._reasons.pop(key, None) is not None:
+            self._on_change()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._reasons
+
+    def reasons(self) -> tuple[str, ...]:
+        """All of them, oldest first."""
+        return tuple(self._reasons.values())
+
+    def first(self, *, but: frozenset[str] = frozenset()) -> str | None:
+        """The oldest reason whose key is not in `but`."""
+        return next((reason for key, reason in self._reasons.items() if key not in but), None)
+
+
+class SessionDesk:
+    """One session's shared things. Rooms get this instead of each other; the trader puts them together."""
+
+    def __init__(
+        self,
+        *,
+        settings: SessionSettings,
+        instrument: Instrument,
+        numbers: Numbers,
+        clock: Clock,
+        store: Store,
+        journal: IntentJournal,
+        road: AccountRoad,
+        heat: HeatGate,
+        reporter: Reporter,
+        tasks: Tasks,
+        book: OrderBook,
+        disagreements: DisagreementLedger,
+        epoch: Callable[[], int],
+        equity: Callable[[], Decimal | None],
+        killed: Callable[[], str | None],
+        ours: Callable[[], str | None],
+        risk_of: Callable[[Terms, Decimal | None, Decimal], Decimal],
+    ) -> None:
+        self.settings = settings
+        self.instrument = instrument
+        self.numbers = numbers
+        self.clock = clock
+        self.store = store
+        self.journal = journal
+        self.road = road
+        self.heat = heat
+        self.reporter = reporter
+        self.tasks = tasks
+        self.book = book
+        self.disagreements = disagreements
+        self.epoch = epoch
+        self.equity = equity
+        self.killed = killed
+        self.lost_lease = ours
+        self.risk_of = risk_of
+        self.blocks = Blocks(self._pulse)
+        self.ledger = DayLedger(instrument)
+        self.mark: Decimal | None = None
+        self.last_tick: Millis | None = None
+        self.phase = Phase.STARTING
+        self.phase_detail = ""
+        self.protection = ProtectionState.FLAT
+        self.marks: list[ChartMark] = []
+        self.decisions: list[DecisionLine] = []
+        self.entry_times: list[Millis] = []
+        self.slowest_acceptance_ms = 0
+        self._waiting: list[asyncio.Future[None]] = []
+        self._attempts: dict[str, int] = {}
+
+    @property
+    def id(self) -> str:
+        """The session's id."""
+        return self.settings.id
+
+    def now(self) -> Millis:
+        """The desk's time."""
+        return self.clock.now()
+
+    def fresh(self) -> Freshness:
+        """How old the feed's last word is."""
+        return freshness(self.instrument, self.last_tick, self.now())
+
+    def put(self, order: Order, event: str, detail: str = "") -> Order:
+        """Take an order's new state into the working copy, which tells the audit trail and the consoles."""
+        return self.book.put(order, event, self.now(), detail)
+
+    def current(self, order: Order) -> Order:
+        """The order as the working copy holds it now."""
+        return self.book.get(order.client_id) or order
+
+    def record(self, record: Record) -> None:
+        """Queue a row of the audit trail."""
+        self.store.record(record)
+
+    def attempt(self, name: str) -> int:
+        """1, 2, 3 … for each procedure that needs a fresh decision key under `name`."""
+        self._attempts[name] = self._attempts.get(name, 0) + 1
+        return self._attempts[name]
+
+    def client_id(self, key: DecisionKey) -> ClientOrderId:
+        """Our order id for a decision key."""
+        return client_order_id(self.store.salt, key)
+
+    # -- waiting for something to move --------------------------------------------------------------------
+
+    def _pulse(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def moved(self) -> None:
+        """An order, the position or a block changed: wake whoever waits."""
+        self._pulse()
+
+    async def until(self, predicate: Callable[[], bool], seconds: float) -> bool:
+        """Whether `predicate` came true before `seconds` passed; looked at after every move of this session."""
+        deadline = self.clock.now() + round(seconds * 1000)
+        while not predicate():
+            left = (deadline - self.clock.now()) / 1000
+            if left <= 0:
+                return False
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            try:
+                if not await done_within(self.clock, left, waiter):
+                    return predicate()
+            finally:
+                waiter.cancel()
+        return True
