@@ -108,7 +108,8 @@ def _submitted(order: Order, intent: SubmitIntent, outcome: Concluded | None) ->
     """The order one revision after it was prepared: later news in the database outranks this by its revision."""
     at = outcome.at if outcome else intent.at
     is_leg = order is not intent.order
-    match outcome.outcome if outcome else Outcome.IN_DOUBT:
+    told = outcome.outcome if outcome else Outcome.IN_DOUBT
+    match told:
         case Outcome.ACCEPTED if not is_leg:
             state = OrderState.WORKING
         case Outcome.ACCEPTED | Outcome.IN_DOUBT:  # the broker id of an accepted leg was never journalled
@@ -117,6 +118,8 @@ def _submitted(order: Order, intent: SubmitIntent, outcome: Concluded | None) ->
             state = OrderState.REJECTED
         case Outcome.NOT_SENT:
             state = OrderState.ABANDONED
+        case _:
+            assert_never(told)
     in_doubt = state is OrderState.IN_DOUBT_SUBMIT
     broker_id = outcome.broker_id if outcome and not is_leg else None
     return msgspec.structs.replace(
