@@ -89,7 +89,8 @@ class SyntheticSource:
         self._check_link()
         now = self._clock.now()
         as_of = min(now, self._market.next_at - 1)
-        current = timeframe.start_of(as_of)
+        # The first window of which more may come; the one before it is complete even if the clock stands in it.
+        current = timeframe.start_of(as_of + 1)
         newest = self._records[symbol].candles(timeframe, 1, as_of + 1)
         forming = newest[0] if newest and newest[0].start == current else None
         candles = self._records[symbol].candles(timeframe, count, min(until, current))

@@ -16,6 +16,7 @@ ONE, ZERO, TWO = Decimal(1), Decimal(0), Decimal(2)
 # Far beyond any market; keeps a wild exponent from becoming a number with a million digits.
 LARGEST_EXPONENT = 15
 SMALLEST_EXPONENT = -15
+LONGEST_NUMBER = 40
 
 
 class BadRow(Struct, frozen=True):
@@ -65,6 +66,8 @@ def _row(symbol: Symbol, at: Millis, prices: list[Decimal], volume: Decimal) -> 
 
 
 def _number(text: str) -> Decimal | None:
+    if len(text) > LONGEST_NUMBER:
+        return None
     try:
         value = Decimal(text)
     except InvalidOperation:

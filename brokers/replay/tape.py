@@ -12,7 +12,7 @@ import csv
 import hashlib
 from collections import deque
 from collections.abc import Iterator
-from decimal import Decimal
+from decimal import Context, Decimal
 from pathlib import Path
 
 from msgspec import Struct
@@ -23,6 +23,8 @@ from engine.domain.ids import Millis, Symbol
 from engine.domain.market import DAY_MS, Candle, Tick, Timeframe
 from engine.errors import ConfigurationError
 
+# Prices from floating point have many digits; the grid of all of them must still be exact.
+_WIDE = Context(prec=80)
 SHOWN_BAD_ROWS = 5
 REPLACE_WINDOW = 5
 SHORTEST_STEP_MS = 1_000
@@ -157,11 +159,11 @@ class _Survey:
         )
 
     def _lie_on_grid(self, price: Decimal) -> None:
-        if self.grid and not price % self.grid:
+        if self.grid and not _WIDE.remainder(price, self.grid):
             return
         wider, narrower = price, self.grid
         while narrower:
-            wider, narrower = narrower, wider % narrower
+            wider, narrower = narrower, _WIDE.remainder(wider, narrower)
         self.grid = wider
 
     def timeframe(self) -> Timeframe | None:
