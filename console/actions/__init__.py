@@ -1,0 +1,106 @@
+"""Everything an operator can do, once: bindings, footer, palette and help all derive from this table. No Textual.
+
+One class per action; its docstring is its help. `step` says what happens: go to a screen, open a dialog, send a
+command at once (only what harms nothing), or let the screen or app do something to its own picture.
+"""
+
+from __future__ import annotations
+
+from console.actions.base import Action, Ask, GoTo, OfApp, OfScreen, SendNow, Step
+from console.actions.desk import (
+    AcknowledgeWorstAlert,
+    CancelAllEntries,
+    FlattenEverything,
+    FlattenSession,
+    ForceSecondExit,
+    GoDesk,
+    GoHeat,
+    GoMarket,
+    GoOrders,
+    GoReconciliation,
+    Help,
+    KillDesk,
+    Palette,
+    PauseEverything,
+    PauseSession,
+    Quit,
+    ReleaseKillLatch,
+    ReleaseSessionLatch,
+    ResumeEverything,
+    ResumeSession,
+    StandDownSession,
+    Theme,
+)
+from console.actions.flows import (
+    AcknowledgeDisagreement,
+    Adopt,
+    AskAboutOrder,
+    CancelForeignOrder,
+    CancelOneOrder,
+    DeclareOrderDead,
+    Ignore,
+    NextSession,
+    PanBack,
+    PanForth,
+    PreviousSession,
+    Reconcile,
+    ShowFault,
+    ZoomIn,
+    ZoomOut,
+)
+from console.replica import Focus, Replica
+
+ACTIONS: tuple[Action, ...] = (
+    Quit(), Help(), Palette(), GoDesk(), GoMarket(), GoOrders(), GoReconciliation(), GoHeat(), Theme(),
+    AcknowledgeWorstAlert(), FlattenSession(), FlattenEverything(), KillDesk(), ReleaseKillLatch(), PauseSession(),
+    ResumeSession(), PauseEverything(), ResumeEverything(), CancelAllEntries(), ForceSecondExit(),
+    ReleaseSessionLatch(), StandDownSession(), NextSession(), PreviousSession(), ZoomIn(), ZoomOut(), PanBack(),
+    PanForth(), CancelOneOrder(), AskAboutOrder(), DeclareOrderDead(), Reconcile(), AcknowledgeDisagreement(),
+    Adopt(), Ignore(), CancelForeignOrder(),
+)  # fmt: skip
+BY_NAME = {action.name: action for action in ACTIONS}
+
+
+def bindings(screen: str | None) -> list[tuple[str, str, str]]:
+    """(keys, action's name, title) that a screen binds of its own, or the app for None."""
+    return [
+        (action.key, action.name, action.title)
+        for action in ACTIONS
+        if action.key and action.name != "palette" and (screen in action.screens if screen else not action.screens)
+    ]
+
+
+def footer_keys(desk: Replica, focus: Focus) -> list[tuple[str, str, str]]:
+    """(shown key, title, action's name), the most important first, only what can be done now."""
+    offered = [a for a in ACTIONS if a.rank and a.on(focus.screen) and a.available(desk, focus)]
+    offered = [a for a in offered if a.name != f"go_{focus.screen}"]
+    return [(a.shown_key, a.title, a.name) for a in sorted(offered, key=lambda a: -a.rank)]
+
+
+def faults(desk: Replica, focus: Focus) -> list[ShowFault]:
+    """Faults that can be shown: on paper accounts only."""
+    if desk.snapshot is None or desk.snapshot.live:
+        return []
+    view = desk.session(focus.session)
+    return [
+        ShowFault(account.id, view.instrument.symbol if view and view.account == account.id else None, fault)
+        for account in desk.snapshot.accounts
+        if not account.live
+        for fault in account.faults
+    ]
+
+
+__all__ = [
+    "ACTIONS",
+    "BY_NAME",
+    "Action",
+    "Ask",
+    "GoTo",
+    "OfApp",
+    "OfScreen",
+    "SendNow",
+    "Step",
+    "bindings",
+    "faults",
+    "footer_keys",
+]

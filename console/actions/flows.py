@@ -1,0 +1,195 @@
+"""What is done on one screen only: charts, orders, disagreements, orders that are not ours, faults."""
+
+from __future__ import annotations
+
+from console.actions.base import Action, Ask, OfScreen, SendNow, Step
+from console.replica import Focus, Replica
+from console.screens.modals import dialogs
+from engine.commands import AskNow, ReconcileNow
+from engine.domain.ids import AccountId, Symbol
+from engine.domain.orders import OrderState
+
+
+class NextSession(Action):
+    """The next session's chart."""
+
+    name, key, title, group, screens, rank = (
+        "next_session", "right_square_bracket,s", "Next session", "chart", ("market",), 72,
+    )  # fmt: skip
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        return OfScreen("session", 1)
+
+
+class PreviousSession(Action):
+    """The previous session's chart."""
+
+    name, key, title, group, screens = "previous_session", "left_square_bracket", "Previous", "chart", ("market",)
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        return OfScreen("session", -1)
+
+
+class ZoomIn(Action):
+    """Wider candles."""
+
+    name, key, title, group, screens, rank = "zoom_in", "plus", "Zoom", "chart", ("market",), 71
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        return OfScreen("zoom", 1)
+
+
+class ZoomOut(Action):
+    """More candles."""
+
+    name, key, title, group, screens = "zoom_out", "minus", "Zoom out", "chart", ("market",)
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        return OfScreen("zoom", -1)
+
+
+class PanBack(Action):
+    """Older candles."""
+
+    name, key, title, group, screens, rank = "pan_back", "left", "Older", "chart", ("market",), 70
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        return OfScreen("pan", 1)
+
+
+class PanForth(Action):
+    """Newer candles."""
+
+    name, key, title, group, screens = "pan_forth", "right", "Newer", "chart", ("market",)
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        return OfScreen("pan", -1)
+
+
+class CancelOneOrder(Action):
+    """Cancel the selected order."""
+
+    name, key, title, group, screens, rank = "cancel_order", "c", "Cancel", "order", ("orders",), 85
+    otherwise = "select an open order"
+
+    def available(self, desk: Replica, focus: Focus) -> bool:
+        return focus.order is not None and focus.order.is_open
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        assert focus.order is not None
+        return Ask(dialogs.cancel_order(focus.order))
+
+
+class AskAboutOrder(Action):
+    """Ask the broker about the selected order in doubt now, not at the next query."""
+
+    name, key, title, group, screens, rank = "ask_now", "n", "Ask now", "order", ("orders",), 84
+    otherwise = "select an order in doubt"
+
+    def available(self, desk: Replica, focus: Focus) -> bool:
+        return focus.order is not None and (focus.order.is_in_doubt or focus.order.state is OrderState.LOST)
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        assert focus.order is not None
+        id = focus.order.client_id
+        return SendNow(lambda origin: AskNow(origin=origin, order=id), "asking the broker")
+
+
+class DeclareOrderDead(Action):
+    """Your verdict that a lost order never existed; a typed word and a reason."""
+
+    name, key, title, group, screens = "declare_dead", "D", "Declare dead", "order", ("orders",)
+    otherwise = "select a lost order"
+
+    def available(self, desk: Replica, focus: Focus) -> bool:
+        return focus.order is not None and focus.order.state is OrderState.LOST
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        assert focus.order is not None
+        return Ask(dialogs.declare_dead(focus.order))
+
+
+class Reconcile(Action):
+    """Compare positions and orders of every account with the broker now."""
+
+    name, key, title, group, screens, rank = (
+        "reconcile_now", "r", "Reconcile now", "reconciliation", ("desk", "orders", "reconciliation"), 82,
+    )  # fmt: skip
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        return SendNow(lambda origin: ReconcileNow(origin=origin), "reconciling every account")
+
+
+class AcknowledgeDisagreement(Action):
+    """Say that you have seen the selected disagreement, with a note if you like."""
+
+    name, key, title, group, screens, rank = (
+        "acknowledge", "a", "Acknowledge", "reconciliation", ("reconciliation",), 85,
+    )  # fmt: skip
+    otherwise = "select a disagreement nobody has acknowledged"
+
+    def available(self, desk: Replica, focus: Focus) -> bool:
+        return focus.disagreement is not None and focus.disagreement.acknowledged_by is None
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        assert focus.disagreement is not None
+        return Ask(dialogs.acknowledge(focus.disagreement))
+
+
+class Adopt(Action):
+    """Give the selected foreign order to a session."""
+
+    name, key, title, group, screens, rank = "adopt", "o", "Adopt", "foreign", ("reconciliation",), 81
+    otherwise = "no foreign order is selected"
+
+    def available(self, desk: Replica, focus: Focus) -> bool:
+        foreign = focus.foreign
+        return foreign is not None and any(view.account == foreign.account for view in desk.sessions)
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        assert focus.foreign is not None
+        return Ask(dialogs.adopt(focus.foreign, desk))
+
+
+class Ignore(Action):
+    """Leave what is not ours alone for good; it goes on counting in heat."""
+
+    name, key, title, group, screens, rank = "ignore", "i", "Ignore", "foreign", ("reconciliation",), 80
+    otherwise = "select an unknown order or position"
+
+    def available(self, desk: Replica, focus: Focus) -> bool:
+        return focus.disagreement is not None and focus.disagreement.kind.value.startswith("unknown")
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        assert focus.disagreement is not None
+        return Ask(dialogs.ignore(focus.disagreement))
+
+
+class CancelForeignOrder(Action):
+    """Cancel the selected order that is not ours."""
+
+    name, key, title, group, screens = "cancel_foreign", "c", "Cancel foreign", "foreign", ("reconciliation",)
+    otherwise = "no foreign order is selected"
+
+    def available(self, desk: Replica, focus: Focus) -> bool:
+        return focus.foreign is not None
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        assert focus.foreign is not None
+        return Ask(dialogs.cancel_foreign(focus.foreign))
+
+
+class ShowFault(Action):
+    """Show a fault on a paper account."""
+
+    name, title, group = "fault", "Fault", "faults"
+
+    def __init__(self, account: AccountId, symbol: Symbol | None, fault: tuple[str, str, str, str]) -> None:
+        self.account, self.symbol, self.fault = account, symbol, fault
+
+    @property
+    def help(self) -> str:
+        return self.fault[2] or self.fault[1]
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        return Ask(dialogs.fault(self.account, self.symbol, *self.fault))

@@ -1,0 +1,177 @@
+"""Flow 5: what is the total risk now, and do I have all of it? The gauge and everything it is made of."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from textual.app import ComposeResult
+from textual.containers import Container
+
+from console import formatting as f
+from console.replica import Focus, Replica
+from console.screens.base import FlowScreen, screen_bindings
+from console.widgets.columns import Align, Column, Row
+from console.widgets.lines import Pane
+from console.widgets.spans import Line, hatched, line, outside, wrap
+from console.widgets.table import Table
+from console.widgets.top import heat_bar, heat_words
+from engine.domain.risk import CompleteHeat, Contribution, Stance
+from engine.snapshot import HeatView
+
+COLUMNS = (
+    Column("Session", 14),
+    Column("Instrument", 10, rank=4),
+    Column("Group", 9, rank=3),
+    Column("Position", 10, Align.POINT, rank=1),
+    Column("Entries", 10, Align.POINT, rank=1),
+    Column("Unguarded", 10, Align.POINT, rank=2),
+    Column("Excess", 9, Align.POINT, rank=5),
+    Column("Unowned", 9, Align.POINT, rank=5),
+    Column("Total", 10, Align.POINT),
+    Column("Share", 7, Align.RIGHT),
+    Column("Age", 4, Align.RIGHT, rank=2),
+)
+EMPTY = ("Nobody has reported yet.", "Sessions report once they know their position.")
+FORMULA = (
+    "Heat = the sum of contributions ÷ equity. A contribution is what is lost if the stop is hit: size × distance from "
+    "mark to the confirmed stop × point value, never under the gap floor; entries at full size; what no confirmed stop "
+    "covers at worst case."
+)
+_STANCE = {
+    Stance.OPEN: ("ENTRIES OPEN", "ok"),
+    Stance.WARN: ("WARN: entries open", "warn"),
+    Stance.BLOCK: ("ENTRIES BLOCKED, exits open", "block"),
+}
+SPARK = "▁▂▃▄▅▆▇█"
+
+
+class HeatScreen(FlowScreen):
+    """Gauge, contributions, terms."""
+
+    NAME = "heat"
+    BINDINGS = screen_bindings("heat")
+
+    def body(self) -> ComposeResult:
+        """Gauge above, contributions and terms below."""
+        yield Pane(id="gauge", classes="frame", title="Heat")
+        with Container(id="parts"):
+            yield Table(COLUMNS, empty=EMPTY, id="contributions", classes="frame", title="Contributions")
+            yield Pane(id="terms", classes="frame", title="Made of")
+
+    def show_body(self, desk: Replica) -> None:
+        """Everything."""
+        gauge, made = self.query_one("#gauge", Pane), self.query_one("#terms", Pane)
+        table = self.query_one("#contributions", Table)
+        if desk.snapshot is None:
+            gauge.paint(lambda w, h: hatched(w, h, ("Waiting for the engine.",)))
+            return
+        view = desk.snapshot.heat
+        gauge.paint(lambda w, h: gauge_lines(view, desk, w, h))
+        table.border_title = f"Contributions · {view.currency}"
+        table.fill([row(one, view, desk, owned=True) for one in view.contributions] + [
+            row(one, view, desk, owned=False) for one in view.unowned
+        ])  # fmt: skip
+        made.paint(lambda w, h: terms(view, desk, w)[:h])
+
+    def focus_now(self) -> Focus:
+        """The session whose contribution is selected."""
+        key = self.query_one("#contributions", Table).cursor
+        view = next((view for view in self.desk_app.desk.sessions if view.id == key), None)
+        return Focus(screen=self.NAME, session=view.id if view else self.desk_app.session)
+
+
+def gauge_lines(view: HeatView, desk: Replica, width: int, height: int) -> list[Line]:
+    """The number, the stance with its reason, the bar over a scale, the history."""
+    words, ink = _STANCE[view.stance]
+    head = line((" ", "dim"), (heat_words(view.heat), "stale" if desk.silent else "bright"), "   ", (words, ink),
+                outside(f"   {view.reason}" if view.reason else "", "dim"),
+                (f"   since {f.clock(view.since)}" if view.since else "", "dim"))  # fmt: skip
+    cells = max(20, width - 2)
+    bar = line(" ", *heat_bar(view, cells))
+    lines = [head, bar]
+    if height >= 7:
+        lines.append(bar)
+    lines.append(_ruler(view, cells))
+    missing = ", ".join(f.plain(name) for name in view.missing)
+    state = line(
+        (" equity ", "dim"), f.money(view.equity), (f" {view.currency}", "dim"),
+        (f"  read {f.since(desk.now, view.equity_at)} ago", "dim"),
+        ("   missing ", "dim") if missing else "", (missing, "block"),
+        ("   stopped entries ", "dim"), str(view.stopped_entries), ("   resting ", "dim"), str(view.resting_entries),
+    )  # fmt: skip
+    lines.append(state)
+    if height >= 6 and view.history:
+        lines.append(line((" history ", "dim"), (spark(view.history, view.limits.block, width - 20), "dim")))
+    return lines[:height]
+
+
+def _ruler(view: HeatView, cells: int) -> Line:
+    full = view.limits.block * Decimal("1.25")
+    text = [" "] * (cells + 12)
+    for level, name in ((Decimal(0), "0"), (view.limits.warn, "warn"), (view.limits.block, "block")):
+        label = name if not level else f"{name} {f.percent(level)}"
+        start = int(level / full * cells) if full else 0
+        text[start : start + len(label)] = label
+    return line(" ", ("".join(text)[:cells], "dim"))
+
+
+def spark(history: tuple[Decimal, ...], full: Decimal, width: int) -> str:
+    """Percentages as eighths, the newest at the right."""
+    shown = history[-max(1, width) :]
+    top = max(full, *shown)
+    return "".join(SPARK[min(7, int(value / top * 8))] for value in shown)
+
+
+def row(one: Contribution, view: HeatView, desk: Replica, *, owned: bool) -> Row:
+    """A contribution as a row."""
+    share = None if not view.equity else one.total / view.equity * 100
+    mark = " worst" if one.worst_case else ""
+    name = one.session if owned else f"no session: {one.symbol}"
+    return Row(
+        one.session if owned else f"unowned:{one.symbol}:{one.session}",
+        (
+            line(outside(name, "text" if owned else "block"), (mark, "warn")),
+            line(outside(one.symbol)),
+            line(outside(one.group or f.NONE, "dim")),
+            *(amount(value) for value in (one.position_risk, one.pending, one.unprotected, one.excess, one.unowned)),
+            line((f.money(one.total), "bright" if one.total else "dim")),
+            line(f.percent(share, 2)),
+            line((f.since(desk.now, one.at), "dim")),
+        ),
+    )  # fmt: skip
+
+
+def amount(value: Decimal) -> Line:
+    """Money at risk; nothing at all is dim."""
+    return line((f.money(value) if value else f.NONE, "text" if value else "dim"))
+
+
+def terms(view: HeatView, desk: Replica, width: int) -> list[Line]:
+    """Groups, reservations, thresholds, and the formula in words."""
+    lines: list[Line] = []
+    if isinstance(view.heat, CompleteHeat):
+        heat = view.heat
+        lines.append(
+            line(
+                (" now      ", "dim"), f"{f.money(heat.money)} ÷ {f.money(heat.equity)} = {f.percent(heat.percent, 2)}"
+            )
+        )
+    elif view.heat is not None:
+        lines.append(line((" known    ", "dim"), f"{f.money(view.heat.money)} at least; ", ("not a total", "warn")))
+    limits = view.limits
+    lines.append(line((" limits   ", "dim"), f"warn {f.percent(limits.warn)}  block {f.percent(limits.block)}",
+                      (f"  released at {f.percent(limits.block - limits.release)}", "dim")))  # fmt: skip
+    known = dict(view.group_percent)
+    for group in view.groups:
+        share = known.get(group.name, Decimal(0))
+        ink = "block" if share >= group.block else "text"
+        lines.append(line((" group    ", "dim"), outside(f"{group.name} "), (f.percent(share), ink),
+                          (f" of {f.percent(group.block)}", "dim")))  # fmt: skip
+    for held in view.reservations[:4]:
+        lines.append(line((" reserved ", "dim"), f.money(held.money), outside(f"  {held.session}", "text"),
+                          (f"  {f.since(desk.now, held.at)}", "dim")))  # fmt: skip
+    if not view.reservations:
+        lines.append(line((" reserved ", "dim"), ("nothing", "dim")))
+    lines.append(line(""))
+    lines += [(*line(" "), *words) for words in wrap(FORMULA, width - 2, "dim")]
+    return lines

@@ -1,0 +1,1 @@
+"""Dialogs: nothing that changes the desk happens without one."""

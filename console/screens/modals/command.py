@@ -1,0 +1,225 @@
+"""The dialog that makes one command: states the facts, asks, sends once, shows the receipt and then each step."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.message import Message
+from textual.widget import Widget
+from textual.widgets import Input
+
+from console import formatting as f
+from console.replica import Replica
+from console.screens.modals.base import OPENING_KEY_SLEEPS_S, DeskDialog
+from console.screens.modals.spec import Dialog, Field, FieldKind
+from console.widgets.lines import Lines, Pane
+from console.widgets.spans import Line, line, outside
+from engine.commands import Origin, Receipt
+from engine.snapshot import Procedure
+
+
+class Stage(StrEnum):
+    """How far the dialog is."""
+
+    ASKING = "asking"
+    SENDING = "sending"
+    SENT = "sent"
+    OVER = "over"
+
+
+class Typed(Input):
+    """A word that has to be typed: paste is refused."""
+
+    def _on_paste(self, event: events.Paste) -> None:
+        event.prevent_default()
+        event.stop()
+
+
+class Choice(Lines, can_focus=True):
+    """One of a few, changed with the arrow keys or a click."""
+
+    BINDINGS = [
+        Binding("left,up", "turn(-1)", "Previous", show=False),
+        Binding("right,down,space", "turn(1)", "Next", show=False),
+        Binding("enter", "submit", "Next field", show=False),
+    ]
+
+    class Submitted(Message):
+        """Enter was pressed."""
+
+    def __init__(self, field: Field) -> None:
+        super().__init__(id=f"field-{field.name}")
+        self._options = field.options
+        values = [value for value, _ in field.options]
+        self._at = values.index(field.default) if field.default in values else 0
+
+    @property
+    def value(self) -> str:
+        """The chosen option's value."""
+        return self._options[self._at][0] if self._options else ""
+
+    def draw(self, width: int, height: int) -> list[Line]:
+        """The chosen option between arrows, and which of how many it is."""
+        label = self._options[self._at][1] if self._options else "nothing to choose"
+        place = f"  {self._at + 1} of {len(self._options)}"
+        return [line((" ◂ ", "key"), outside(label), (" ▸", "key"), (place, "dim"))]
+
+    def action_turn(self, by: int) -> None:
+        """Choose a neighbour."""
+        if self._options:
+            self._at = (self._at + by) % len(self._options)
+            self.redraw()
+
+    def action_submit(self) -> None:
+        """Enter: on to the next field."""
+        self.post_message(self.Submitted())
+
+    def on_click(self) -> None:
+        """A click chooses the next one."""
+        self.action_turn(1)
+
+
+class CommandDialog(DeskDialog):
+    """Default is No: nothing is sent before every field will do and Enter is pressed."""
+
+    def __init__(self, dialog: Dialog, opened_by: str) -> None:
+        super().__init__()
+        self.dialog = dialog
+        self._opened_by = opened_by
+        self._opened_at = 0.0
+        self._stage = Stage.ASKING
+        self._origin: Origin | None = None
+        self._note: Line = ()
+        self._receipt: Receipt | None = None
+
+    def compose(self) -> ComposeResult:
+        """Facts, fields, steps, one hint."""
+        with Vertical(id="dialog", classes="-danger" if self.dialog.danger else "") as box:
+            box.border_title = self.dialog.title
+            yield Pane(id="facts")
+            for field in self.dialog.fields:
+                label = Pane(classes="label")
+                words = field.label
+                label.paint(lambda w, h, words=words: [line((words, "dim"))])  # type: ignore[misc]
+                yield label
+                yield _widget(field)
+            yield Pane(id="steps")
+            yield Pane(id="hint")
+
+    def on_mount(self) -> None:
+        """Remember when: the key that opened the dialog sleeps for half a second."""
+        self._opened_at = self.desk_app.monotonic()
+        first = next((field for field in self.dialog.fields if not field.accepts(field.default)), None)
+        target = first or self.dialog.fields[0]
+        self.query_one(f"#field-{target.name}", Widget).focus()
+        self.show(self.desk_app.desk)
+
+    def show(self, desk: Replica) -> None:
+        """Facts as they are now, and the command's progress."""
+        if self._stage in (Stage.ASKING, Stage.SENDING):
+            self.fill("facts", self.dialog.facts(desk))
+        procedure = desk.procedure(self._origin.id) if self._origin else None
+        if self._stage is Stage.SENT and procedure is not None and procedure.ok is not None:
+            self._stage = Stage.OVER
+        self.fill("steps", self._steps(procedure), most=max(4, self.size.height - 16))
+        hint = self._hint()
+        self.query_one("#hint", Pane).paint(lambda w, h: [hint])
+
+    def _steps(self, procedure: Procedure | None) -> list[Line]:
+        lines: list[Line] = [self._note] if self._note else []
+        if procedure is not None:
+            lines += [line((f"{f.clock(at)}  ", "dim"), outside(text)) for at, text in procedure.lines]
+            if procedure.ok is not None:
+                mark = ("✓ ", "ok") if procedure.ok else ("■ ", "block")
+                lines.append(line(mark, outside(procedure.result, "ok" if procedure.ok else "block")))
+        return lines
+
+    def _hint(self) -> Line:
+        match self._stage:
+            case Stage.ASKING:
+                return line(("Enter ", "key"), (f"{self.dialog.verb}   ", "dim"), ("Esc ", "key"), ("no", "dim"))
+            case Stage.SENDING:
+                return line(("sending …", "dim"))
+            case Stage.SENT:
+                return line(("under way; ", "dim"), ("Esc ", "key"), ("closes this window, not the work", "dim"))
+            case Stage.OVER:
+                return line(("Esc ", "key"), ("close", "dim"))
+
+    def on_key(self, event: events.Key) -> None:
+        """The key that opened the dialog cannot answer it, however long it is held."""
+        if event.key in self._opened_by.split(",") or event.character in self._opened_by.split(","):
+            held = self.desk_app.monotonic() - self._opened_at
+            if held < OPENING_KEY_SLEEPS_S:
+                self._opened_at = self.desk_app.monotonic()
+                event.stop()
+                event.prevent_default()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        """Enter in a field."""
+        event.stop()
+        self._enter()
+
+    def on_choice_submitted(self) -> None:
+        """Enter on a choice."""
+        self._enter()
+
+    def _enter(self) -> None:
+        """Send when every field will do; else go to the first that will not."""
+        if self._stage is not Stage.ASKING:
+            if self._stage is Stage.OVER:
+                self.action_close()
+            return
+        answers = {field.name: _value(self.query_one(f"#field-{field.name}")) for field in self.dialog.fields}
+        missing = self.dialog.missing(answers)
+        if missing is not None:
+            self.query_one(f"#field-{missing.name}", Widget).focus()
+            return
+        self._stage = Stage.SENDING
+        for field in self.dialog.fields:
+            self.query_one(f"#field-{field.name}", Widget).disabled = True
+        self._origin = self._origin or self.desk_app.origin()
+        self.run_worker(self._send(self._origin, answers), exit_on_error=False)
+
+    async def _send(self, origin: Origin, answers: dict[str, str]) -> None:
+        answer = await self.desk_app.send(self.dialog.make(origin, answers))
+        if isinstance(answer, str):
+            # The same id again: if the first one did arrive, the second changes nothing.
+            self._note = line((f"{answer}; Enter sends the same command again", "block"))
+            self._ask_again()
+        elif not answer.taken:
+            self._note = line(("not taken: ", "block"), outside(answer.message))
+            self._origin = None
+            self._ask_again()
+        else:
+            words = answer.message or f"{self.dialog.verb}: taken"
+            self._note = line((f"{f.clock(answer.at)}  ", "dim"), ("receipt  ", "ok"), outside(words))
+            self._stage = Stage.SENT
+            if not self.dialog.follow:
+                self.app.notify(words, timeout=4, markup=False)
+                self.action_close()
+                return
+            self.set_focus(None)
+        self.show(self.desk_app.desk)
+
+    def _ask_again(self) -> None:
+        self._stage = Stage.ASKING
+        for field in self.dialog.fields:
+            self.query_one(f"#field-{field.name}", Widget).disabled = False
+        self.query_one(f"#field-{self.dialog.fields[-1].name}", Widget).focus()
+
+
+def _widget(field: Field) -> Widget:
+    if field.kind is FieldKind.CHOICE:
+        return Choice(field)
+    kind = Typed if field.kind is FieldKind.WORD else Input
+    return kind(value=field.default, id=f"field-{field.name}", select_on_focus=False)
+
+
+def _value(widget: Widget) -> str:
+    if isinstance(widget, Choice | Input):
+        return widget.value
+    raise TypeError(f"{widget} has no answer")

@@ -1,0 +1,50 @@
+"""The command palette: every action that can be taken now, by name, and the faults of paper accounts."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from textual.command import DiscoveryHit, Hit, Hits, Provider
+
+from console import actions
+
+if TYPE_CHECKING:
+    from console.app import SextantApp
+
+
+class DeskCommands(Provider):
+    """Actions as palette entries, family first."""
+
+    @property
+    def _app(self) -> SextantApp:
+        return cast("SextantApp", self.app)
+
+    def _entries(self) -> list[tuple[str, actions.Action]]:
+        desk, focus = self._app.desk, self._app.focus_now()
+        entries: list[tuple[str, actions.Action]] = []
+        for action in actions.ACTIONS:
+            if action.name == "palette" or not action.on(focus.screen) or not action.available(desk, focus):
+                continue
+            key = f"  [{action.shown_key}]" if action.key else ""
+            entries.append((f"{action.group}: {action.title.lower()}{key}", action))
+        entries += [(f"fault: {fault.fault[1]} ({fault.account})", fault) for fault in actions.faults(desk, focus)]
+        return entries
+
+    async def discover(self) -> Hits:
+        """Everything, before a letter is typed."""
+        for text, action in self._entries():
+            yield DiscoveryHit(_plain(text), partial(self._app.act, action), text=text, help=action.help)
+
+    async def search(self, query: str) -> Hits:
+        """What matches."""
+        matcher = self.matcher(query)
+        for text, action in self._entries():
+            score = matcher.match(text)
+            if score > 0:
+                yield Hit(score, _plain(text), partial(self._app.act, action), text=text, help=action.help)
+
+
+def _plain(text: str) -> str:
+    """Palette entries are parsed as markup: brackets are written so that they stay brackets."""
+    return text.replace("[", r"\[")

@@ -1,0 +1,77 @@
+"""A dialog as a value: what it states, what it asks for, and the command it makes. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from console.replica import Replica
+from console.widgets.spans import Line
+from engine.commands import Command, Origin
+
+Facts: TypeAlias = Callable[[Replica], list[Line]]
+Answers: TypeAlias = Mapping[str, str]
+
+
+class FieldKind(StrEnum):
+    """WORD must be typed as it stands and takes no paste; TEXT is free; CHOICE is one of a few."""
+
+    WORD = "word"
+    TEXT = "text"
+    CHOICE = "choice"
+
+
+@dataclass(frozen=True)
+class Field:
+    """One thing the operator gives. `words`: what a WORD accepts; `options`: (value, label) of a CHOICE."""
+
+    name: str
+    label: str
+    kind: FieldKind
+    words: tuple[str, ...] = ()
+    options: tuple[tuple[str, str], ...] = ()
+    required: bool = True
+    default: str = ""
+
+    def accepts(self, text: str) -> bool:
+        """Whether the answer will do; capital letters in a word are part of the word."""
+        match self.kind:
+            case FieldKind.WORD:
+                return text.strip() in self.words
+            case FieldKind.TEXT:
+                return bool(text.strip()) or not self.required
+            case FieldKind.CHOICE:
+                return any(text == value for value, _ in self.options)
+
+
+@dataclass(frozen=True)
+class Dialog:
+    """`name` guards against a second copy; `follow` keeps it open to show the procedure's lines to the end."""
+
+    name: str
+    title: str
+    facts: Facts
+    fields: tuple[Field, ...]
+    make: Callable[[Origin, Answers], Command]
+    verb: str
+    danger: bool = False
+    follow: bool = False
+
+    def missing(self, answers: Answers) -> Field | None:
+        """The first field whose answer will not do yet."""
+        return next((field for field in self.fields if not field.accepts(answers.get(field.name, ""))), None)
+
+
+YES = Field("yes", "type yes (or y), then Enter", FieldKind.WORD, words=("y", "yes", "Y", "YES"))
+
+
+def word(text: str) -> Field:
+    """A word to type that names the risk."""
+    return Field("word", f"type {text}, then Enter", FieldKind.WORD, words=(text,))
+
+
+def reason(label: str = "reason (kept in the audit trail)") -> Field:
+    """Why; what raises risk must say."""
+    return Field("reason", label, FieldKind.TEXT)

@@ -1,0 +1,91 @@
+"""How one session stands, in label and value lines: position, guard, limits, feed, and why it may not enter. Pure."""
+
+from __future__ import annotations
+
+from console import formatting as f
+from console.replica import Replica
+from console.widgets.spans import Line, Span, line, outside, wrap
+from engine.snapshot import ProtectionState, SessionView
+
+LABEL = 11
+_GUARD_INK = {
+    ProtectionState.COVERED: "ok",
+    ProtectionState.COVERING: "warn",
+    ProtectionState.NAKED: "block",
+    ProtectionState.INERT: "block",
+    ProtectionState.FLAT: "dim",
+    ProtectionState.NOT_REQUIRED: "dim",
+}
+
+
+def pair(label: str, *parts: str | Span | tuple[str, str]) -> Line:
+    """A dim label and its value."""
+    return line((f" {label:<{LABEL}}", "dim"), *parts)
+
+
+def why_blocked(view: SessionView, width: int) -> list[Line]:
+    """Every reason why no entry leaves."""
+    if not view.blocks:
+        return [pair("entries", ("● open", "ok"))]
+    lines: list[Line] = []
+    for number, reason in enumerate(view.blocks):
+        for row, words in enumerate(wrap(reason, width - LABEL - 4, "warn")):
+            label = f" {'' if number or row else 'entries':<{LABEL}}"
+            lines.append(line((label, "dim"), ("  " if row else "✕ ", "block"), *words))
+    return lines
+
+
+def standing(view: SessionView, desk: Replica, width: int, height: int) -> list[Line]:
+    """As many lines as fit, what needs a hand first."""
+    tick, now = view.instrument.tick_size, desk.now
+    held = view.position
+    confirmed = f"  confirmed {f.since(now, view.position_confirmed)}"
+    ink = "dim" if held.is_flat else "long" if held.quantity > 0 else "short"
+    average = "" if held.is_flat else f" @ {f.price(held.average_price, tick)}"
+    guard: list[str | tuple[str, str]] = [(view.protection.value, _GUARD_INK[view.protection])]
+    if view.stop_price is not None:
+        guard += [("  stop ", "dim"), f.price(view.stop_price, tick)]
+    if view.target_price is not None:
+        guard += [("  target ", "dim"), f.price(view.target_price, tick)]
+    orders = desk.orders_of(view.id)
+    doubt = sum(order.is_in_doubt for order in orders)
+    lines = why_blocked(view, width)
+    lines += [
+        pair("position", (f.position(held), ink), average, (confirmed, "dim")),
+        pair("guard", *guard),
+        pair("orders", f"{len(orders)} open", (f"  {doubt} in doubt" if doubt else "", "block")),
+        pair(
+            "feed",
+            (view.freshness.value, "text" if view.freshness.allows_entries else "warn"),
+            (f"  last tick {f.since(now, view.last_tick)} ago", "dim"),
+        ),
+    ]
+    if height > len(lines) + 4:
+        limits = view.limits
+        lines += [
+            line(""),
+            pair("strategy", outside(view.strategy), (f"  {view.timeframe}", "dim")),
+            pair("runs", str(view.strategy_runs), (f"  restarts {view.restarts}", "dim")),
+            pair("phase", outside(view.phase.value), outside(f"  {view.phase_detail}", "dim")),
+            line(""),
+            pair("day", f.profit(view.day_profit), (f"  loss limit {f.money(limits.max_daily_loss, 0)}", "dim")),
+            pair(
+                "heat",
+                f.percent(view.heat_share),
+                (f"  worst case {f.money(limits.worst_case_per_contract, 0)}", "dim"),
+            ),
+            pair(
+                "sizes",
+                f"order {f.size(limits.max_order_size)}",
+                (f"  position {f.size(limits.max_position_size)}", "dim"),
+            ),
+            pair("entries", f"{limits.entries_per_minute}/min", (f"  {limits.entries_per_day}/day", "dim")),
+            pair("collar", f.percent(limits.price_collar * 100)),
+        ]
+        if view.latches:
+            lines.append(pair("latches", (", ".join(view.latches), "block")))
+        if view.decisions and height > len(lines) + 3:
+            last = view.decisions[-1]
+            lines += [line(""), pair("decision", (f.clock(last.at), "dim"), f" {f.plain(last.decision)}")]
+            lines += [(*line(" " * (LABEL + 1)), *row) for row in wrap(last.reason, width - LABEL - 2, "dim")]
+    return lines[:height]

@@ -1,0 +1,1 @@
+"""What screens are made of: line-drawn widgets over pure functions that return spans."""

@@ -1,0 +1,55 @@
+"""The price axis: which row a price is on, to an eighth of a cell, and when the axis may move."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+EIGHTHS = 8
+HEAD_ROOM = Decimal("0.08")
+TOO_LOOSE = Decimal("0.45")
+_STEPS = (Decimal(1), Decimal(2), Decimal("2.5"), Decimal(5), Decimal(10))
+
+
+class Scale:
+    """Keeps its range while prices stay inside and fill enough of it, so that nothing jumps."""
+
+    def __init__(self) -> None:
+        self.low = Decimal(0)
+        self.high = Decimal(0)
+
+    def cover(self, low: Decimal, high: Decimal, tick: Decimal) -> bool:
+        """Make the range hold [low, high]; returns whether it moved. Head-room is 8 % on each side."""
+        span = self.high - self.low
+        if span and self.low <= low and high <= self.high and (high - low) >= span * TOO_LOOSE:
+            return False
+        room = max((high - low) * HEAD_ROOM, tick * 2)
+        wanted = (low - room, high + room)
+        if wanted == (self.low, self.high):
+            return False
+        self.low, self.high = wanted
+        return True
+
+    def eighth(self, price: Decimal, rows: int) -> int:
+        """Height of a price above the bottom, in eighths of a cell of `rows` rows; may lie outside."""
+        return round((price - self.low) / (self.high - self.low) * rows * EIGHTHS)
+
+    def row(self, price: Decimal, rows: int) -> int:
+        """The row from the top that shows this price; may lie outside."""
+        return rows - 1 - (self.eighth(price, rows) // EIGHTHS)
+
+    def steps(self, rows: int, every: int, tick: Decimal) -> list[Decimal]:
+        """Round prices for the axis, about `every` rows apart, never finer than a tick."""
+        count = max(1, rows // every)
+        rough = (self.high - self.low) / count
+        if rough <= 0:
+            return []
+        power = Decimal(1).scaleb(rough.adjusted())
+        step = next((power * s for s in _STEPS if power * s >= rough), power * 10)
+        step = max(step, tick)
+        step = (step / tick).to_integral_value() * tick
+        first = (self.low / step).to_integral_value(rounding="ROUND_CEILING") * step
+        prices = []
+        while first <= self.high:
+            prices.append(first)
+            first += step
+        return prices

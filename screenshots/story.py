@@ -1,0 +1,135 @@
+"""A desk in the middle of an eventful afternoon: the fixed snapshots behind the pictures and the console's tests.
+
+One paper account, four sessions. EURUSD is long and guarded; BTCUSD has an entry in doubt; ES is held back because
+the broker closed part of its position; NQ warms up. `blocked_desk` is the same desk over its heat limit.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from engine.commands import Command, Receipt
+from engine.domain.broker import LinkState
+from engine.domain.risk import (
+    IncompleteHeat,
+    Stance,
+)
+from engine.domain.settings import ShutdownPolicy
+from engine.events import Event
+from engine.queries import Answer, FillsAnswer, FillsPage, OrdersAnswer, Query
+from engine.snapshot import (
+    DeskSnapshot,
+    FeedView,
+    Lamp,
+    Lamps,
+    LampView,
+    LoopLag,
+    SessionView,
+)
+from screenshots.ledger_story import ALERTS, account, disagreements, fills, heat, orders, recent
+from screenshots.market_story import MINUTE, NOW, D, btcusd, es, eurusd, nq
+
+
+def lamps(**changed: LampView) -> Lamps:
+    """Five lamps of the busy desk."""
+    shown = {
+        "inbound": LampView(Lamp.OK, "0.4s", "0.4s"),
+        "outbound": LampView(Lamp.WARN, "1?", "1 in doubt"),
+        "persistence": LampView(Lamp.OK, "ok", "ok"),
+        "reconciliation": LampView(Lamp.ALARM, "2", "2 open"),
+        "aggregation": LampView(Lamp.OK, "5.6%", "5.6 %"),
+    }
+    return Lamps(**{**shown, **changed})
+
+
+def busy_desk() -> DeskSnapshot:
+    """The afternoon as it stands."""
+    views: dict[str, SessionView] = {view.id: view for view in (eurusd(), btcusd(), es(), nq())}
+    return DeskSnapshot(
+        number=412,
+        at=NOW,
+        live=False,
+        started=NOW - 81 * MINUTE,
+        title="paper desk",
+        killed=False,
+        kill_reason="",
+        stopping=False,
+        shutdown_policy=ShutdownPolicy.CANCEL_ENTRIES,
+        lamps=lamps(),
+        sessions=tuple(views.values()),
+        orders=orders(views),
+        recent_orders=recent(views),
+        disagreements=disagreements(),
+        accounts=(account(),),
+        feed=FeedView(name="synthetic", link=LinkState.UP, since=NOW - 80 * MINUTE, reason="", last_tick=NOW - 400),
+        heat=heat(percent="5.63", stance=Stance.OPEN),
+        alerts=ALERTS,
+        procedures=(),
+        loop_lag=LoopLag(0.4, 2.1, 6.0),
+        persistence_detail="sqlite, 3 ms a commit",
+    )
+
+
+def blocked_desk() -> DeskSnapshot:
+    """The same desk over its heat limit: entries blocked everywhere, exits open."""
+    reason = "heat 8.4 % is over the block of 8.0 %"
+    desk = busy_desk()
+    return msgspec.structs.replace(
+        desk,
+        heat=heat(percent="8.42", stance=Stance.BLOCK, reason=reason, since=NOW - 95_000),
+        lamps=lamps(aggregation=LampView(Lamp.ALARM, "8.4%", "8.4 % block")),
+        sessions=tuple(
+            msgspec.structs.replace(view, stance=Stance.BLOCK, blocks=(reason, *view.blocks)) for view in desk.sessions
+        ),
+    )
+
+
+def incomplete_desk() -> DeskSnapshot:
+    """One session has died: the gauge shows a floor and never a total."""
+    desk = busy_desk()
+    view = msgspec.structs.replace(
+        desk.heat,
+        heat=IncompleteHeat(at_least=D("4.21"), money=D("4210"), missing=("es-range",), reporting=3, expected=4),
+        stance=Stance.BLOCK,
+        reason="es-range has not reported for 47 s",
+        since=NOW - 47_000,
+        missing=("es-range",),
+    )
+    return msgspec.structs.replace(desk, heat=view)
+
+
+class StillClient:
+    """A client over fixed snapshots: records commands, answers each with a receipt."""
+
+    def __init__(self, snapshot: DeskSnapshot | None) -> None:
+        self.current = snapshot
+        self.sent: list[Command] = []
+        self.happened: list[Event] = []
+        self.refusal: str | None = None
+        self.silence: Exception | None = None
+
+    def snapshot(self) -> DeskSnapshot | None:
+        """The fixed picture."""
+        return self.current
+
+    def events(self, since: int) -> tuple[Event, ...]:
+        """Events given to it."""
+        return tuple(event for event in self.happened if event.number > since)
+
+    async def send(self, command: Command) -> Receipt:
+        """Record it and give a receipt."""
+        self.sent.append(command)
+        if self.silence is not None:
+            raise self.silence
+        taken = self.refusal is None
+        return Receipt(id=command.origin.id, taken=taken, message=self.refusal or "taken", at=NOW)
+
+    async def ask(self, query: Query) -> Answer:
+        """The fills of the story, newest first."""
+        if isinstance(query, FillsPage) and self.current is not None and self.current.sessions:
+            views = {str(view.id): view for view in (eurusd(), es())}
+            return FillsAnswer(tuple(reversed(fills(views))), False)
+        return OrdersAnswer((), False)
+
+
+__all__ = ["StillClient", "blocked_desk", "busy_desk", "incomplete_desk"]
