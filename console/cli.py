@@ -1,0 +1,407 @@
+"""The command line: parses, builds `RunOptions`, calls bootstrap, and turns every failure into one plain line.
+
+Exit codes: 0 fine, 1 something failed, 2 bad input, 3 the state or database must not be touched, 130 interrupted.
+What is heavy (bootstrap, and through it engine and screens) is imported by the command that needs it.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import os
+import sys
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from console.formatting import plain
+from console.options import AS_FAST_AS_IT_GOES, RunOptions
+from engine.domain.market import Timeframe
+from engine.errors import ConfigurationError, DeskUnusable, SextantError
+
+FINE, FAILED, BAD_INPUT, UNUSABLE, INTERRUPTED = 0, 1, 2, 3, 130
+DEFAULT_LIMIT = 100
+
+app = typer.Typer(
+    name="sextant",
+    help="A trading console that always knows who to believe.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="The sextant.toml to run (or SEXTANT_CONFIG).")
+]
+DbOption = Annotated[
+    str | None, typer.Option("--db", metavar="URL", help="The audit trail: a SQLite file (or SEXTANT_DB).")
+]
+StateOption = Annotated[
+    Path | None,
+    typer.Option("--state-dir", metavar="DIR", help="Where the desk keeps its state (or SEXTANT_STATE_DIR)."),
+]
+ReplayOption = Annotated[
+    Path | None, typer.Option("--replay", metavar="FILE", help="Play a recording (CSV) instead of a live feed.")
+]
+SymbolOption = Annotated[
+    str | None, typer.Option("--symbol", metavar="SYM", help="What the recording holds; or run only this symbol.")
+]
+TimeframeOption = Annotated[
+    str | None, typer.Option("--timeframe", metavar="1s..1d", help="Candle length of every session (default 1m).")
+]
+StrategyOption = Annotated[
+    str | None, typer.Option("--strategy", metavar="NAME", help="Strategy of every session: NAME or path.py:Class.")
+]
+WarmupOption = Annotated[
+    int | None, typer.Option("--warmup", metavar="N", help="Candles that warm a strategy before it may trade.")
+]
+SpeedOption = Annotated[str, typer.Option("--speed", metavar="N|max", help="Pace of a replay (1: real time).")]
+HeadlessOption = Annotated[bool, typer.Option("--headless", help="Run without a screen.")]
+ForOption = Annotated[
+    float | None, typer.Option("--for", metavar="SECONDS", help="End a headless run after so much wall time.")
+]
+RunJsonOption = Annotated[bool, typer.Option("--json", help="End a headless run with one JSON object on stdout.")]
+LiveOption = Annotated[bool, typer.Option("--live", help="Allow live accounts (none in this release).")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON array.")]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
+LimitOption = Annotated[int, typer.Option("--limit", metavar="N", help="At most so many lines, newest first.")]
+SessionOption = Annotated[str | None, typer.Option("--session", metavar="NAME", help="Only this session.")]
+TextOption = Annotated[str, typer.Option("--text", metavar="WORDS", help="Only lines that hold these words.")]
+
+
+def main() -> None:
+    """Entry point of `sextant`."""
+    sys.exit(run_command(sys.argv[1:]))
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; nothing escapes but the process's own end."""
+    from console.process_log import silence
+
+    silence()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # an ASCII terminal gets \u2192 for an arrow, not a failure
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = app(args=list(arguments), prog_name="sextant", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else FINE
+    except typer.TyperException as error:
+        return complain(error.format_message(), BAD_INPUT)
+    except BrokenPipeError:
+        return _closed_pipe()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def complain(what: str, code: int) -> int:
+    """One plain line on stderr; returns the exit code."""
+    try:
+        print(plain(f"sextant: {what.strip()}"), file=sys.stderr, flush=True)
+    except OSError:
+        pass  # nobody reads stderr; the exit code still tells
+    return code
+
+
+def _closed_pipe() -> int:
+    """Whoever read our output has seen enough (`| head`): no error. What is still buffered goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+    return FINE
+
+
+def guarded(command: Callable[[], int]) -> int:
+    """Run a command; every error becomes one line and an exit code."""
+    try:
+        code = command()
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        return _closed_pipe()
+    except ConfigurationError as error:
+        return complain(str(error), BAD_INPUT)
+    except DeskUnusable as error:
+        return complain(str(error), UNUSABLE)
+    except SextantError as error:
+        return complain(str(error), FAILED)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:  # a defect of ours: the log has it whole, the operator gets a line
+        logging.getLogger("sextant").critical("the command failed", exc_info=error)
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(frame.filename).name}:{frame.lineno}"
+        return complain(f"internal error: {type(error).__name__}: {error} ({where})", FAILED)
+
+
+@app.callback(invoke_without_command=True)
+def sextant(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> int:
+    if version:
+        from importlib.metadata import version as version_of
+
+        print(f"sextant {version_of('sextant-console')}")
+        raise typer.Exit(FINE)
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+    return FINE
+
+
+@app.command()
+def run(
+    config: ConfigOption = None,
+    db: DbOption = None,
+    state_dir: StateOption = None,
+    replay: ReplayOption = None,
+    symbol: SymbolOption = None,
+    timeframe: TimeframeOption = None,
+    strategy: StrategyOption = None,
+    warmup: WarmupOption = None,
+    speed: SpeedOption = "1",
+    headless: HeadlessOption = False,
+    seconds: ForOption = None,
+    json: RunJsonOption = False,
+    live: LiveOption = False,
+) -> int:
+    """Run the desk: with its console, or headless."""
+
+    def command() -> int:
+        from console.process import harden
+
+        harden()
+        screen = sys.stdin.isatty() and sys.stdout.isatty()
+        asked = RunOptions(
+            config=config,
+            db=db,
+            state_dir=state_dir,
+            replay=replay,
+            symbol=symbol,
+            timeframe=_timeframe(timeframe),
+            strategy=strategy,
+            warmup=_warmup(warmup),
+            speed=_speed(speed),
+            headless=headless or not screen,
+            seconds=_seconds(seconds),
+            json=json,
+            live=live,
+        )
+        if not asked.headless and (json or seconds is not None):
+            raise ConfigurationError(
+                f"{'--json' if json else '--for'} belongs to a run without a screen; add --headless"
+            )
+        if asked.headless and not headless:
+            complain("no terminal here, so the desk runs headless (SIGTERM or Ctrl+C ends it)", FINE)
+        from console import bootstrap
+
+        return bootstrap.run(asked)
+
+    return guarded(command)
+
+
+@app.command()
+def doctor(
+    config: ConfigOption = None,
+    db: DbOption = None,
+    state_dir: StateOption = None,
+    replay: ReplayOption = None,
+    symbol: SymbolOption = None,
+    timeframe: TimeframeOption = None,
+    strategy: StrategyOption = None,
+    warmup: WarmupOption = None,
+    speed: SpeedOption = "1",
+    headless: HeadlessOption = False,
+    seconds: ForOption = None,
+    json: RunJsonOption = False,
+    live: LiveOption = False,
+) -> int:
+    """Say what is configured, durable and reachable, and print the effective configuration."""
+
+    def command() -> int:
+        from console.process import harden
+
+        harden()
+        asked = RunOptions(
+            config=config,
+            db=db,
+            state_dir=state_dir,
+            replay=replay,
+            symbol=symbol,
+            timeframe=_timeframe(timeframe),
+            strategy=strategy,
+            warmup=_warmup(warmup),
+            speed=_speed(speed),
+            headless=headless,
+            seconds=_seconds(seconds),
+            json=json,
+            live=live,
+        )
+        from console import bootstrap
+
+        return bootstrap.doctor(asked)
+
+    return guarded(command)
+
+
+@app.command()
+def candles(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Recorded ticks (CSV).")],
+    timeframe: Annotated[str, typer.Option("--timeframe", metavar="1s..1d", help="Candle length.")] = "1m",
+    symbol: SymbolOption = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="CSV", help="Write there instead of stdout.")] = None,
+) -> int:
+    """Closed candles from recorded ticks, by the assembler that trades: timestamp,open,high,low,close,volume."""
+
+    def command() -> int:
+        length = _timeframe(timeframe)
+        assert length is not None
+        from console import bootstrap
+
+        return bootstrap.candles(file, length, symbol, out)
+
+    return guarded(command)
+
+
+@app.command()
+def sessions(
+    config: ConfigOption = None,
+    db: DbOption = None,
+    state_dir: StateOption = None,
+    json: JsonOption = False,
+    csv: CsvOption = False,
+) -> int:
+    """Sessions that this desk has known."""
+    from console.listing import list_sessions
+
+    return _list(config, db, state_dir, json, csv, lambda trail, form: list_sessions(trail, form))
+
+
+@app.command()
+def orders(
+    config: ConfigOption = None,
+    db: DbOption = None,
+    state_dir: StateOption = None,
+    session: SessionOption = None,
+    open_only: Annotated[bool, typer.Option("--open", help="Only orders that may still fill.")] = False,
+    text: TextOption = "",
+    limit: LimitOption = DEFAULT_LIMIT,
+    json: JsonOption = False,
+    csv: CsvOption = False,
+) -> int:
+    """Orders from the audit trail, newest first."""
+    from console.listing import list_orders
+
+    return _list(
+        config,
+        db,
+        state_dir,
+        json,
+        csv,
+        lambda trail, form: list_orders(
+            trail, form, session=session, open_only=open_only, text=text, limit=_limit(limit)
+        ),
+    )
+
+
+@app.command()
+def journal(
+    config: ConfigOption = None,
+    db: DbOption = None,
+    state_dir: StateOption = None,
+    kind: Annotated[list[str] | None, typer.Option("--kind", metavar="KIND", help="Only lines of this kind.")] = None,
+    session: SessionOption = None,
+    text: TextOption = "",
+    limit: LimitOption = DEFAULT_LIMIT,
+    json: JsonOption = False,
+    csv: CsvOption = False,
+) -> int:
+    """The journal of everything that happened, newest first."""
+    from console.listing import list_journal
+
+    return _list(
+        config,
+        db,
+        state_dir,
+        json,
+        csv,
+        lambda trail, form: list_journal(
+            trail, form, kinds=kind or (), session=session, text=text, limit=_limit(limit)
+        ),
+    )
+
+
+def _list(
+    config: Path | None,
+    db: str | None,
+    state_dir: Path | None,
+    json: bool,
+    csv: bool,
+    listing: Callable[[Any, Any], Awaitable[str]],
+) -> int:
+    def command() -> int:
+        import asyncio
+
+        from console.listing import Form
+        from console.process import harden
+
+        if json and csv:
+            raise ConfigurationError("--json and --csv exclude each other; choose one")
+        harden()
+        from console import bootstrap
+
+        async def ask() -> str:
+            async with bootstrap.open_audit_trail(RunOptions(config=config, db=db, state_dir=state_dir)) as trail:
+                return await listing(trail, Form.JSON if json else Form.CSV if csv else Form.TABLE)
+
+        printed = asyncio.run(ask())
+        sys.stdout.write(printed)
+        return FINE
+
+    return guarded(command)
+
+
+def _timeframe(text: str | None) -> Timeframe | None:
+    try:
+        return None if text is None else Timeframe.parse(text)
+    except ValueError as error:
+        raise ConfigurationError(f"--timeframe: {error}") from None
+
+
+def _speed(text: str) -> float:
+    if text == "max":
+        return AS_FAST_AS_IT_GOES
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = math.nan
+    if not 0 < speed < math.inf:
+        raise ConfigurationError(f"--speed {text!r} is not a pace; give a number above 0 (1 is real time), or max")
+    return speed
+
+
+def _seconds(seconds: float | None) -> float | None:
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise ConfigurationError(f"--for {seconds:g} is not a time; give seconds above 0")
+    return seconds
+
+
+def _warmup(count: int | None) -> int | None:
+    if count is not None and not 0 <= count <= 100_000:
+        raise ConfigurationError(f"--warmup {count} is not a number of candles; give 0 to 100000")
+    return count
+
+
+def _limit(count: int) -> int:
+    if count < 1:
+        raise ConfigurationError(f"--limit {count} asks for nothing; give 1 or more")
+    return count
+
+
+if __name__ == "__main__":
+    main()
