@@ -299,9 +299,7 @@ class ReplaySource:
             self._played.put(Candle(old.start, old.open, high, old.low, old.close, old.volume))
             self._deliver_candle(old.start)
         else:
-            late = Tick(
-                self.tape.symbol, old.start + length.ms // 2, high, self._last.size if self._last else old.volume
-            )
+            late = Tick(self.tape.symbol, old.start + length.ms // 2, high, old.volume)
             for sink in self._sinks:
                 sink(late)
         return f"the {length} candle that had closed got a new high of {high}"

@@ -116,3 +116,8 @@ class Box:
     def position(self) -> Decimal:
         """Signed quantity held."""
         return next((row.quantity for row in self.exchange.positions(ACCOUNT)), Decimal(0))
+
+
+def values(*each: object) -> tuple[object, ...]:
+    """Several figures to compare at once, Decimals with whole numbers too."""
+    return each

@@ -12,7 +12,7 @@ from engine.domain.calendar import Calendar
 from engine.domain.ids import Symbol
 from engine.domain.instruments import Instrument
 from engine.domain.orders import Side, TimeInForce
-from tests.unit.brokers.paper_desk import ACCOUNT, ES, SYMBOL, Box, terms
+from tests.unit.brokers.paper_desk import ACCOUNT, ES, SYMBOL, Box, terms, values
 
 
 def test_a_market_order_fills_on_arrival_at_the_last_price_plus_slippage() -> None:
@@ -84,7 +84,7 @@ def test_large_orders_fill_over_several_ticks() -> None:
     box.tick(101)
     box.tick(102)
     done = box.order(answer.broker_id)
-    assert (done.status, done.filled) == (BrokerStatus.FILLED, 5)
+    assert values(done.status, done.filled) == (BrokerStatus.FILLED, 5)
     assert done.average_price == Decimal(100 * 2 + 101 * 2 + 102) / 5
     assert [fill.cumulative for fill in box.fills()] == [2, 4, 5]
 
@@ -94,7 +94,7 @@ def test_immediate_or_cancel_keeps_what_filled_and_cancels_the_rest() -> None:
     box.tick(100)
     answer = box.accepted(terms(quantity=5, limit=100, tif=TimeInForce.IOC))
     record = box.order(answer.broker_id)
-    assert (record.status, record.filled) == (BrokerStatus.CANCELLED, 2)
+    assert values(record.status, record.filled) == (BrokerStatus.CANCELLED, 2)
     box.tick(99)
     assert box.position == 2
 

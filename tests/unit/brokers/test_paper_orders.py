@@ -22,7 +22,7 @@ from engine.domain.broker import (
 )
 from engine.domain.ids import BrokerOrderId, ClientOrderId
 from engine.domain.orders import Side, Terms
-from tests.unit.brokers.paper_desk import ACCOUNT, Box, terms
+from tests.unit.brokers.paper_desk import ACCOUNT, Box, terms, values
 
 PARTS = ExchangeOptions(slippage_ticks=0, max_fill=Decimal(2))
 STOP, TARGET = terms(Side.SELL, 5, stop=95), terms(Side.SELL, 5, limit=110)
@@ -104,7 +104,7 @@ def test_a_replace_that_keeps_the_id_counts_the_total() -> None:
     answer = box.accepted(terms(quantity=5, limit=100))
     assert change(box, answer.broker_id, terms(quantity=4, limit=99)) == AcceptedOrder(answer.broker_id)
     record = box.order(answer.broker_id)
-    assert (record.terms.quantity, record.filled, record.terms.limit) == (4, 2, 99)
+    assert values(record.terms.quantity, record.filled, record.terms.limit) == (4, 2, 99)
     box.tick(98)
     assert box.position == 4
     assert box.order(answer.broker_id).status is BrokerStatus.FILLED
@@ -127,8 +127,8 @@ def test_a_replace_that_changes_the_id_leaves_a_successor_with_what_remains() ->
     assert isinstance(new, AcceptedOrder)
     assert new.broker_id != old.broker_id
     before, after = box.order(old.broker_id), box.order(new.broker_id)
-    assert (before.status, before.filled) == (BrokerStatus.CANCELLED, 2)
-    assert (after.terms.quantity, after.replaces, after.client_id) == (3, old.broker_id, "new")
+    assert values(before.status, before.filled) == (BrokerStatus.CANCELLED, 2)
+    assert values(after.terms.quantity, after.replaces, after.client_id) == (3, old.broker_id, "new")
     box.tick(98)
     box.tick(98)
     assert box.position == 5
@@ -176,7 +176,7 @@ def test_legs_wait_for_their_entry_and_grow_with_its_fills() -> None:
     stop, target = (leg for _, leg in answer.legs)
     assert [box.order(leg).status for leg in (stop, target)] == [BrokerStatus.HELD] * 2
     assert box.order(stop).parent == answer.broker_id
-    sizes = []
+    sizes: list[object] = []
     for _ in range(3):
         box.tick(100)
         sizes.append((box.order(stop).terms.quantity, box.order(target).terms.quantity))
@@ -192,7 +192,7 @@ def test_one_leg_takes_its_fills_off_the_other() -> None:
     box.tick(100)
     stop, target = (leg for _, leg in answer.legs)
     box.tick(110)
-    assert (box.order(target).filled, box.order(stop).terms.quantity) == (2, 3)
+    assert values(box.order(target).filled, box.order(stop).terms.quantity) == (2, 3)
     box.tick(94)
     box.tick(94)
     assert box.order(stop).status is BrokerStatus.FILLED

@@ -12,7 +12,7 @@ from brokers.paper.book_file import BookFile, UnsyncedFiles
 from brokers.paper.options import AccountTerms
 from engine.domain.broker import BrokerStatus, FillReported
 from engine.domain.orders import Side
-from tests.unit.brokers.paper_desk import ACCOUNT, SYMBOL, Box, terms
+from tests.unit.brokers.paper_desk import ACCOUNT, SYMBOL, Box, terms, values
 
 
 def test_the_margin_desk_moves_a_position_without_a_word() -> None:
@@ -74,7 +74,7 @@ def test_a_bust_takes_back_position_money_and_quantity_and_says_so() -> None:
     before = box.exchange.balance(ACCOUNT)
     answer = box.accepted(terms(quantity=2))
     busted = out_of_band.bust_last_fill(box.exchange, ACCOUNT, None, box.now + 5)
-    assert (busted.quantity, busted.revision) == (0, 1)
+    assert values(busted.quantity, busted.revision) == (0, 1)
     assert box.position == 0
     assert box.exchange.balance(ACCOUNT) == before
     assert box.order(answer.broker_id).filled == 0
