@@ -17,8 +17,10 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from textual.app import App, SystemCommand
+from textual.css.query import NoMatches
 from textual.screen import Screen
 
 from console import actions, themes
@@ -61,7 +63,7 @@ class SextantApp(App[None], inherit_bindings=False):
         "heat": HeatScreen,
     }
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-wide")]
-    VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall"), (45, "-tall -grand")]
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]
 
     def __init__(
         self,
@@ -114,8 +116,9 @@ class SextantApp(App[None], inherit_bindings=False):
     def show_now(self) -> None:
         """Draw the current screen, and the dialog over it, from what is known."""
         for screen in self.screen_stack:
-            if isinstance(screen, FlowScreen | DeskDialog) and screen.is_mounted:
-                screen.show(self.desk)
+            if isinstance(screen, FlowScreen | DeskDialog) and screen.ready:
+                with suppress(NoMatches):  # a screen on its way out loses its widgets before its timer stops
+                    screen.show(self.desk)
 
     async def _seed_fills(self) -> None:
         try:

@@ -182,7 +182,7 @@ class Replica:
 
     @property
     def live(self) -> bool:
-        """Whether real money is at stake; assumed until the engine says otherwise is false."""
+        """Whether real money is at stake; nothing is claimed before the engine has spoken."""
         return self.snapshot is not None and self.snapshot.live
 
     @property

@@ -94,7 +94,7 @@ def forming(instrument: Instrument, after: Candle, step: Decimal) -> Candle:
 
 
 DECISIONS = (
-    (3, False, "not run", "the candle replaced one that had been decided on"),
+    (4, False, "not run", "the candle replaced one that had been decided on"),
     (2, True, "nothing", "fast average is above slow, the position is held"),
     (1, True, "nothing", "no cross"),
     (0, True, "submit", "EMA 5 crossed above EMA 13; stop at 2×ATR"),
@@ -133,8 +133,8 @@ def session(
         marks=(),
         decisions=tuple(
             DecisionLine(
-                candle=NOW // MINUTE * MINUTE - (4 - back) * MINUTE,
-                at=NOW - (3 - back) * MINUTE,
+                candle=NOW // MINUTE * MINUTE - (back + 1) * MINUTE,
+                at=NOW // MINUTE * MINUTE - back * MINUTE + 40,
                 ran=ran,
                 decision=what,
                 reason=why,

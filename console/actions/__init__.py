@@ -73,7 +73,6 @@ def bindings(screen: str | None) -> list[tuple[str, str, str]]:
 def footer_keys(desk: Replica, focus: Focus) -> list[tuple[str, str, str]]:
     """(shown key, title, action's name), the most important first, only what can be done now."""
     offered = [a for a in ACTIONS if a.rank and a.on(focus.screen) and a.available(desk, focus)]
-    offered = [a for a in offered if a.name != f"go_{focus.screen}"]
     return [(a.shown_key, a.title, a.name) for a in sorted(offered, key=lambda a: -a.rank)]
 
 

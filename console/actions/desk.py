@@ -20,7 +20,7 @@ def _view(desk: Replica, focus: Focus) -> SessionView:
 class GoDesk(Action):
     """Sessions with position, profit, heat share and why they may not enter."""
 
-    name, key, title, rank = "go_desk", "1", "Desk", 90
+    name, key, title, group = "go_desk", "1", "Desk", "go"
 
     def step(self, desk: Replica, focus: Focus) -> Step:
         return GoTo("desk")
@@ -29,7 +29,7 @@ class GoDesk(Action):
 class GoMarket(Action):
     """Candles, entries and exits, stop and target, and the decision log of one session."""
 
-    name, key, title, rank = "go_market", "2", "Market", 89
+    name, key, title, group = "go_market", "2", "Market", "go"
 
     def step(self, desk: Replica, focus: Focus) -> Step:
         return GoTo("market")
@@ -38,7 +38,7 @@ class GoMarket(Action):
 class GoOrders(Action):
     """Open orders of all sessions, the doubtful first; recent orders and fills."""
 
-    name, key, title, rank = "go_orders", "3", "Orders", 88
+    name, key, title, group = "go_orders", "3", "Orders", "go"
 
     def step(self, desk: Replica, focus: Focus) -> Step:
         return GoTo("orders")
@@ -47,7 +47,7 @@ class GoOrders(Action):
 class GoReconciliation(Action):
     """Where memory, database and broker differ, and what became of it."""
 
-    name, key, title, rank = "go_reconciliation", "4", "Reconcile", 87
+    name, key, title, group = "go_reconciliation", "4", "Reconcile", "go"
 
     def step(self, desk: Replica, focus: Focus) -> Step:
         return GoTo("reconciliation")
@@ -56,7 +56,7 @@ class GoReconciliation(Action):
 class GoHeat(Action):
     """The total risk and everything it is made of."""
 
-    name, key, title, rank = "go_heat", "5", "Heat", 86
+    name, key, title, group = "go_heat", "5", "Heat", "go"
 
     def step(self, desk: Replica, focus: Focus) -> Step:
         return GoTo("heat")
@@ -65,7 +65,7 @@ class GoHeat(Action):
 class Help(Action):
     """Keys by screen, and what the states of an order mean."""
 
-    name, key, title, rank = "help", "question_mark", "Help", 97
+    name, key, title, group, rank = "help", "question_mark", "Help", "console", 66
 
     def step(self, desk: Replica, focus: Focus) -> Step:
         return OfApp("help")
@@ -74,7 +74,7 @@ class Help(Action):
 class Palette(Action):
     """Every action by name, those without a key too."""
 
-    name, key, title, rank = "palette", "ctrl+p", "All", 96
+    name, key, title, group, rank = "palette", "ctrl+p", "All", "console", 65
 
     def step(self, desk: Replica, focus: Focus) -> Step:
         return OfApp("palette")
@@ -83,7 +83,7 @@ class Palette(Action):
 class Quit(Action):
     """Stop the desk: the dialog says what each shutdown policy means now."""
 
-    name, key, title, rank = "quit", "q", "Quit", 98
+    name, key, title, group, rank = "quit", "q", "Quit", "console", 98
 
     def step(self, desk: Replica, focus: Focus) -> Step:
         return OfApp("quit")
@@ -92,7 +92,7 @@ class Quit(Action):
 class Theme(Action):
     """The next theme: calm, high contrast, light."""
 
-    name, key, title = "theme", "t", "Theme"
+    name, key, title, group = "theme", "t", "Theme", "console"
 
     def step(self, desk: Replica, focus: Focus) -> Step:
         return OfApp("theme")
@@ -101,7 +101,7 @@ class Theme(Action):
 class AcknowledgeWorstAlert(Action):
     """Say that you have seen the worst alert; what lasts goes on being shown."""
 
-    name, key, title, rank = "acknowledge_alert", "exclamation_mark", "Seen", 0
+    name, key, title, group = "acknowledge_alert", "exclamation_mark", "Acknowledge alert", "desk"
     otherwise = "no alert waits for you"
 
     def available(self, desk: Replica, focus: Focus) -> bool:
@@ -115,7 +115,7 @@ class AcknowledgeWorstAlert(Action):
 class FlattenSession(Action):
     """Pause the selected session, cancel its entries, close its position and prove it with the broker."""
 
-    name, key, title, group, rank = "flatten", "f", "Flatten", "session", 80
+    name, key, title, group, rank = "flatten", "f", "Flatten", "session", 83
     screens = ("desk", "market", "orders", "heat")
     otherwise = "select a session first"
 
@@ -138,7 +138,7 @@ class FlattenEverything(Action):
 class KillDesk(Action):
     """Latch entries off everywhere, across restarts, and cancel entry orders."""
 
-    name, key, title, group, rank = "kill", "K", "Kill", "desk", 78
+    name, key, title, group, rank = "kill", "K", "Kill", "desk", 82
     otherwise = "the kill latch is set already"
 
     def available(self, desk: Replica, focus: Focus) -> bool:

@@ -113,7 +113,7 @@ class Reconcile(Action):
     """Compare positions and orders of every account with the broker now."""
 
     name, key, title, group, screens, rank = (
-        "reconcile_now", "r", "Reconcile now", "reconciliation", ("desk", "orders", "reconciliation"), 82,
+        "reconcile_now", "r", "Reconcile now", "reconciliation", ("desk", "orders", "reconciliation"), 74,
     )  # fmt: skip
 
     def step(self, desk: Replica, focus: Focus) -> Step:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from console.app import SextantApp
 
 
+GRAND = 45
+"""From this many rows on there is room for a third alert and a higher gauge."""
+
+
 def screen_bindings(screen: str | None) -> list[BindingType]:
     """Textual bindings of a screen (None: of the app) from the table of actions."""
     return [
@@ -32,6 +36,7 @@ class FlowScreen(Screen[None]):
 
     NAME: ClassVar[str]
     AUTO_FOCUS = "Table"
+    ready = False
 
     @property
     def desk_app(self) -> SextantApp:
@@ -76,10 +81,14 @@ class FlowScreen(Screen[None]):
         self.show_body(desk)
         self._pane("alerts").paint(lambda w, h: top.alert_lines(desk, w, h))
         keys = footer_keys(desk, self.focus_now())
-        self._pane("footer").paint(lambda w, h: [top.footer(keys, w)])
+        self._pane("footer").paint(lambda w, h: [top.footer(keys, self.NAME, w)])
 
     def _pane(self, id: str) -> Pane:
         return self.query_one(f"#{id}", Pane)
+
+    def on_mount(self) -> None:
+        """Composed: it may be drawn."""
+        self.ready = True
 
     def on_screen_resume(self) -> None:
         """Back on top: show the newest at once."""
@@ -87,6 +96,7 @@ class FlowScreen(Screen[None]):
 
     def on_resize(self) -> None:
         """Another size may need other lines."""
+        self.set_class(self.size.height >= GRAND, "-grand")
         self.call_after_refresh(self.desk_app.show_now)
 
     def on_paste(self, event: events.Paste) -> None:

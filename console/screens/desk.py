@@ -24,18 +24,18 @@ from engine.domain.risk import Stance
 from engine.snapshot import Phase, ProtectionState, SessionView
 
 COLUMNS = (
-    Column("Session", 14, rank=0),
-    Column("Instrument", 10, rank=5),
-    Column("State", 13, rank=1),
+    Column("Session", 13, rank=0),
+    Column("Instrument", 10, rank=7),
+    Column("State", 13, rank=0),
     Column("Last", 10, Align.POINT, rank=0),
     Column("Age", 4, Align.RIGHT, rank=1),
     Column("Forming", 10, rank=3),
-    Column("Position", 12, rank=0),
+    Column("Position", 13, rank=0),
     Column("Conf", 4, Align.RIGHT, rank=4),
-    Column("Open P&L", 10, Align.POINT, rank=2),
-    Column("Day P&L", 10, Align.POINT, rank=3),
+    Column("Open P&L", 9, Align.POINT, rank=2),
+    Column("Day P&L", 9, Align.POINT, rank=3),
     Column("Heat", 6, Align.RIGHT, rank=4),
-    Column("Entries", 10, rank=2, grows=True),
+    Column("Entries", 16, rank=0, grows=True),
 )
 EMPTY = ("No sessions.", "Add a [sessions.NAME] table to sextant.toml, or start with --replay FILE.")
 

@@ -14,12 +14,12 @@ from console.widgets.columns import Align, Column, Row
 from console.widgets.lines import Pane
 from console.widgets.spans import Line, hatched, line, outside, wrap
 from console.widgets.table import Table
-from console.widgets.top import heat_bar, heat_words
+from console.widgets.top import EIGHTHS, heat_bar, heat_words
 from engine.domain.risk import CompleteHeat, Contribution, Stance
 from engine.snapshot import HeatView
 
 COLUMNS = (
-    Column("Session", 14),
+    Column("Session", 20),
     Column("Instrument", 10, rank=4),
     Column("Group", 9, rank=3),
     Column("Position", 10, Align.POINT, rank=1),
@@ -29,6 +29,7 @@ COLUMNS = (
     Column("Unowned", 9, Align.POINT, rank=5),
     Column("Total", 10, Align.POINT),
     Column("Share", 7, Align.RIGHT),
+    Column("Of the block", 12, rank=2, grows=True),
     Column("Age", 4, Align.RIGHT, rank=2),
 )
 EMPTY = ("Nobody has reported yet.", "Sessions report once they know their position.")
@@ -136,9 +137,18 @@ def row(one: Contribution, view: HeatView, desk: Replica, *, owned: bool) -> Row
             *(amount(value) for value in (one.position_risk, one.pending, one.unprotected, one.excess, one.unowned)),
             line((f.money(one.total), "bright" if one.total else "dim")),
             line(f.percent(share, 2)),
+            bar(share, view.limits.block, 12),
             line((f.since(desk.now, one.at), "dim")),
         ),
     )  # fmt: skip
+
+
+def bar(share: Decimal | None, full: Decimal, cells: int) -> Line:
+    """A share as a bar over the block, in eighths of a cell."""
+    filled = 0 if share is None or full <= 0 else min(cells * 8, round(share / full * cells * 8))
+    whole, part = divmod(filled, 8)
+    rest = cells - whole - bool(part)
+    return line(("█" * whole + (EIGHTHS[part] if part else ""), "long"), ("·" * rest, "grid"))
 
 
 def amount(value: Decimal) -> Line:

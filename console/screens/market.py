@@ -89,11 +89,11 @@ def forming_line(view: SessionView, desk: Replica, width: int) -> Line:
     left = candle.start + view.timeframe.ms - desk.now
     values = [("O", candle.open), ("H", candle.high), ("L", candle.low), ("C", candle.close)]
     spans: list[Span] = [*last, Span("forming ", "dim")]
+    spans.append(Span(f"closes in {f.age(max(0, left))}  " if left > 0 else "closing  ", "dim"))
     if width >= 78:
         for name, value in values:
             spans += [Span(f"{name} ", "dim"), Span(f"{f.price(value, tick)}  ", "text")]
         spans += [Span("V ", "dim"), Span(f"{f.size(candle.volume)}  ")]
-    spans.append(Span(f"closes in {f.age(max(0, left))}" if left > 0 else "closing", "dim"))
     return tuple(spans)
 
 

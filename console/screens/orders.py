@@ -33,7 +33,7 @@ OPEN = (
 )
 RECENT = (
     Column("Time", 8),
-    Column("State", 10),
+    Column("State", 11),
     Column("Order", 24, rank=1, grows=True),
     Column("Avg", 10, Align.POINT, rank=2),
     Column("Why", 16, rank=3, grows=True),
@@ -52,6 +52,8 @@ _DONE_INK = {
     OrderState.REJECTED: "block",
     OrderState.DENIED: "warn",
     OrderState.ABANDONED: "warn",
+    OrderState.CANCELLED: "dim",
+    OrderState.EXPIRED: "dim",
 }
 
 

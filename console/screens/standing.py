@@ -42,18 +42,18 @@ def standing(view: SessionView, desk: Replica, width: int, height: int) -> list[
     confirmed = f"  confirmed {f.since(now, view.position_confirmed)}"
     ink = "dim" if held.is_flat else "long" if held.quantity > 0 else "short"
     average = "" if held.is_flat else f" @ {f.price(held.average_price, tick)}"
-    guard: list[str | tuple[str, str]] = [(view.protection.value, _GUARD_INK[view.protection])]
-    if view.stop_price is not None:
-        guard += [("  stop ", "dim"), f.price(view.stop_price, tick)]
-    if view.target_price is not None:
-        guard += [("  target ", "dim"), f.price(view.target_price, tick)]
     orders = desk.orders_of(view.id)
     doubt = sum(order.is_in_doubt for order in orders)
     lines = why_blocked(view, width)
     lines += [
         pair("position", (f.position(held), ink), average, (confirmed, "dim")),
-        pair("guard", *guard),
-        pair("orders", f"{len(orders)} open", (f"  {doubt} in doubt" if doubt else "", "block")),
+        pair(
+            "guard",
+            (view.protection.value, _GUARD_INK[view.protection]),
+            (f"  {len(orders)} orders open", "dim"),
+            (f"  {doubt} in doubt" if doubt else "", "block"),
+        ),
+        pair("stop", f.price(view.stop_price, tick), ("   target ", "dim"), f.price(view.target_price, tick)),
         pair(
             "feed",
             (view.freshness.value, "text" if view.freshness.allows_entries else "warn"),

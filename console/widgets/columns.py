@@ -49,7 +49,7 @@ def arrange(columns: Sequence[Column], width: int) -> list[tuple[int, int]]:
             continue
         kept.append(index)
         used += need
-    spare = max(0, width - used + GAP - 1)
+    spare = max(0, width - used + GAP)
     growing = [index for index in sorted(kept) if columns[index].grows]
     arranged = []
     for index in sorted(kept):
@@ -67,7 +67,7 @@ def header_line(columns: Sequence[Column], arranged: Sequence[tuple[int, int]]) 
         column = columns[index]
         spans += fit((Span(column.title, "title"),), width, right=column.align is not Align.LEFT)
         spans.append(Span(" " * GAP))
-    return tuple(spans)
+    return tuple(spans[:-1])
 
 
 def row_lines(columns: Sequence[Column], arranged: Sequence[tuple[int, int]], rows: Sequence[Row]) -> list[Line]:
@@ -86,7 +86,7 @@ def row_lines(columns: Sequence[Column], arranged: Sequence[tuple[int, int]], ro
                 cell = (*cell, Span(" " * pad)) if pad else cell
             spans += fit(cell, width, right=column.align is not Align.LEFT)
             spans.append(Span(" " * GAP))
-        drawn.append(tuple(spans))
+        drawn.append(tuple(spans[:-1]))
     return drawn
 
 

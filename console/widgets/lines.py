@@ -11,7 +11,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from console.widgets.spans import EMPTY, INKS, Line, changed, fit
+from console.widgets.spans import EMPTY, INKS, Line, changed, fit, merged
 
 Drawing: TypeAlias = Callable[[int, int], list[Line]]
 """(width, height) -> lines; a pure function of what it closes over."""
@@ -53,7 +53,7 @@ class Lines(Widget):
         width, height = self.content_size
         if width <= 0 or height <= 0:
             return
-        lines = [fit(spans, width) for spans in self.draw(width, height)[:height]]
+        lines = [merged(fit(spans, width)) for spans in self.draw(width, height)[:height]]
         marked = self.marked_line()
         regions = []
         for y in range(max(len(lines), len(self._drawn))):

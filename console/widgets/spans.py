@@ -78,6 +78,19 @@ def spread(left: Line, right: Line, width: int) -> Line:
     return (*fit(left, room - 1), Span(" "), *right)
 
 
+def merged(spans: Line) -> Line:
+    """Neighbours of one ink as one span: fewer escape codes on the wire."""
+    runs: list[Span] = []
+    for span in spans:
+        if not span.text:
+            continue
+        if runs and runs[-1].ink == span.ink and runs[-1].act == span.act:
+            runs[-1] = Span(runs[-1].text + span.text, span.ink, span.act)
+        else:
+            runs.append(span)
+    return tuple(runs)
+
+
 def wrap(text: str, width: int, ink: str = "text", indent: str = "") -> list[Line]:
     """Plain text on as many lines as it needs, broken at spaces."""
     width = max(8, width)
@@ -124,6 +137,8 @@ def changed(old: Line, new: Line, width: int) -> tuple[int, int] | None:
     head = 0
     for before, after in zip(old, new, strict=False):
         if before != after:
+            if (before.ink, before.act) == (after.ink, after.act):
+                head += cell_len(_common(before.text, after.text))
             break
         head += cell_len(after.text)
     if width_of(old) != width_of(new):
@@ -131,6 +146,14 @@ def changed(old: Line, new: Line, width: int) -> tuple[int, int] | None:
     tail = 0
     for before, after in zip(reversed(old), reversed(new), strict=False):
         if before != after:
+            if (before.ink, before.act) == (after.ink, after.act):
+                tail += cell_len(_common(before.text[::-1], after.text[::-1]))
             break
         tail += cell_len(after.text)
-    return min(head, width), max(head, width_of(new) - tail)
+    return min(head, width), max(head + 1, min(width, width_of(new) - tail))
+
+
+def _common(one: str, other: str) -> str:
+    """What both begin with."""
+    length = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return one[:length]

@@ -23,7 +23,15 @@ LAMPS = (
 )
 """Field of Lamps, short name, full name, and the screen it opens."""
 
-_LAMP_SHAPE = {Lamp.WAITING: ("○", "dim"), Lamp.OK: ("●", "ok"), Lamp.WARN: ("▲", "warn"), Lamp.ALARM: ("■", "alarm")}
+TABS = (
+    ("desk", "Desk"),
+    ("market", "Market"),
+    ("orders", "Orders"),
+    ("reconciliation", "Reconcile"),
+    ("heat", "Heat"),
+)
+
+_LAMP_SHAPE = {Lamp.WAITING: ("○", "dim"), Lamp.OK: ("●", "ok"), Lamp.WARN: ("▲", "warn"), Lamp.ALARM: ("■", "block")}
 _LAMP_INK = {Lamp.WAITING: "dim", Lamp.OK: "text", Lamp.WARN: "warn", Lamp.ALARM: "block"}
 _STANCE_INK = {Stance.OPEN: "ok", Stance.WARN: "warn", Stance.BLOCK: "block"}
 _STANCE_WORDS = {Stance.OPEN: "entries open", Stance.WARN: "WARN · entries open", Stance.BLOCK: "BLOCK · exits open"}
@@ -37,10 +45,10 @@ _ALERT_SHAPE = {
 def identity(desk: Replica, operator: str, place: str, width: int) -> Line:
     """Who and where we are: product, PAPER or LIVE, account, operator, clock."""
     snapshot = desk.snapshot
-    badge = line((" LIVE ", "live")) if desk.live else line((" PAPER ", "paper"))
-    left = [Span(" "), Span("SEXTANT", "bright"), Span(" "), *badge, Span(" ")]
+    left = [Span(" "), Span("SEXTANT", "bright"), Span(" ")]
     if snapshot is None:
         return spread((*left, Span("waiting for the engine", "dim")), line((f"{operator} ", "dim")), width)
+    left += line((" LIVE ", "live") if desk.live else (" PAPER ", "paper"), " ")
     accounts = ", ".join(account.id for account in snapshot.accounts) or "no account"
     left.append(outside(accounts))
     if snapshot.title and width >= 100:
@@ -114,7 +122,7 @@ def heat_bar(view: HeatView, cells: int) -> Line:
     for level, glyph, tick_ink in ((view.limits.warn, "╎", "warn"), (view.limits.block, "┃", "block")):
         place = min(cells - 1, int(level / full * cells)) if full > 0 else 0
         glyphs[place] = glyph
-        inks[place] = tick_ink if place >= whole else f"{tick_ink}"
+        inks[place] = tick_ink if place >= whole else f"{ink}~"
     return tuple(Span(glyph, one) for glyph, one in zip(glyphs, inks, strict=True))
 
 
@@ -184,15 +192,20 @@ def _alert(alert: Alert, now: int, width: int) -> Line:
     )  # fmt: skip
 
 
-def footer(keys: Sequence[tuple[str, str, str]], width: int) -> Line:
-    """(key, title, action) as many as fit, the most important first; each can be clicked."""
-    spans: list[Span] = []
-    used = 0
+def footer(keys: Sequence[tuple[str, str, str]], screen: str, width: int) -> Line:
+    """The screens as tabs, then (key, title, action) as many as fit, the most important first; all can be clicked."""
+    spans: list[Span] = [Span(" ")]
+    for number, (name, title) in enumerate(TABS, start=1):
+        here = name == screen
+        words = f" {number} {title} " if width >= WIDE or here else f" {number} "
+        spans.append(Span(words, "tag" if here else "dim", f"app.act('go_{name}')"))
+    spans.append(Span("  "))
+    used = width_of(tuple(spans))
     for key, title, name in keys:
         act = f"app.act('{name}')"
-        cells = len(key) + len(title) + 4
-        if used + cells > width:
+        cells = len(key) + len(title) + 3
+        if used + cells - 1 > width:
             break
-        spans += [Span(f" {key} ", "key", act), Span(f"{title}  ", "dim", act)]
+        spans += [Span(key, "key", act), Span(f" {title}  ", "dim", act)]
         used += cells
     return tuple(spans)

@@ -22,6 +22,7 @@ class DeskDialog(ModalScreen[None]):
     """A dialog over a flow screen."""
 
     BINDINGS = [Binding("escape", "close", "No", show=False)]
+    ready = False
 
     @property
     def desk_app(self) -> SextantApp:
@@ -30,6 +31,10 @@ class DeskDialog(ModalScreen[None]):
 
     def show(self, desk: Replica) -> None:
         """Draw from what is known now."""
+
+    def on_mount(self) -> None:
+        """Composed: it may be drawn."""
+        self.ready = True
 
     def action_close(self) -> None:
         """Leave without doing anything."""
@@ -40,12 +45,12 @@ class DeskDialog(ModalScreen[None]):
         """Pasted text is no keys."""
         event.stop()
 
-    def fill(self, id: str, lines: list[Line], most: int = 14) -> None:
-        """Show lines in a pane that is as high as they are."""
+    def fill(self, id: str, lines: list[Line], most: int, *, newest: bool = False) -> None:
+        """Show lines in a pane that is as high as they are: at most `most`, the newest of them or the first."""
         pane = self.query_one(f"#{id}", Pane)
         height = min(len(lines), most)
         pane.display = height > 0
         if pane.styles.height is None or pane.styles.height.value != height:
             pane.styles.height = height
-        shown = lines[-most:]
+        shown = lines[-height:] if newest else lines[:height]
         pane.paint(lambda w, h: shown)

@@ -121,11 +121,12 @@ class CommandDialog(DeskDialog):
     def show(self, desk: Replica) -> None:
         """Facts as they are now, and the command's progress."""
         if self._stage in (Stage.ASKING, Stage.SENDING):
-            self.fill("facts", self.dialog.facts(desk))
+            room = self.size.height - 6 - 3 * len(self.dialog.fields)
+            self.fill("facts", self.dialog.facts(desk), max(4, room))
         procedure = desk.procedure(self._origin.id) if self._origin else None
         if self._stage is Stage.SENT and procedure is not None and procedure.ok is not None:
             self._stage = Stage.OVER
-        self.fill("steps", self._steps(procedure), most=max(4, self.size.height - 16))
+        self.fill("steps", self._steps(procedure), max(4, self.size.height - 16), newest=True)
         hint = self._hint()
         self.query_one("#hint", Pane).paint(lambda w, h: [hint])
 

@@ -16,13 +16,13 @@ from engine.snapshot import ForeignOrder, SessionView
 WIDTH = 66
 
 POLICY_MEANS = {
-    ShutdownPolicy.LEAVE: "Everything stays as it is at the broker: entries, exits, positions.",
-    ShutdownPolicy.CANCEL_ENTRIES: "Working entries are cancelled; protective exits stay; positions stay.",
-    ShutdownPolicy.FLATTEN: "Every position is closed and every order cancelled, within 60 s.",
+    ShutdownPolicy.LEAVE: "entries, exits and positions stay at the broker",
+    ShutdownPolicy.CANCEL_ENTRIES: "entries go; protective exits and positions stay",
+    ShutdownPolicy.FLATTEN: "every position is closed, every order cancelled",
 }
 
 
-def exposure(session: SessionId | None) -> Callable[[Replica], list[Line]]:
+def exposure(session: SessionId | None, most: int = 5) -> Callable[[Replica], list[Line]]:
     """Positions and working orders of one session, or of all, and how old what we know is."""
 
     def facts(desk: Replica) -> list[Line]:
@@ -33,7 +33,7 @@ def exposure(session: SessionId | None) -> Callable[[Replica], list[Line]]:
             lines.append(_position(view, desk))
         if not held:
             lines.append(line(("position  ", "dim"), "flat"))
-        lines += order_lines(list(desk.orders_of(session)), desk)
+        lines += order_lines(desk.orders_of(session), desk, most)
         return lines
 
     return facts

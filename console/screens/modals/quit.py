@@ -9,9 +9,9 @@ from textual.containers import Vertical
 from console import formatting as f
 from console.replica import Replica
 from console.screens.modals.base import DeskDialog
-from console.screens.modals.facts import POLICY_MEANS, WIDTH, exposure
+from console.screens.modals.facts import POLICY_MEANS, exposure
 from console.widgets.lines import Pane
-from console.widgets.spans import Line, line, outside, wrap
+from console.widgets.spans import Line, Span, line, outside
 from engine.commands import Origin, Shutdown
 from engine.domain.settings import ShutdownPolicy
 
@@ -89,8 +89,8 @@ class QuitDialog(DeskDialog):
 
     def show(self, desk: Replica) -> None:
         """Facts before, steps after."""
-        self.fill("facts", self._facts(desk))
-        self.fill("steps", self._steps(desk))
+        self.fill("facts", self._facts(desk), self.size.height - 8)
+        self.fill("steps", self._steps(desk), max(4, self.size.height - 16), newest=True)
         hint = self._hint(desk)
         self.query_one("#hint", Pane).paint(lambda w, h: [hint])
         self._end(desk)
@@ -98,15 +98,16 @@ class QuitDialog(DeskDialog):
     def _facts(self, desk: Replica) -> list[Line]:
         if desk.snapshot is None:
             return [line("The engine has not spoken yet.")]
-        lines = exposure(None)(desk)
+        lines = exposure(None, most=3)(desk)
         if self._origin is None:
             chosen = desk.snapshot.shutdown_policy
+            lines.append(line(""))
             for policy, meaning in POLICY_MEANS.items():
-                mark = "▸ " if policy is chosen else "  "
-                ink = "bright" if policy is chosen else "dim"
-                lines.append(line(""))
-                lines.append(line((f"{mark}{policy.value}", ink), (" (configured)" if policy is chosen else "", "dim")))
-                lines += [(*line("    "), *row) for row in wrap(meaning, WIDTH - 4, "text" if mark.strip() else "dim")]
+                mine = policy is chosen
+                head = line(("▸ " if mine else "  ", "key"), (f"{policy.value:<16}", "bright" if mine else "dim"))
+                lines.append((*head, Span(meaning, "text" if mine else "dim")))
+            lines.append(line(""))
+            lines.append(line((f"The configured policy is: {chosen.value}.", "dim")))
         return lines
 
     def _steps(self, desk: Replica) -> list[Line]:
