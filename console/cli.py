@@ -6,6 +6,7 @@ What is heavy (bootstrap, and through it engine and screens) is imported by the 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import math
@@ -101,10 +102,8 @@ def run_command(arguments: Sequence[str]) -> int:
 
 def complain(what: str, code: int) -> int:
     """One plain line on stderr; returns the exit code."""
-    try:
+    with contextlib.suppress(OSError):  # if nobody reads stderr, the exit code still tells
         print(plain(f"sextant: {what.strip()}"), file=sys.stderr, flush=True)
-    except OSError:
-        pass  # nobody reads stderr; the exit code still tells
     return code
 
 
