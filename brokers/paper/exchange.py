@@ -171,6 +171,8 @@ class PaperExchange(Floor):
             replace(
                 with_record(order, self.book.at, terms=replace(terms, quantity=total)),
                 triggered=order.triggered and same_stop,
+                # A day order lives for the day on which it became one.
+                trade_date=self.today(terms.symbol),
             )
         )
         self.arrive(broker_id)

@@ -115,6 +115,10 @@ class Floor:
                 self._dates[symbol] = today
                 self._expire(symbol, today)
 
+    def today(self, symbol: Symbol) -> date:
+        """The symbol's trade date; of an unknown symbol none that ever was."""
+        return self._dates.get(symbol, date.min)
+
     def _expire(self, symbol: Symbol, today: date) -> None:
         for broker_id in list(self.book.resting.get(symbol, ())):
             order = self.book.orders[broker_id]
@@ -298,7 +302,7 @@ class Floor:
                 replaces=replaces,
                 reason=reason,
             ),
-            trade_date=self._dates.get(terms.symbol, date.min),
+            trade_date=self.today(terms.symbol),
         )
         self.book.put(order)
         return order

@@ -62,13 +62,13 @@ def test_the_market_is_alive_and_passes_through_all_moods() -> None:
 
 
 def test_the_indices_move_together_and_not_with_the_euro() -> None:
-    closes: dict[Symbol, dict[int, float]] = defaultdict(dict)
+    closes: dict[Symbol, dict[int, float]] = {symbol: {} for symbol in INSTRUMENTS}
     for tick in ticks(3, 60_000):
         closes[tick.symbol][tick.at // 10_000] = float(tick.price)
 
     def moves(symbol: str) -> list[float]:
         prices = closes[Symbol(symbol)]
-        both = sorted(set(prices) & set.intersection(*(set(each) for each in closes.values())))
+        both = [moment for moment in sorted(prices) if all(moment in each for each in closes.values())]
         return [prices[later] / prices[earlier] - 1 for earlier, later in pairwise(both)]
 
     def correlation(left: list[float], right: list[float]) -> float:

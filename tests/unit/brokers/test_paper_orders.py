@@ -21,7 +21,7 @@ from engine.domain.broker import (
     ReplaceQuantity,
 )
 from engine.domain.ids import BrokerOrderId, ClientOrderId
-from engine.domain.orders import Side, Terms
+from engine.domain.orders import Side, Terms, TimeInForce
 from tests.unit.brokers.paper_desk import ACCOUNT, Box, terms, values
 
 PARTS = ExchangeOptions(slippage_ticks=0, max_fill=Decimal(2))
@@ -165,6 +165,17 @@ def test_a_replace_keeps_the_side_cannot_undo_fills_and_stays_on_the_grid(new: T
     answer = box.accepted(terms(quantity=5, limit=100))
     assert isinstance(change(box, answer.broker_id, new), RefusedOrder)
     assert box.order(answer.broker_id).terms == terms(quantity=5, limit=100)
+
+
+def test_an_order_replaced_into_a_day_order_lives_for_that_day() -> None:
+    box = Box()
+    answer = box.accepted(terms(limit=90))
+    box.now += 2 * 86_400_000
+    change(box, answer.broker_id, terms(limit=90, tif=TimeInForce.DAY))
+    box.exchange.advance(box.now + 60_000)
+    assert box.order(answer.broker_id).status is BrokerStatus.WORKING
+    box.exchange.advance(box.now + 86_400_000)
+    assert box.order(answer.broker_id).status is BrokerStatus.EXPIRED
 
 
 # ------------------------------------------------------------------------------------------------- brackets

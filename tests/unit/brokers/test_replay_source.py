@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,6 +39,7 @@ class Play:
             lambda: self.note("end", None),
         )
         self.source.subscribe(SYMBOL, lambda tick: self.note("tick", tick))
+        self.running: list[asyncio.Task[None]] = []
         self.tasks = Tasks("test", lambda name, error: None)
 
     def note(self, what: str, thing: object) -> None:
@@ -44,12 +48,20 @@ class Play:
     def candle_sink(self, timeframe: Timeframe) -> None:
         self.source.subscribe_candles(SYMBOL, timeframe, lambda candle: self.note("candle", candle))
 
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let it run beside the tape."""
+        self.running.append(self.tasks.spawn(work, "beside"))
+
     async def play(self) -> None:
         await self.source.start(lambda state, reason: self.note("link", state))
         running = self.tasks.spawn(self.source.run(), "run")
         await self.source.ended.wait()
         await self.source.stop()
         await running
+
+    def candles(self) -> list[tuple[int, Candle]]:
+        """Candles told, with the moment."""
+        return [(at, thing) for at, thing in self.of("candle") if isinstance(thing, Candle)]
 
     def of(self, what: str) -> list[tuple[int, object]]:
         return [(at, thing) for name, at, thing in self.seen if name == what]
@@ -82,7 +94,7 @@ async def test_timers_fire_before_the_tape_starts_and_between_its_ticks(tmp_path
     await play.source.start(lambda state, reason: None)
     await play.clock.sleep(2)  # start-up waits on the clock, though no tick moves it
     assert play.of("early") == [(-9_000, None)]
-    play.tasks.spawn(play.source.run(), "run")
+    play.spawn(play.source.run())
     await play.source.ended.wait()
     await play.source.stop()
     order = [what for what, _, _ in play.seen]
@@ -105,7 +117,7 @@ async def test_stopped_in_the_middle_nothing_more_is_delivered_and_no_end_is_tol
     play = Play(tmp_path, *ticks(*((at * 100, 1) for at in range(100))))
     await play.source.start(lambda state, reason: None)
     running = play.tasks.spawn(play.source.run(), "run")
-    play.clock.call_at(NOON + 1_050, lambda: play.tasks.spawn(play.source.stop(), "stop") and None)
+    play.clock.call_at(NOON + 1_050, lambda: play.spawn(play.source.stop()))
     await running
     assert len(play.of("tick")) == 11
     assert not play.of("end")
@@ -122,16 +134,18 @@ async def test_history_is_empty_before_the_first_tick_and_then_what_was_played(t
 
     await play.source.start(lambda state, reason: None)
     await ask()
-    play.clock.call_at(NOON + 150_000, lambda: play.tasks.spawn(ask(), "ask") and None)
-    play.tasks.spawn(play.source.run(), "run")
+    play.clock.call_at(NOON + 150_000, lambda: play.spawn(ask()))
+    play.spawn(play.source.run())
     await play.source.ended.wait()
     await play.source.stop()
     (early, before), (later, history) = asked
     assert before == History((), None, early)
     assert history.as_of == later == NOON + 150_000
     inside = [price for at, price in rows if at < 60_000]
-    first = Candle(NOON, *(Decimal(v) for v in (inside[0], max(inside), min(inside), inside[-1], len(inside))))
-    assert history.candles[0] == first
+    opened, high, low, last, count = (
+        Decimal(value) for value in (inside[0], max(inside), min(inside), inside[-1], len(inside))
+    )
+    assert history.candles[0] == Candle(NOON, opened, high, low, last, count)
     assert [candle.start - NOON for candle in history.candles] == [0, 60_000]
     assert history.forming is not None
     assert history.forming.volume == sum(120_000 <= at <= 150_000 for at, _ in rows)
@@ -143,7 +157,7 @@ async def test_history_never_splits_a_millisecond(tmp_path: Path) -> None:
 
     def at_tick(tick: Tick) -> None:
         if tick.at == NOON + 1_000:
-            play.tasks.spawn(ask(), "ask")
+            play.spawn(ask())
 
     async def ask() -> None:
         asked.append(await play.source.history(SYMBOL, MINUTE, 5, play.clock.now() + 1))
@@ -224,7 +238,11 @@ async def test_a_candle_is_changed_on_demand(tmp_path: Path) -> None:
     play.candle_sink(MINUTE)
     with pytest.raises(ValueError, match="not connected"):
         play.source.replace_candle(None, MINUTE)
-    play.clock.call_at(NOON + 70_000, lambda: play.source.replace_candle(None, MINUTE) and None)
+
+    def change() -> None:
+        play.source.replace_candle(None, MINUTE)
+
+    play.clock.call_at(NOON + 70_000, change)
     await play.play()
     told = [
         (at, candle.start - NOON, int(candle.high)) for at, candle in play.of("candle") if isinstance(candle, Candle)

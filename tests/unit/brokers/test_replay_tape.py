@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -53,8 +54,6 @@ def test_eight_digits_are_a_date() -> None:
 
 @given(st.integers(0, 4_000_000_000_000))
 def test_milliseconds_survive_their_own_iso_form(at: int) -> None:
-    from datetime import UTC, datetime
-
     text = datetime.fromtimestamp(at // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{at % 1000:03d}Z"
     assert parse_time(text) == at
 
