@@ -1,0 +1,8 @@
+"""No animation, no colour wishes of the machine that runs the tests."""
+
+import os
+
+os.environ["TEXTUAL_ANIMATIONS"] = "none"
+os.environ["TEXTUAL_DISABLE_KITTY_KEY"] = "1"
+for name in ("NO_COLOR", "SSH_CONNECTION", "TEXTUAL_THEME"):
+    os.environ.pop(name, None)
