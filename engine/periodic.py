@@ -90,28 +90,32 @@ async def every(
         await clock.sleep(seconds)
 
 
-async def within(clock: Clock, seconds: float, work: Coroutine[Any, Any, T]) -> T:
-    """The result of `work`, or TimeoutError once `seconds` passed on `clock` (then `work` is cancelled)."""
-    task = asyncio.get_running_loop().create_task(work)
+async def within(clock: Clock, seconds: float, work: Awaitable[T]) -> T:
+    """The result of `work`, or TimeoutError once `seconds` passed on `clock` (then `work` is cancelled).
+
+    Runs in the caller's own task, so that the first step of `work` is taken at once: whatever the caller checked
+    just before still holds when a request starts to leave.
+    """
+    me = asyncio.current_task()
+    if me is None:
+        raise RuntimeError("within() needs a running task")
+    cancelled_before = me.cancelling()
     expired = False
 
     def expire() -> None:
         nonlocal expired
         expired = True
-        task.cancel()
+        me.cancel()
 
     timer = clock.call_at(clock.now() + round(seconds * 1000), expire)
     try:
-        return await task
+        return await work
     except asyncio.CancelledError:
-        me = asyncio.current_task()
-        if expired and not (me is not None and me.cancelling()):
+        if expired and me.uncancel() <= cancelled_before:
             raise TimeoutError from None
         raise
     finally:
         timer.cancel()
-        if not task.done():
-            await cancel_and_wait(task)
 
 
 async def done_within(clock: Clock, seconds: float, task: asyncio.Future[Any]) -> bool:

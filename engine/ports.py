@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from msgspec import Struct
 
@@ -28,7 +28,7 @@ from engine.domain.fills import Fill
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, DecisionKey, Millis, SessionId, Symbol
 from engine.domain.instruments import Instrument
 from engine.domain.intents import IntentRecord, JournalRecord
-from engine.domain.market import History, Tick, Timeframe
+from engine.domain.market import Candle, History, Tick, Timeframe
 from engine.domain.orders import Order, Terms
 from engine.domain.positions import Position
 from engine.domain.records import LatchSet, LimitsChanged, Record
@@ -150,6 +150,17 @@ class MarketDataSource(Protocol):
 
     async def run(self) -> None:
         """Deliver until the tape ends (a recording) or until stopped (a live feed)."""
+
+
+@runtime_checkable
+class CandleSource(Protocol):
+    """A recording: it has no past before its first row, and may hold closed candles instead of ticks."""
+
+    step: Timeframe | None
+    """Length of the recording's own candles; None when it holds ticks."""
+
+    def subscribe_candles(self, symbol: Symbol, timeframe: Timeframe, sink: Callable[[Candle], None]) -> None:
+        """Call `sink` for each recorded candle once its window is over; a repeated time is a replacement."""
 
 
 class AccountManager(Protocol):

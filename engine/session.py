@@ -99,6 +99,9 @@ class AccountRoad(Protocol):
     async def until_up(self) -> None:
         """Return when requests can leave and no lock-out stands."""
 
+    def touched(self, symbol: Symbol) -> None:
+        """Something of ours moved on this contract: reads begun before it settled prove nothing."""
+
     def suspect(self, reason: str, *, orders: bool = False) -> None:
         """Ask for a reconciliation at once."""
 

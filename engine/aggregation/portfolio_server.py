@@ -118,15 +118,17 @@ class PortfolioServer:
         """The broker's word on an account's money; a jump counts only once it repeats."""
         known = self._equity.get(account)
         value = balance.equity
-        if known is None or known.value <= 0:
-            self._equity[account] = _Equity(value, at, balance.currency)
-        elif abs(value - known.value) <= known.value * self.settings.equity_jump:
-            self._equity[account] = _Equity(value, at, balance.currency)
-        elif known.unconfirmed is not None and abs(value - known.unconfirmed) <= abs(known.unconfirmed) / 100:
-            self._equity[account] = _Equity(value, at, balance.currency)
-        else:
+        if known is not None and known.value > 0 and not self._believable(known, value):
             known.unconfirmed = value
+        else:
+            self._equity[account] = _Equity(value, at, balance.currency)
         self._push()
+
+    def _believable(self, known: _Equity, value: Decimal) -> bool:
+        """A change within the allowed jump, or a jump that repeats within one percent."""
+        if abs(value - known.value) <= known.value * self.settings.equity_jump:
+            return True
+        return known.unconfirmed is not None and abs(value - known.unconfirmed) <= abs(known.unconfirmed) / 100
 
     def set_limits(self, limits: HeatLimits) -> None:
         """Limits set live by a recorded override."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 
 from msgspec import Struct
@@ -270,3 +270,19 @@ def held_quantity(orders: tuple[Order, ...], position: Position) -> Decimal:
 def closable(orders: tuple[Order, ...], position: Position) -> Decimal:
     """|position| minus what own exits already hold; never negative."""
     return max(ZERO, abs(position.quantity) - held_quantity(orders, position))
+
+
+def book_executions(book: OrderBook, fills: Iterable[BrokerFill], now: Millis) -> int:
+    """Book what the broker's executions say of this session's orders; how many were new.
+
+    Executions of orders that are not ours explain nothing here and are left out.
+    """
+    before = book.version
+    for fill in sorted(fills, key=lambda f: f.at):
+        if fill.symbol != book.symbol:
+            continue
+        order = book.get(fill.client_id) if fill.client_id is not None else None
+        order = order or book.by_broker_id(fill.broker_id)
+        if order is not None:
+            book.execution(order, fill, now)
+    return book.version - before

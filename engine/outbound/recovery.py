@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from engine.domain import order_lifecycle as lifecycle
 from engine.domain.broker import BrokerOrder, IdMode
 from engine.domain.ids import Millis
+from engine.domain.order_book import book_executions
 from engine.domain.order_lifecycle import Evidence
 from engine.domain.orders import Flag, Order, OrderState
 from engine.session import SessionDesk
@@ -198,11 +199,5 @@ class Recovery:
         report = await desk.road.fills_since(since)
         if report is None:
             return False
-        for fill in sorted(report.rows, key=lambda f: f.at):
-            if fill.symbol != desk.book.symbol:
-                continue
-            order = desk.book.get(fill.client_id) if fill.client_id is not None else None
-            order = order or desk.book.by_broker_id(fill.broker_id)
-            if order is not None:
-                desk.book.execution(order, fill, desk.now())
+        book_executions(desk.book, report.rows, desk.now())
         return True

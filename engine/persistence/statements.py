@@ -72,7 +72,7 @@ ON CONFLICT (account, symbol, version) DO NOTHING
 """
 QUEUE_TRADES = """
 INSERT INTO jobs (kind, subject, state, attempts, due, queued, error)
-SELECT 'trades', CAST(? AS TEXT), 'pending', 0, CAST(? AS BIGINT), CAST(? AS BIGINT), ''
+SELECT 'trades', CAST(? AS TEXT), 'pending', 0, 0, CAST(? AS BIGINT), ''
 WHERE (SELECT coalesce(max(number), 0) FROM fills WHERE account = ? AND symbol = ?)
     > (SELECT coalesce(max(version), 0) FROM trade_versions WHERE account = ? AND symbol = ?)
 ON CONFLICT (kind, subject) WHERE state = 'pending' DO NOTHING
@@ -275,7 +275,7 @@ def _fill(record: FillBooked) -> Iterator[Statement]:
     row = (fill.account, fill.symbol, version, fill.session, text_of(position.quantity), average, "fill", record.at)
     yield PUT_POSITION, row
     where = (fill.account, fill.symbol)
-    yield QUEUE_TRADES, (trades_subject(*where), record.at, record.at, *where, *where)
+    yield QUEUE_TRADES, (trades_subject(*where), record.at, *where, *where)
     text = f"{fill.side.value} {text_of(fill.quantity)} {fill.symbol} at {text_of(fill.price)}, fee "
     text += f"{text_of(fill.fee)}; position {text_of(position.quantity)}"
     if fill.revision:

@@ -16,23 +16,28 @@ from engine.domain.ids import AccountId, Symbol
 from engine.domain.orders import ZERO
 from engine.domain.records import Trade
 
-# Average prices and shares of a fee divide; what is summed is never divided, so sums stay exact.
+# Only average prices need more digits than their sources; what is summed is never rounded.
 PRECISION = Context(prec=34)
 
 
 class _Lot:
     """What is left of a fill: quantity still open, and the part of its fee that no trade has taken yet."""
 
-    __slots__ = ("fee", "fill", "quantity")
+    __slots__ = ("fee", "fill", "grain", "quantity")
 
     def __init__(self, fill: Fill) -> None:
         self.fill = fill
         self.quantity = fill.quantity
         self.fee = fill.fee
+        # shares are cut at eight digits below the fee's own, so that adding them up never rounds
+        exponent = fill.fee.as_tuple().exponent
+        self.grain = Decimal(1).scaleb((exponent if isinstance(exponent, int) else 0) - 8)
 
     def take(self, quantity: Decimal) -> Decimal:
         """Use up a part; its share of the fee. The last part takes what is left, so that shares sum to the fee."""
-        share = self.fee if quantity == self.quantity else self.fee * quantity / self.quantity
+        share = self.fee
+        if quantity != self.quantity:
+            share = (self.fee * quantity / self.quantity).quantize(self.grain)
         self.quantity -= quantity
         self.fee -= share
         return share

@@ -31,6 +31,7 @@ LONGEST_REST_SECONDS = 5.0
 PATIENCE_SECONDS = 6.0  # above the database's own lock timeout, so that a locked database answers by itself
 SILENT_SECONDS = 1.0  # a transaction that takes longer shows in the lamp
 STRIKES = 3
+CANARY: Statement = ("UPDATE sextant SET value = value WHERE name = ?", ("product",))
 
 
 class Item:
@@ -258,7 +259,7 @@ class Writer:
             await self._attempt(batch)
         except StoreError as error:
             if len(batch) == 1:
-                return self._settle(batch[0], error)
+                return await self._settle(batch[0], error)
             if isinstance(error, CommitUnknown):
                 # rows of unknown fate may be written again under their keys; an intent's fate is its caller's
                 return await self._one_by_one([item for item in batch if not self._unknown(item, error)])
@@ -299,24 +300,36 @@ class Writer:
                 await self._attempt([item])
                 went = True
             except StoreError as error:
-                again += self._settle(item, error)
-        if went:
-            # the database answers, so what it did not take time after time is the row's own fault
-            for item in [item for item in again if item.strikes > 2 * STRIKES]:
-                again.remove(item)
-                self._give_up(item, "the database takes every other row")
+                again += await self._settle(item, error)
         return again
 
-    def _settle(self, item: Item, error: StoreError) -> list[Item]:
+    async def _settle(self, item: Item, error: StoreError) -> list[Item]:
         """What a failure of one item alone means; the item itself when it is to be tried again."""
         if isinstance(error, StoreUnavailable | CommitUnknown):
             self._ill(error)
             if item.waiter is None or not item.name:
                 item.strikes += 1
-                return [item]
+                return [item] if item.strikes <= STRIKES else await self._suspect(item, error)
         elif item.waiter is None:
             self._give_up(item, str(error))
         item.failed(error)
+        return []
+
+    async def _suspect(self, item: Item, error: StoreError) -> list[Item]:
+        """Is it the database or the row? Each failure of the row alone is held against a harmless write."""
+        for _ in range(STRIKES):
+            try:
+                await self._connection.transact([CANARY])
+            except Exception:
+                return [item]
+            try:
+                await self._attempt([item])
+            except StoreError as again:
+                error = again
+            else:
+                return []
+        self._well()
+        self._give_up(item, f"{error}, time after time, while others are taken")
         return []
 
     def _give_up(self, item: Item, why: str) -> None:

@@ -1,0 +1,499 @@
+"""The engine: sessions on shared links, one portfolio over them; start, stop, and what each part tells the others."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from typing import Protocol, assert_never
+
+from msgspec import Struct
+
+from engine.aggregation.portfolio_server import PortfolioServer
+from engine.board import Board, SessionReporter
+from engine.desk_account import DeskAccount
+from engine.domain.broker import LinkState
+from engine.domain.disagreements import Disagreement
+from engine.domain.ids import AccountId, Millis, SessionId, Symbol
+from engine.domain.instruments import Instrument
+from engine.domain.order_book import OrderBook
+from engine.domain.records import DisagreementRecorded, LatchKind, LatchSet, LimitsChanged, SessionRegistered
+from engine.domain.risk import Contribution, GroupLimits, HeatLimits, PortfolioSettings, StanceNotice
+from engine.domain.settings import Numbers, SessionSettings, ShutdownPolicy
+from engine.errors import DeskUnusable, StoreError
+from engine.events import Disagreed
+from engine.links import FeedLink
+from engine.periodic import Tasks, done_within, every
+from engine.ports import (
+    AccountLock,
+    AccountManager,
+    Clock,
+    FaultInjector,
+    Ids,
+    IntentJournal,
+    JobRunner,
+    KillLatch,
+    MarketDataSource,
+    Store,
+    Watchdog,
+)
+from engine.session import SessionDesk
+from engine.snapshot import Phase, Severity
+from engine.strategies.protocol import Strategy
+from engine.supervisor import Supervisor
+from engine.trader import RealtimeTrader
+
+log = logging.getLogger(__name__)
+HEAT_CHECK_SECONDS = 1.0
+CANCEL_SECONDS = 5.0
+
+
+class PlannedAccount(Struct, frozen=True, kw_only=True):
+    """An account to run: its adapter, what may be injected (paper only), and how it is shown."""
+
+    manager: AccountManager
+    broker: str
+    live: bool
+    identity: str
+    faults: FaultInjector | None = None
+
+
+class PlannedSession(Struct, frozen=True, kw_only=True):
+    """A session to run, with its strategy made."""
+
+    settings: SessionSettings
+    strategy: Strategy
+
+
+class ImportJournal(Protocol):
+    """Moves what the intent journal holds into the database; idempotent; returns how many records."""
+
+    async def __call__(self, store: Store, journal: IntentJournal) -> int:
+        """Import and archive."""
+
+
+class EnginePlan(Struct, frozen=True, kw_only=True):
+    """Everything the engine is made of; only the bootstrap makes one."""
+
+    title: str
+    live: bool
+    clock: Clock
+    ids: Ids
+    store: Store
+    journal: IntentJournal
+    import_journal: ImportJournal
+    jobs: JobRunner
+    kill_latch: KillLatch
+    account_lock: AccountLock
+    watchdog: Watchdog
+    source: MarketDataSource
+    accounts: tuple[PlannedAccount, ...]
+    sessions: tuple[PlannedSession, ...]
+    instruments: tuple[Instrument, ...]
+    portfolio: PortfolioSettings
+    numbers: Numbers
+    shutdown: ShutdownPolicy
+
+
+class SessionRun:
+    """One session as the engine holds it: its trader, its supervisor, and whether it lives."""
+
+    def __init__(self, trader: RealtimeTrader, supervisor: Supervisor, instrument: Instrument) -> None:
+        self.trader = trader
+        self.supervisor = supervisor
+        self.instrument = instrument
+        self.dead: str | None = None
+        self.stood_down = False
+
+    @property
+    def id(self) -> SessionId:
+        """The session's id."""
+        return self.trader.desk.settings.id
+
+    @property
+    def desk(self) -> SessionDesk:
+        """What its rooms share."""
+        return self.trader.desk
+
+
+class Engine:
+    """Owns every session, link and loop. Runs on one event loop; nothing in it is touched from another thread."""
+
+    def __init__(self, plan: EnginePlan) -> None:
+        self.plan = plan
+        self.clock = plan.clock
+        self.store = plan.store
+        self.board = Board(plan.clock)
+        self.started: Millis = plan.clock.now()
+        self.stopping = False
+        self.stopped = asyncio.Event()
+        self.tape_ended = asyncio.Event()
+        self.kill_reason: str | None = None
+        self.sessions: dict[SessionId, SessionRun] = {}
+        self.accounts: dict[AccountId, DeskAccount] = {}
+        self.instruments: dict[Symbol, Instrument] = {i.symbol: i for i in plan.instruments}
+        self._tasks = Tasks("engine", self._task_failed)
+        self.portfolio = PortfolioServer(
+            plan.portfolio, tuple(a.manager.account for a in plan.accounts), plan.clock, self._on_stance
+        )
+        self.feed = FeedLink(plan.source, plan.clock, self._on_feed)
+
+    # -- start --------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open the audit trail, take the accounts, recover, and let every session begin its account half.
+
+        Raises DeskUnusable with a sentence; nothing was sent then.
+        """
+        plan = self.plan
+        with self.clock.outside():
+            await plan.store.open()
+        if plan.kill_latch.is_set():
+            self.kill_reason = "the latch file is set"
+        for planned in plan.accounts:
+            holder = plan.account_lock.acquire(AccountId(planned.identity))
+            if holder is not None:
+                raise DeskUnusable(holder)
+        with self.clock.outside():
+            imported = await plan.import_journal(plan.store, plan.journal)
+        if imported:
+            self.board.happened(f"{imported} journalled records were imported")
+        await self._read_limits()
+        latches = await self._latches()
+        for planned in plan.accounts:
+            await self._add_account(planned)
+        for session in plan.sessions:
+            await self._add_session(session, latches)
+        for account in self.accounts.values():
+            self._tasks.launch(account.run(), f"account {account.id}")
+        for run in self.sessions.values():
+            self._tasks.launch(run.supervisor.run(), f"session {run.id}")
+        self._tasks.launch(plan.jobs.run(), "jobs")
+        self._tasks.launch(every(self.clock, HEAT_CHECK_SECONDS, self._check_heat), "heat check")
+        self._tasks.launch(every(self.clock, plan.numbers.heat_report_every, self._report_heat), "heat report")
+        self._tasks.launch(self._run_feed(), "feed")
+
+    async def _latches(self) -> tuple[LatchSet, ...]:
+        try:
+            with self.clock.outside():
+                latches = await self.store.latches()
+        except StoreError as error:
+            raise DeskUnusable(
+                f"the latches cannot be read ({error}); a latch that cannot be read counts as set"
+            ) from error
+        for latch in latches:
+            if latch.session is None and latch.kind is LatchKind.KILL:
+                self.kill_reason = latch.reason
+        return latches
+
+    async def _read_limits(self) -> None:
+        with self.clock.outside():
+            kept = await self.store.limits()
+        self.apply_limits(kept)
+
+    def apply_limits(self, kept: tuple[LimitsChanged, ...]) -> None:
+        """Use the newest live settings over those of the configuration."""
+        limits, groups = self.portfolio.settings.limits, {g.name: g for g in self.portfolio.settings.groups}
+        values = {name: getattr(limits, name) for name in ("warn", "block", "release")}
+        for change in kept:
+            kind, _, group = change.name.partition(":")
+            if kind == "group" and group in groups:
+                groups[group] = GroupLimits(name=group, block=change.percent)
+            elif change.name in values:
+                values[change.name] = change.percent
+        self.portfolio.set_limits(HeatLimits(**values))
+
+    async def _add_account(self, planned: PlannedAccount) -> None:
+        account = DeskAccount(
+            planned.manager,
+            broker=planned.broker,
+            live=planned.live,
+            faults=planned.faults,
+            clock=self.clock,
+            store=self.store,
+            numbers=self.plan.numbers,
+            reporter=SessionReporter(self.board, None),
+            on_disagreement=self._on_disagreement,
+            on_balance=lambda balance, at: self.portfolio.equity(planned.manager.account, balance, at),
+            on_unowned=lambda symbol, size: self._on_unowned(planned.manager.account, symbol, size),
+        )
+        await account.prepare(holder=self.plan.ids.fresh("desk"))
+        self.accounts[account.id] = account
+
+    async def _add_session(self, planned: PlannedSession, latches: tuple[LatchSet, ...]) -> None:
+        settings = planned.settings
+        instrument = self.instruments[settings.symbol]
+        account = self.accounts[settings.account]
+        tasks = Tasks(f"session {settings.id}", lambda name, error: self._session_task_failed(settings.id, name, error))
+        hold: list[RealtimeTrader] = []
+        book = OrderBook(
+            settings.id,
+            settings.account,
+            settings.symbol,
+            account.link.capabilities,
+            lambda change, now: hold[0].on_change(change, now),
+        )
+        desk = SessionDesk(
+            settings=settings,
+            instrument=instrument,
+            numbers=self.plan.numbers,
+            clock=self.clock,
+            store=self.store,
+            journal=self.plan.journal,
+            road=account.link,
+            heat=self.portfolio,
+            reporter=SessionReporter(self.board, settings.id),
+            tasks=tasks,
+            book=book,
+            disagreements=account.ledger,
+            epoch=lambda: account.epoch,
+            equity=lambda: account.reconciler.balance.equity if account.reconciler.balance is not None else None,
+            killed=lambda: self.kill_reason,
+            ours=lambda: account.lost_to,
+            risk_of=lambda terms, stop, size: trader.planned_risk(terms, stop, size),
+        )
+        trader = RealtimeTrader(desk, planned.strategy, self.feed, self.plan.watchdog, report=self.portfolio.report)
+        hold.append(trader)
+        supervisor = Supervisor(
+            f"session {settings.id}",
+            trader.run,
+            self.clock,
+            on_failure=lambda reason, final: self._session_died(settings.id, reason, final),
+            on_restart=lambda: self._session_back(settings.id),
+        )
+        run = SessionRun(trader, supervisor, instrument)
+        self.sessions[settings.id] = run
+        account.desks.append(desk)
+        self.portfolio.expect(settings.id, instrument.group)
+        await self._load(run, latches)
+
+    async def _load(self, run: SessionRun, latches: tuple[LatchSet, ...]) -> None:
+        """What earlier lives left in the audit trail."""
+        desk, settings = run.desk, run.desk.settings
+        now = self.clock.now()
+        with self.clock.outside():
+            self.store.record(
+                SessionRegistered(
+                    session=settings.id,
+                    account=settings.account,
+                    symbol=settings.symbol,
+                    strategy=settings.strategy,
+                    timeframe=str(settings.timeframe),
+                    settings=repr(settings),
+                    at=now,
+                )
+            )
+            for order in await self.store.open_orders(settings.account):
+                if order.session == settings.id:
+                    desk.book.load(order)
+            fills = await self.store.fills(settings.account, settings.symbol, 0)
+            kept = (await self.store.positions(settings.account)).get(settings.symbol)
+            day = await self.store.day(settings.id, settings.account, settings.symbol, now - 86_400_000)
+            for fill in fills:
+                desk.book.load_fill(fill)
+            await self._load_parents(desk)
+        if kept is not None:
+            desk.book.restore_position(kept)
+        desk.ledger.rebuild(fills, day.entries, now)
+        for latch in latches:
+            if latch.session == settings.id:
+                self._restore_latch(desk, latch, now)
+        run.trader.recovered()
+
+    async def _load_parents(self, desk: SessionDesk) -> None:
+        """Legs need their entry, and the guard the stop price of the entry that opened the position."""
+        for order in desk.book:
+            if order.parent is not None and desk.book.get(order.parent) is None:
+                parent = await self.store.order(order.parent)
+                if parent is not None:
+                    desk.book.load(parent)
+
+    def _restore_latch(self, desk: SessionDesk, latch: LatchSet, now: Millis) -> None:
+        if latch.kind is LatchKind.PAUSE:
+            desk.blocks.set("pause", f"paused: {latch.reason}")
+        elif latch.until is None or latch.until >= desk.instrument.calendar.trade_date(now):
+            desk.blocks.set(f"latch:{latch.kind}", f"{latch.kind}: {latch.reason}")
+
+    async def _run_feed(self) -> None:
+        """A recording waits until every session is warm or warming; a live feed runs at once."""
+        await self.feed.start()
+        if self.feed.is_tape:
+            for run in self.sessions.values():
+                await run.trader.ready.wait()
+        await self.feed.run()
+        self.feed.ended = True
+        self.tape_ended.set()
+
+    # -- what the parts tell each other ---------------------------------------------------------------------
+
+    def _on_feed(self, state: LinkState, reason: str) -> None:
+        for run in self.sessions.values():
+            run.trader.on_feed(state is LinkState.UP, reason)
+        if state is not LinkState.UP:
+            self.board.happened(f"feed {state}: {reason}")
+
+    def _on_stance(self, session: SessionId, notice: StanceNotice) -> None:
+        run = self.sessions.get(session)
+        if run is not None:
+            run.trader.stance = notice
+            run.desk.moved()
+
+    def _on_disagreement(self, disagreement: Disagreement) -> None:
+        self.store.record(DisagreementRecorded(disagreement=disagreement))
+        self.board.event(Disagreed(disagreement))
+        run = self.sessions.get(disagreement.session) if disagreement.session is not None else None
+        if run is not None:
+            run.trader.read_disagreements()
+
+    def _on_unowned(self, account: AccountId, symbol: Symbol, size: Decimal) -> None:
+        """Positions and orders that no live session owns count at worst case, or make heat incomplete."""
+        if not size:
+            self.portfolio.unowned(account, symbol, None, known=True)
+            return
+        instrument = self.instruments.get(symbol)
+        worst = instrument.worst_case if instrument is not None else None
+        if worst is None:
+            worst = max((r.desk.settings.limits.worst_case_per_contract for r in self.sessions.values()), default=None)
+        if worst is None:
+            self.portfolio.unowned(account, symbol, None, known=False)
+            return
+        risk = Contribution(
+            session=SessionId(f"unowned on {account}"),
+            symbol=symbol,
+            group=instrument.group if instrument is not None else None,
+            at=self.clock.now(),
+            unowned=abs(size) * worst,
+            worst_case=True,
+        )
+        self.portfolio.unowned(account, symbol, risk, known=True)
+
+    async def _check_heat(self) -> None:
+        self.portfolio.check()
+        for run in self.sessions.values():
+            if run.dead is None and not run.stood_down and run.desk.phase is Phase.STOPPED:
+                self._session_died(run.id, "it stopped by itself", final=True)
+
+    async def _report_heat(self) -> None:
+        for run in self.sessions.values():
+            if run.dead is None and run.desk.phase is not Phase.STARTING:
+                run.trader.report_heat()
+
+    # -- failures -------------------------------------------------------------------------------------------
+
+    def _task_failed(self, name: str, error: BaseException) -> None:
+        self.board.alert(
+            f"task:{name}", Severity.CRITICAL, f"{name} failed: {type(error).__name__}: {error}", lasting=True
+        )
+
+    def _session_task_failed(self, session: SessionId, name: str, error: BaseException) -> None:
+        """A procedure of a session failed: its entries stop, its sibling sessions notice nothing."""
+        run = self.sessions.get(session)
+        if run is not None:
+            run.desk.blocks.set(f"task:{name}", f"{name} failed: {type(error).__name__}")
+            self.board.alert(
+                f"task:{name}",
+                Severity.CRITICAL,
+                f"{name} failed: {type(error).__name__}: {error}",
+                lasting=True,
+                session=session,
+            )
+            run.trader.loop_failed(name, error)
+
+    def _session_died(self, session: SessionId, reason: str, final: bool) -> None:
+        run = self.sessions[session]
+        run.dead = reason
+        run.desk.phase, run.desk.phase_detail = Phase.DEAD, reason
+        run.desk.blocks.set("start", f"session died: {reason}")
+        run.trader.ready.set()
+        self.portfolio.died(session, reason)
+        tail = "; it is not started again" if final else "; starting again"
+        self.board.alert(
+            f"dead:{session}", Severity.CRITICAL, f"{session} died: {reason}{tail}", lasting=True, session=session
+        )
+
+    def _session_back(self, session: SessionId) -> None:
+        run = self.sessions[session]
+        run.dead = None
+        self.board.clear(f"dead:{session}")
+        self.portfolio.expect(session, run.instrument.group)
+
+    def resumed(self, seconds: float) -> None:
+        """The process stood still that long: nothing known before it is believed, as after a restart."""
+        self.board.alert(
+            "suspend", Severity.CRITICAL, f"the process stood still for {seconds:.0f} s; asking everything again"
+        )
+        for account in self.accounts.values():
+            account.reconciler.suspect("the process stood still", orders=True)
+        for run in self.sessions.values():
+            if run.dead is None:
+                run.trader.start_over("the process stood still")
+
+    # -- stop -----------------------------------------------------------------------------------------------
+
+    async def stop(self, policy: ShutdownPolicy, say: Callable[[str], None]) -> None:
+        """Carry out the policy within its deadline, then stop every part in order and write what is queued."""
+        if self.stopping:
+            await self.stopped.wait()
+            return
+        self.stopping = True
+        for run in self.sessions.values():
+            run.desk.blocks.set("stopping", "the desk is stopping")
+        try:
+            await self._carry_out(policy, say)
+        finally:
+            await self._stop_parts(say)
+            self.stopped.set()
+
+    async def _carry_out(self, policy: ShutdownPolicy, say: Callable[[str], None]) -> None:
+        match policy:
+            case ShutdownPolicy.LEAVE:
+                say("leaving orders and positions as they are")
+            case ShutdownPolicy.CANCEL_ENTRIES:
+                asked = sum(run.trader.cancel_entries("shutdown") for run in self.sessions.values())
+                say(f"cancelling {asked} resting entries; protective exits stay" if asked else "no entries to cancel")
+                if asked:
+                    proven = await self._wait_for(self._no_entries, CANCEL_SECONDS)
+                    say("entries are cancelled" if proven else "NOT every entry is confirmed cancelled")
+            case ShutdownPolicy.FLATTEN:
+                await self.flatten_all("shutdown", say)
+            case _:
+                assert_never(policy)
+
+    def _no_entries(self) -> bool:
+        return not any(o.is_entry and o.is_open for run in self.sessions.values() for o in run.desk.book.open())
+
+    async def _wait_for(self, predicate: Callable[[], bool], seconds: float) -> bool:
+        deadline = self.clock.monotonic() + seconds
+        while not predicate() and self.clock.monotonic() < deadline:
+            await self.clock.sleep(0.05)
+        return predicate()
+
+    async def flatten_all(self, id: str, say: Callable[[str], None]) -> bool:
+        """Flatten every session side by side; whether all are flat."""
+
+        async def one(run: SessionRun) -> bool:
+            result = await run.trader.flattener.run(f"{id}:{run.id}", lambda line: say(f"{run.id}: {line}"))
+            say(f"{run.id}: {result.text}")
+            return result.flat
+
+        return all(await asyncio.gather(*(one(run) for run in self.sessions.values())))
+
+    async def _stop_parts(self, say: Callable[[str], None]) -> None:
+        steps: tuple[tuple[str, Callable[[], Awaitable[None]]], ...] = (
+            ("feed", self.feed.stop),
+            *((f"session {run.id}", run.desk.tasks.close) for run in self.sessions.values()),
+            ("loops", self._tasks.close),
+            *((f"account {account.id}", account.stop) for account in self.accounts.values()),
+            ("audit trail", self.store.close),
+        )
+        for name, stop in steps:
+            task = Tasks("stop", lambda n, e: None).spawn(_run(stop), name)
+            if not await done_within(self.clock, CANCEL_SECONDS, task):
+                say(f"{name} did not stop in {CANCEL_SECONDS:g} s")
+                log.error("%s did not stop in time", name)
+        self.plan.account_lock.release_all()
+
+
+async def _run(stop: Callable[[], Awaitable[None]]) -> None:
+    await stop()

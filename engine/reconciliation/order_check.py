@@ -1,0 +1,319 @@
+"""Open orders: ours against the broker's complete list, and what is there that is not ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Protocol, assert_never
+
+from engine.domain import order_lifecycle as lifecycle
+from engine.domain.broker import BrokerFill, BrokerOrder, BrokerStatus, Report
+from engine.domain.disagreement_ledger import DisagreementLedger
+from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
+from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, Symbol
+from engine.domain.order_book import book_executions
+from engine.domain.order_lifecycle import Evidence
+from engine.domain.orders import Order
+from engine.errors import StoreError
+from engine.ports import Clock, Store
+from engine.reconciliation.compare import (
+    Absent,
+    DuplicateOrder,
+    Seen,
+    Stranger,
+    TermsDiffer,
+    compare_orders,
+)
+from engine.session import SessionDesk
+from engine.snapshot import ForeignOrder, Phase
+
+LOOK_BACK_MS = 5_000
+FILLS_BACK_MS = 600_000
+
+
+class OrderRoad(Protocol):
+    """What an order check asks of the account link; None is "no complete answer"."""
+
+    async def open_orders(self) -> Report[BrokerOrder] | None:
+        """All orders that may still fill."""
+
+    async def find(self, client_id: ClientOrderId, since: Millis) -> tuple[BrokerOrder, ...] | None:
+        """One order, open or closed."""
+
+    async def fills_since(self, since: Millis) -> Report[BrokerFill] | None:
+        """Executions."""
+
+    def settled_at(self, symbol: Symbol) -> Millis:
+        """From when a read reflects our last event on the contract."""
+
+
+class OrderCheck:
+    """Compares, corrects belief, keeps disagreements; what it cannot prove at once it looks at again."""
+
+    def __init__(
+        self,
+        account: AccountId,
+        road: OrderRoad,
+        clock: Clock,
+        store: Store,
+        ledger: DisagreementLedger,
+        desks: Callable[[], Sequence[SessionDesk]],
+        on_unowned: Callable[[str, Symbol, Decimal], None],
+    ) -> None:
+        self._account = account
+        self._road = road
+        self._clock = clock
+        self._store = store
+        self._ledger = ledger
+        self._desks = desks
+        self._on_unowned = on_unowned
+        self._foreign: dict[BrokerOrderId, ForeignOrder] = {}
+        self._absent: dict[ClientOrderId, int] = {}
+        self._differs: dict[ClientOrderId, str] = {}
+
+    @property
+    def foreign(self) -> tuple[ForeignOrder, ...]:
+        """Live orders that are not ours."""
+        return tuple(self._foreign.values())
+
+    @property
+    def wants_second_look(self) -> bool:
+        """Whether something was seen once and has to repeat before it is believed."""
+        return bool(self._absent or self._differs)
+
+    def forget(self, broker_id: BrokerOrderId) -> None:
+        """An order became ours, or is gone."""
+        self._foreign.pop(broker_id, None)
+
+    async def check(self) -> bool:
+        """One pass; whether the broker answered completely."""
+        begun = self._clock.now()
+        desks = {d.book.symbol: d for d in self._desks() if d.phase is not Phase.STARTING}
+        versions = {symbol: desk.book.version for symbol, desk in desks.items()}
+        report = await self._road.open_orders()
+        if report is None:
+            return False
+        fills = await self._road.fills_since(begun - FILLS_BACK_MS)
+        if fills is not None:
+            for symbol, desk in desks.items():
+                if book_executions(desk.book, fills.rows, self._clock.now()):
+                    versions[symbol] = -1
+        strangers: list[BrokerOrder] = []
+        judged: set[Symbol] = set()
+        for symbol, desk in desks.items():
+            theirs = [row for row in report.rows if row.terms.symbol == symbol]
+            if desk.book.version != versions[symbol] or self._road.settled_at(symbol) > begun:
+                continue
+            judged.add(symbol)
+            strangers += await self._compare(desk, theirs, begun)
+        strangers += [row for row in report.rows if row.terms.symbol not in desks]
+        await self._strangers(strangers, {row.broker_id for row in report.rows}, desks)
+        return True
+
+    async def _compare(self, desk: SessionDesk, theirs: list[BrokerOrder], begun: Millis) -> list[BrokerOrder]:
+        strangers = []
+        for verdict in compare_orders(desk.book.open(), theirs):
+            match verdict:
+                case Seen(order=order, record=record):
+                    self._absent.pop(order.client_id, None)
+                    self._differs.pop(order.client_id, None)
+                    current = desk.current(order)
+                    if current.revision == order.revision and current.updated <= begun:
+                        desk.book.report(current, record, Evidence.QUERY, self._clock.now())
+                case TermsDiffer(order=order, record=record, what=what):
+                    self._terms_differ(desk, order, record, what)
+                case Absent(order=order):
+                    await self._missing(desk, order)
+                case DuplicateOrder(client_id=client_id, records=records):
+                    self._duplicate(desk, client_id, records)
+                case Stranger(record=record):
+                    strangers.append(record)
+                case _:
+                    assert_never(verdict)
+        return strangers
+
+    # -- ours ---------------------------------------------------------------------------------------------
+
+    def _row(
+        self, desk: SessionDesk | None, symbol: Symbol, id: str, kind: DisagreementKind, **values: object
+    ) -> Disagreement:
+        now = self._clock.now()
+        known = self._ledger.get(id)
+        fields: dict[str, object] = {
+            "memory": "-",
+            "database": "-",
+            "broker": "-",
+            "state": DisagreementState.CONFIRMED,
+            "read": (now, now, now),
+            "query": "open orders",
+            "first_seen": known.first_seen if known is not None else now,
+            "updated": now,
+        }
+        fields.update(values)
+        if fields["database"] == "-":
+            fields["database"] = fields["memory"]
+        session = desk.settings.id if desk is not None else None
+        return Disagreement(id=id, account=self._account, session=session, symbol=symbol, kind=kind, **fields)  # type: ignore[arg-type]
+
+    def _terms_differ(self, desk: SessionDesk, order: Order, record: BrokerOrder, what: str) -> None:
+        """Seen twice, the broker's terms are adopted; entries wait until somebody has looked."""
+        if self._differs.get(order.client_id) != what:
+            self._differs[order.client_id] = what
+            return
+        del self._differs[order.client_id]
+        now = self._clock.now()
+        desk.put(lifecycle.adjusted(desk.current(order), now, record.terms), "terms adopted", what)
+        self._ledger.put(
+            self._row(
+                desk,
+                order.terms.symbol,
+                f"differs:{order.client_id}:{order.revision}",
+                DisagreementKind.ORDER_DIFFERS,
+                memory=_terms_text(order),
+                broker=what,
+                state=DisagreementState.ADOPTED,
+                done="the broker's terms were adopted",
+                order=record.broker_id,
+                blocks_entries=True,
+            )
+        )
+
+    async def _missing(self, desk: SessionDesk, order: Order) -> None:
+        """Not in the open list: its final record explains it, or it is gone after repeated complete absence."""
+        rows = await self._road.find(order.client_id, order.created - LOOK_BACK_MS)
+        current = desk.current(order)
+        if rows is None or current.revision != order.revision:
+            return
+        now = self._clock.now()
+        mine = next((r for r in rows if order.client_id == r.client_id or order.broker_id == r.broker_id), None)
+        if mine is not None:
+            self._absent.pop(order.client_id, None)
+            was = current.state
+            after = desk.book.report(current, mine, Evidence.QUERY, now)
+            if mine.status is not BrokerStatus.FILLED and after.state is not was and not current.cancel_wanted:
+                self._ledger.put(
+                    self._row(
+                        desk,
+                        order.terms.symbol,
+                        f"ended:{order.client_id}",
+                        DisagreementKind.ORDER_GONE,
+                        memory=str(was),
+                        broker=str(mine.status),
+                        state=DisagreementState.EXPLAINED,
+                        done=f"the broker's record says {mine.status}: {mine.reason or 'no reason given'}",
+                        order=mine.broker_id,
+                    )
+                )
+            return
+        times = self._absent.get(order.client_id, 0) + 1
+        self._absent[order.client_id] = times
+        if times < 2:
+            return
+        del self._absent[order.client_id]
+        desk.put(lifecycle.gone(current, now, "the broker does not know it any more"), "gone", "twice absent")
+        self._ledger.put(
+            self._row(
+                desk,
+                order.terms.symbol,
+                f"gone:{order.client_id}",
+                DisagreementKind.ORDER_GONE,
+                memory=str(order.state),
+                broker="absent from open and closed orders, twice",
+                state=DisagreementState.ADOPTED,
+                done="taken as cancelled; entries wait for you",
+                order=order.broker_id,
+                blocks_entries=True,
+            )
+        )
+
+    def _duplicate(self, desk: SessionDesk, client_id: ClientOrderId, records: tuple[BrokerOrder, ...]) -> None:
+        self._ledger.put(
+            self._row(
+                desk,
+                records[0].terms.symbol,
+                f"duplicate:{client_id}",
+                DisagreementKind.DUPLICATE,
+                memory="one order",
+                broker=f"{len(records)} live orders: " + ", ".join(r.broker_id for r in records),
+                state=DisagreementState.NEEDS_YOU,
+                done="left alone; entries wait for you",
+                blocks_entries=True,
+            )
+        )
+
+    # -- not ours -----------------------------------------------------------------------------------------
+
+    async def _strangers(
+        self, records: list[BrokerOrder], listed: set[BrokerOrderId], desks: dict[Symbol, SessionDesk]
+    ) -> None:
+        now = self._clock.now()
+        for record in records:
+            desk = desks.get(record.terms.symbol)
+            if desk is not None and await self._is_ours(desk, record):
+                continue
+            known = self._foreign.get(record.broker_id)
+            self._foreign[record.broker_id] = ForeignOrder(
+                account=self._account,
+                broker_id=record.broker_id,
+                terms=record.terms,
+                filled=record.filled,
+                seen=known.seen if known is not None else now,
+            )
+            if known is None:
+                self._report_foreign(desk, record)
+        for broker_id in [b for b in self._foreign if b not in listed]:
+            gone = self._foreign.pop(broker_id)
+            self._ledger.settle(f"foreign:{broker_id}", DisagreementState.PASSED, "it is no longer open", now)
+            self._unowned(gone.terms.symbol)
+
+    def _report_foreign(self, desk: SessionDesk | None, record: BrokerOrder) -> None:
+        terms = record.terms
+        prices = " ".join(str(p) for p in (terms.limit, terms.stop) if p is not None)
+        if self._ledger.get(f"foreign:{record.broker_id}") is None:
+            self._ledger.put(
+                self._row(
+                    desk,
+                    terms.symbol,
+                    f"foreign:{record.broker_id}",
+                    DisagreementKind.UNKNOWN_ORDER,
+                    memory="not ours",
+                    broker=f"{terms.side} {terms.quantity} {terms.type} {prices}".strip(),
+                    done="left alone; adopt it, ignore it or cancel it",
+                    order=record.broker_id,
+                    blocks_entries=True,
+                )
+            )
+        self._unowned(terms.symbol)
+
+    def _unowned(self, symbol: Symbol) -> None:
+        """Foreign entries count in heat at worst case: the larger sum of one side that could fill."""
+        sides: dict[str, Decimal] = {}
+        for order in self._foreign.values():
+            if order.terms.symbol == symbol:
+                sides[order.terms.side] = sides.get(order.terms.side, Decimal(0)) + order.terms.quantity - order.filled
+        self._on_unowned("orders", symbol, max(sides.values(), default=Decimal(0)))
+
+    async def _is_ours(self, desk: SessionDesk, record: BrokerOrder) -> bool:
+        """An order of an earlier life, or one of ours that is still waiting for its answer."""
+        now = self._clock.now()
+        known = desk.book.owner_of(record)
+        if known is None and record.client_id is not None:
+            try:
+                with self._clock.outside():
+                    known = await self._store.order(record.client_id)
+            except StoreError:
+                return True
+            if known is not None and known.session == desk.settings.id:
+                desk.book.load(known)
+        if known is not None and known.session == desk.settings.id:
+            desk.book.report(desk.current(known), record, Evidence.QUERY, now)
+            return True
+        return any(
+            o.broker_id is None and o.is_open and lifecycle.same_terms(o.terms, record.terms) for o in desk.book.open()
+        )
+
+
+def _terms_text(order: Order) -> str:
+    terms = order.terms
+    prices = " ".join(str(p) for p in (terms.limit, terms.stop) if p is not None)
+    return f"{terms.side} {terms.quantity} {terms.type} {prices}".strip()

@@ -1,0 +1,395 @@
+"""The periodic question to one account: positions every 30 s, orders every 5 min, both at once on suspicion."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace as changed
+
+from engine.domain.broker import Balance, BrokerFill, BrokerOrder, BrokerPosition, Report
+from engine.domain.disagreement_ledger import DisagreementLedger
+from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
+from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, Symbol
+from engine.domain.order_book import book_executions
+from engine.domain.orders import ZERO
+from engine.domain.records import BalanceChanged
+from engine.domain.settings import Numbers
+from engine.errors import StoreError
+from engine.periodic import done_within
+from engine.ports import Clock, Store
+from engine.reconciliation.compare import PositionDiffers, compare_position, union_of_symbols
+from engine.reconciliation.order_check import OrderCheck
+from engine.session import Reporter, SessionDesk
+from engine.snapshot import ForeignOrder, Phase, Severity
+
+log = logging.getLogger(__name__)
+LOOK_BACK_MS = 60_000
+
+
+class ReconcileRoad(Protocol):
+    """The account link as the reconciler sees it; None is "no complete answer"."""
+
+    async def read_positions(self) -> tuple[Report[BrokerPosition], Millis] | None:
+        """All positions, and when the read began."""
+
+    async def open_orders(self) -> Report[BrokerOrder] | None:
+        """All orders that may still fill."""
+
+    async def find(self, client_id: ClientOrderId, since: Millis) -> tuple[BrokerOrder, ...] | None:
+        """One order, open or closed."""
+
+    async def fills_since(self, since: Millis) -> Report[BrokerFill] | None:
+        """Executions."""
+
+    async def balance(self) -> Report[Balance] | None:
+        """Money."""
+
+    def settled_at(self, symbol: Symbol) -> Millis:
+        """From when a read reflects our last event on the contract."""
+
+
+class _Difference(Struct, frozen=True):
+    """A mismatch that waits to be seen a second time."""
+
+    id: str
+    difference: Decimal
+    begun: Millis
+
+
+class Reconciler:
+    """Corrects belief from evidence; it sends no order. One per account, fanning out to its sessions."""
+
+    def __init__(
+        self,
+        *,
+        account: AccountId,
+        road: ReconcileRoad,
+        clock: Clock,
+        store: Store,
+        numbers: Numbers,
+        ledger: DisagreementLedger,
+        reporter: Reporter,
+        desks: Callable[[], Sequence[SessionDesk]],
+        on_unowned: Callable[[str, Symbol, Decimal], None],
+        on_balance: Callable[[Balance, Millis], None],
+    ) -> None:
+        self.account = account
+        self._road = road
+        self._clock = clock
+        self._store = store
+        self._numbers = numbers
+        self._ledger = ledger
+        self._reporter = reporter
+        self._desks = desks
+        self._on_unowned = on_unowned
+        self._on_balance = on_balance
+        self._orders = OrderCheck(account, road, clock, store, ledger, desks, on_unowned)
+        self.positions_read: Millis | None = None
+        self.positions_next: Millis | None = None
+        self.orders_read: Millis | None = None
+        self.orders_next: Millis | None = None
+        self.failed = 0
+        self.balance: Balance | None = None
+        self.balance_at: Millis | None = None
+        self._differences: dict[Symbol, _Difference] = {}
+        self._unsettled_since: dict[Symbol, Millis] = {}
+        self._unowned: set[Symbol] = set()
+        self._positions_wanted = asyncio.Event()
+        self._orders_wanted = asyncio.Event()
+        self._fills_from: Millis = 0
+
+    # -- loops --------------------------------------------------------------------------------------------
+
+    def suspect(self, reason: str, orders: bool) -> None:
+        """Somebody has a reason to doubt: positions are read at once, and with `orders` the orders too."""
+        log.info("account %s: %s", self.account, reason)
+        self._positions_wanted.set()
+        if orders:
+            self._orders_wanted.set()
+
+    async def run_positions(self) -> None:
+        """Every 30 s, sooner on suspicion or while a difference waits for its second look; always re-armed."""
+        while True:
+            self._positions_wanted.clear()
+            pause = self._numbers.positions_every
+            try:
+                await self.check_positions()
+                await self.check_balance()
+            except Exception:
+                log.exception("position check of %s failed", self.account)
+            finally:
+                if self._differences or self._unsettled_since:
+                    pause = self._numbers.mismatch_reread
+                self.positions_next = self._clock.now() + round(pause * 1000)
+            await self._pause(self._positions_wanted, pause)
+
+    async def run_orders(self) -> None:
+        """Every 5 min, and at once on suspicion; re-armed whatever happens."""
+        while True:
+            self._orders_wanted.clear()
+            pause = self._numbers.orders_every
+            try:
+                await self.check_orders()
+            except Exception:
+                log.exception("order check of %s failed", self.account)
+            finally:
+                if self._orders.wants_second_look:
+                    pause = self._numbers.mismatch_reread
+                self.orders_next = self._clock.now() + round(pause * 1000)
+            await self._pause(self._orders_wanted, pause)
+
+    async def _pause(self, wanted: asyncio.Event, seconds: float) -> None:
+        waiter = asyncio.ensure_future(wanted.wait())
+        try:
+            await done_within(self._clock, seconds, waiter)
+        finally:
+            waiter.cancel()
+
+    async def check_balance(self) -> None:
+        """Read the money; the audit trail keeps it only when it changed."""
+        report = await self._road.balance()
+        if report is None or not report.rows:
+            return
+        balance, now = report.rows[0], self._clock.now()
+        if balance != self.balance:
+            self._store.record(BalanceChanged(account=self.account, balance=balance, at=now))
+        self.balance, self.balance_at = balance, now
+        self._on_balance(balance, now)
+
+    # -- positions ----------------------------------------------------------------------------------------
+
+    async def check_positions(self) -> bool:
+        """One question; whether a complete answer came. `on_positions` judges it."""
+        if await self._road.read_positions() is None:
+            self.failed += 1
+            return False
+        for symbol in tuple(self._differences):
+            await self._look_for_explanations(symbol)
+        return True
+
+    async def _look_for_explanations(self, symbol: Symbol) -> None:
+        """A mismatch asks for the executions that would explain it, and for an order check."""
+        self._orders_wanted.set()
+        report = await self._road.fills_since(self._fills_from or self._clock.now() - LOOK_BACK_MS)
+        if report is None:
+            return
+        for desk in self._desks():
+            if desk.book.symbol == symbol and book_executions(desk.book, report.rows, self._clock.now()):
+                self._explained(desk)
+
+    def _explained(self, desk: SessionDesk) -> None:
+        known = self._differences.pop(desk.book.symbol, None)
+        if known is not None:
+            self._ledger.settle(
+                known.id,
+                DisagreementState.EXPLAINED,
+                "the broker's executions explain it; booked as fills",
+                self._clock.now(),
+            )
+        desk.blocks.clear("position")
+
+    def on_positions(self, report: Report[BrokerPosition], begun: Millis) -> None:
+        """Judge a complete answer, whoever asked for it; a verdict is skipped where our side moved meanwhile."""
+        self.positions_read = self._clock.now()
+        held = {row.symbol: row for row in report.rows}
+        desks = {desk.book.symbol: desk for desk in self._desks() if desk.phase is not Phase.STARTING}
+        for symbol in union_of_symbols(tuple(desks), tuple(held)):
+            row = held.get(symbol)
+            desk = desks.get(symbol)
+            if desk is None:
+                self._unknown_position(symbol, row.quantity if row is not None else ZERO)
+            elif self._road.settled_at(symbol) > begun or desk.book.last_event > begun:
+                self._unsettled(desk)
+            else:
+                self._unsettled_since.pop(symbol, None)
+                desk.blocks.clear("quiet")
+                self._judge(desk, row, begun)
+        for symbol in self._unowned - set(held):
+            self._unknown_position(symbol, ZERO)
+
+    def _unsettled(self, desk: SessionDesk) -> None:
+        since = self._unsettled_since.setdefault(desk.book.symbol, self._clock.now())
+        if self._clock.now() - since >= self._numbers.quiet * 1000:
+            desk.blocks.set("quiet", f"{desk.book.symbol} was too busy to be checked for {self._numbers.quiet:g} s")
+
+    def _judge(self, desk: SessionDesk, row: BrokerPosition | None, begun: Millis) -> None:
+        symbol, now = desk.book.symbol, self._clock.now()
+        verdict = compare_position(
+            desk.book.position.quantity, row.quantity if row else ZERO, row.average_price if row else None
+        )
+        known = self._differences.get(symbol)
+        match verdict:
+            case PositionDiffers():
+                if known is None or known.difference != verdict.difference:
+                    self._first_sight(desk, verdict, begun)
+                elif begun - known.begun >= self._numbers.mismatch_reread * 1000 - 100:
+                    self._adopt(desk, verdict, known)
+            case _:
+                desk.book.confirmed(now)
+                self._fills_from = begun - LOOK_BACK_MS
+                if known is not None:
+                    del self._differences[symbol]
+                    self._ledger.settle(known.id, DisagreementState.PASSED, "the next read agreed", now)
+                desk.blocks.clear("position")
+                desk.moved()
+
+    def _first_sight(self, desk: SessionDesk, verdict: PositionDiffers, begun: Millis) -> None:
+        symbol, now = desk.book.symbol, self._clock.now()
+        old = self._differences.get(symbol)
+        if old is not None:
+            self._ledger.settle(old.id, DisagreementState.PASSED, "the difference changed", now)
+        id = f"position:{self.account}:{symbol}:{begun}"
+        self._differences[symbol] = _Difference(id, verdict.difference, begun)
+        desk.blocks.set("position", f"broker says {verdict.broker}, memory {verdict.memory}: reading again")
+        self._ledger.put(
+            Disagreement(
+                id=id,
+                account=self.account,
+                session=desk.settings.id,
+                symbol=symbol,
+                kind=DisagreementKind.REVERSAL if verdict.reverses else DisagreementKind.POSITION,
+                state=DisagreementState.SEEN,
+                memory=str(verdict.memory),
+                database="reading",
+                broker=str(verdict.broker),
+                read=(now, now, begun),
+                first_seen=now,
+                updated=now,
+                query=f"positions, begun {begun}",
+                done="reading again; executions and orders asked for",
+                position_effect=verdict.difference,
+                blocks_entries=True,
+            )
+        )
+        desk.tasks.launch(self._read_database(id, symbol), "database value")
+        self._positions_wanted.set()
+
+    async def _read_database(self, id: str, symbol: Symbol) -> None:
+        try:
+            with self._clock.outside():
+                kept = (await self._store.positions(self.account)).get(symbol)
+            value = str(kept.quantity) if kept is not None else "0"
+        except StoreError as error:
+            value = f"not readable: {error}"
+        known = self._ledger.get(id)
+        if known is not None:
+            self._ledger.put(_with_database(known, value, self._clock.now()))
+
+    def _adopt(self, desk: SessionDesk, verdict: PositionDiffers, known: _Difference) -> None:
+        """The same difference, twice, on fresh and complete evidence: the broker wins."""
+        symbol, now = desk.book.symbol, self._clock.now()
+        mark = desk.mark
+        effect = None
+        if mark is not None and desk.book.position.average_price is not None and not verdict.broker:
+            effect = desk.book.position.open_points(mark) * desk.instrument.point_value
+        desk.book.adopt_position(
+            verdict.broker, verdict.average, f"broker {verdict.broker}, memory {verdict.memory}", now
+        )
+        desk.book.confirmed(now)
+        del self._differences[symbol]
+        row = self._ledger.get(known.id)
+        if row is not None:
+            closed = " and closed by somebody else" if not verdict.broker else ""
+            self._ledger.put(
+                _adopted(
+                    row, verdict, f"adopted the broker's {verdict.broker}{closed}; entries wait for you", effect, now
+                )
+            )
+        desk.blocks.clear("position")
+        self._reporter.alert(
+            f"adopted:{known.id}",
+            Severity.WARNING,
+            f"{desk.id}: position {verdict.memory} was adopted as {verdict.broker} from the broker; acknowledge it",
+            lasting=True,
+        )
+
+    def _unknown_position(self, symbol: Symbol, quantity: Decimal) -> None:
+        """A position that no session owns: shown, counted at worst case, never touched."""
+        now = self._clock.now()
+        id = f"unknown-position:{self.account}:{symbol}"
+        if not quantity:
+            if symbol in self._unowned:
+                self._unowned.discard(symbol)
+                self._ledger.settle(id, DisagreementState.PASSED, "the position is gone", now)
+                self._on_unowned("position", symbol, ZERO)
+            return
+        self._unowned.add(symbol)
+        known = self._ledger.get(id)
+        if known is None or known.broker != str(quantity):
+            self._ledger.put(
+                Disagreement(
+                    id=id,
+                    account=self.account,
+                    session=None,
+                    symbol=symbol,
+                    kind=DisagreementKind.UNKNOWN_POSITION,
+                    state=DisagreementState.CONFIRMED,
+                    memory="no session owns it",
+                    database="no session owns it",
+                    broker=str(quantity),
+                    read=(now, now, now),
+                    first_seen=known.first_seen if known is not None else now,
+                    updated=now,
+                    query="positions",
+                    done="counted in heat at worst case; left alone",
+                )
+            )
+        self._on_unowned("position", symbol, quantity)
+
+    def waits_for_second_look(self, symbol: Symbol) -> bool:
+        """Whether a difference on this contract is not settled yet."""
+        return symbol in self._differences
+
+    # -- orders -------------------------------------------------------------------------------------------
+
+    @property
+    def foreign(self) -> tuple[ForeignOrder, ...]:
+        """Live orders at the broker that are not ours."""
+        return self._orders.foreign
+
+    def forget_foreign(self, broker_id: BrokerOrderId) -> None:
+        """An order was adopted or is gone."""
+        self._orders.forget(broker_id)
+
+    async def check_orders(self) -> bool:
+        """One question about open orders and recent executions; whether a complete answer came."""
+        complete = await self._orders.check()
+        if not complete:
+            self.failed += 1
+            return False
+        self.orders_read = self._clock.now()
+        return True
+
+    async def fetch_fills(self, since: Millis) -> bool:
+        """Book every execution since a moment; after a reconnect streams are not believed to be complete."""
+        report = await self._road.fills_since(since)
+        if report is None:
+            self.failed += 1
+            return False
+        for desk in self._desks():
+            book_executions(desk.book, report.rows, self._clock.now())
+        return True
+
+
+def _with_database(row: Disagreement, value: str, at: Millis) -> Disagreement:
+    return changed(row, database=value, read=(row.read[0], at, row.read[2]))
+
+
+def _adopted(
+    row: Disagreement, verdict: PositionDiffers, done: str, pnl_effect: Decimal | None, now: Millis
+) -> Disagreement:
+    return changed(
+        row,
+        state=DisagreementState.ADOPTED,
+        broker=str(verdict.broker),
+        done=done,
+        pnl_effect=pnl_effect,
+        position_effect=verdict.difference,
+        updated=now,
+        blocks_entries=True,
+    )

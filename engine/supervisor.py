@@ -1,0 +1,59 @@
+"""Keeps one session running: restarts with backoff within a budget, reports, never spreads."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from engine.ports import Clock
+
+log = logging.getLogger(__name__)
+BACKOFF_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
+BUDGET = 5
+BUDGET_SECONDS = 300.0
+
+
+class Supervisor:
+    """Runs `work` again when it fails, at most 5 times in 5 minutes; then the session stays dead until a hand acts.
+
+    `on_failure(reason, final)` is told at once, before any wait.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[], Awaitable[None]],
+        clock: Clock,
+        *,
+        on_failure: Callable[[str, bool], None],
+        on_restart: Callable[[], None],
+    ) -> None:
+        self.name = name
+        self.restarts = 0
+        self._work = work
+        self._clock = clock
+        self._on_failure = on_failure
+        self._on_restart = on_restart
+        self._recent: deque[float] = deque()
+
+    async def run(self) -> None:
+        """Until cancelled, or until the budget is used up."""
+        while True:
+            try:
+                await self._work()
+                reason = "its task ended"
+            except Exception as error:
+                log.exception("%s failed", self.name)
+                reason = f"{type(error).__name__}: {error}"
+            now = self._clock.monotonic()
+            self._recent.append(now)
+            while self._recent and now - self._recent[0] > BUDGET_SECONDS:
+                self._recent.popleft()
+            final = len(self._recent) > BUDGET
+            self._on_failure(reason, final)
+            if final:
+                return
+            await self._clock.sleep(BACKOFF_SECONDS[min(len(self._recent) - 1, len(BACKOFF_SECONDS) - 1)])
+            self.restarts += 1
+            self._on_restart()

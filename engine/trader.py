@@ -1,0 +1,577 @@
+"""RealtimeTrader: one session's synchronous tick path, and the tasks of everything that awaits.
+
+Tick path, one call chain without a queue, task or await:
+    feed -> on_tick -> candle stream -> (a candle was added) strategy -> decision handler starts a task
+Start-up has two halves: the account half waits for no data (recover orders, reconcile, check protection, report
+heat); the data half subscribes, buffers, joins history, warms the strategy. Entries are off until both are done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from decimal import Decimal
+from typing import assert_never
+
+from engine.aggregation.heat import RiskScale, contribution, planned_risk
+from engine.domain import order_lifecycle as lifecycle
+from engine.domain.decisions import Decision, Intent, Modify, Nothing, StrategyContext, Submit
+from engine.domain.ids import Millis
+from engine.domain.market import Candle, CandleOrigin, Tick
+from engine.domain.order_book import Change
+from engine.domain.orders import TERMINAL, Flag, Order, Terms
+from engine.domain.records import CandleEvaluated, FillBooked, LatchKind, OrderChanged, PositionRecorded
+from engine.domain.records import ReplacedAfterDecision as ReplacedRecord
+from engine.domain.risk import Contribution, StanceNotice
+from engine.domain.settings import Remedy
+from engine.errors import StrategyFailed
+from engine.events import Filled, OrderMoved
+from engine.inbound.candle_series import Added, Ignored, Inserted, Placement, Replaced
+from engine.inbound.candle_stream import CandleStream, NoOverlap
+from engine.links import FeedLink
+from engine.outbound.decision_handler import DecisionHandler
+from engine.outbound.entries import EntryRoad
+from engine.outbound.entry_gate import EntryGate
+from engine.outbound.exit_road import ExitRoad
+from engine.outbound.exits import excess_exits
+from engine.outbound.flatten import Flattener
+from engine.outbound.protection import Guard
+from engine.outbound.recovery import Recovery
+from engine.outbound.submission import Submission
+from engine.periodic import cancel_and_wait
+from engine.ports import Timer, Watchdog
+from engine.session import SessionDesk
+from engine.snapshot import ChartMark, MarkKind, Phase, Severity
+from engine.strategies.protocol import Strategy
+
+log = logging.getLogger(__name__)
+KEEP_CANDLES = 600
+KEEP_MARKS = 200
+RETRY_HISTORY_SECONDS = 2.0
+QUIET_EVENTS = frozenset({"asked", "report", "intent", "abandoned", "denied", "lost", "adopted", "journalled"})
+"""Changes that nothing at the broker follows from: reads need not wait for them to settle."""
+
+
+class Counters:
+    """What a headless run reports at its end."""
+
+    def __init__(self) -> None:
+        self.candles_closed = 0
+        self.candles_replaced = 0
+        self.warmup_candles = 0
+        self.strategy_runs = 0
+        self.decisions: dict[str, int] = {}
+        self.restarts = 0
+
+
+class RealtimeTrader:
+    """One per session. `run` may be called again after it failed: orders and position stay, data is joined anew."""
+
+    def __init__(
+        self,
+        desk: SessionDesk,
+        strategy: Strategy,
+        feed: FeedLink,
+        watchdog: Watchdog,
+        *,
+        report: Callable[[Contribution], None],
+    ) -> None:
+        self.desk = desk
+        self.counters = Counters()
+        self._strategy = strategy
+        self._feed = feed
+        self._watchdog = watchdog
+        self._report = report
+        numbers = desk.numbers
+        self.scale = RiskScale(
+            instrument=desk.instrument,
+            worst_case=desk.settings.limits.worst_case_per_contract,
+            floor_ticks=numbers.gap_floor_ticks,
+            floor_fraction=numbers.gap_floor_fraction,
+        )
+        self.gate = EntryGate(desk)
+        self.submission = Submission(desk, self.gate)
+        self.exits = ExitRoad(desk, self.submission)
+        self.entries = EntryRoad(desk, self.gate, self.submission)
+        self.guard = Guard(desk, self.submission, self.exits)
+        self.recovery = Recovery(desk, self.submission.cancel)
+        self.flattener = Flattener(desk, self.submission, self.exits)
+        self.decisions = DecisionHandler(desk, self.gate, self.submission, self.entries, self.exits, self.guard)
+        self.stream = self._new_stream()
+        self.stance: StanceNotice | None = None
+        self.warmed = 0
+        self.replaced: set[Millis] = set()
+        self.ready = asyncio.Event()
+        self._state: object = strategy.initial()
+        self._evaluated: Millis = -1
+        self._decided: dict[Millis, str] = {}
+        self._missed: tuple[Candle, str] | None = None
+        self._close_timer: Timer | None = None
+        self._armed_for: Millis | None = None
+        self._subscribed = False
+        self._refilling = False
+        self._broken: BaseException | None = None
+
+    def _new_stream(self) -> CandleStream:
+        settings, numbers = self.desk.settings, self.desk.numbers
+        return CandleStream(
+            settings.timeframe,
+            keep=max(KEEP_CANDLES, settings.warmup + 50),
+            replace_window=numbers.replace_window,
+            close_grace_ms=round(numbers.candle_close_grace * 1000),
+        )
+
+    # -- the tick path ------------------------------------------------------------------------------------
+
+    def on_tick(self, tick: Tick) -> None:
+        """Take one tick; everything up to the strategy's decision happens before this returns."""
+        desk = self.desk
+        desk.mark = tick.price
+        desk.last_tick = tick.at
+        self.guard.on_tick(tick.price, tick.at)
+        placement = self.stream.on_tick(tick)
+        if placement is not None:
+            self._placed(placement)
+        if self.stream.close_due != self._armed_for:
+            self._arm_close()
+
+    def on_candle(self, candle: Candle) -> None:
+        """Take one closed candle of a recording."""
+        step = self._feed.candle_step
+        if step is None:
+            return
+        placement = self.stream.on_candle(candle, step)
+        if placement is not None:
+            self._placed(placement)
+
+    def on_mark(self, tick: Tick) -> None:
+        """Take a price that forms no candle here: a recording of candles moves the mark."""
+        self.desk.mark = tick.price
+        self.desk.last_tick = tick.at
+        self.guard.on_tick(tick.price, tick.at)
+
+    def _arm_close(self) -> None:
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+            self._close_timer = None
+        self._armed_for = due = self.stream.close_due
+        if due is not None:
+            self._close_timer = self.desk.clock.call_at(due, self._close_by_clock)
+
+    def _close_by_clock(self) -> None:
+        placement = self.stream.on_clock(self.desk.now())
+        if placement is not None:
+            self._placed(placement)
+        self._arm_close()
+
+    def _placed(self, placement: Placement) -> None:
+        match placement:
+            case Added(candle=candle):
+                self._on_added(candle)
+            case Replaced(was=was, now=now):
+                self.counters.candles_replaced += 1
+                self.replaced.add(now.start)
+                self._on_replaced(was, now)
+            case Inserted(candle=candle):
+                self.decisions.log(candle, False, "not run", "inserted late: the strategy does not run on it")
+            case Ignored(candle=candle, repeated=repeated):
+                if not repeated:
+                    self.decisions.log(candle, False, "ignored", "older than the replacement window")
+            case _:
+                assert_never(placement)
+
+    def _on_replaced(self, was: Candle, now: Candle) -> None:
+        decision = self._decided.get(now.start)
+        if decision is not None:
+            self.desk.record(
+                ReplacedRecord(
+                    session=self.desk.settings.id,
+                    candle=now.start,
+                    revision=now.revision,
+                    was=f"{was.open} {was.high} {was.low} {was.close}",
+                    now=f"{now.open} {now.high} {now.low} {now.close}",
+                    at=self.desk.now(),
+                )
+            )
+        self.decisions.log(now, False, "replaced", "values changed after the close: the strategy does not run again")
+
+    def _on_added(self, candle: Candle) -> None:
+        warming = self.warmed < self.desk.settings.warmup
+        if warming:
+            self.warmed += 1
+            self.counters.warmup_candles += 1
+        else:
+            self.counters.candles_closed += 1
+        decision = self._run_strategy(candle, warming)
+        if self.warmed >= self.desk.settings.warmup and self.desk.phase is Phase.WARMING:
+            self._open_trading()
+        elif self.desk.phase is Phase.WARMING:
+            self.desk.phase_detail = f"{self.warmed} of {self.desk.settings.warmup} candles"
+        if decision is None:
+            return
+        if warming:
+            self._note_missed(candle, decision)
+            return
+        self._use(candle, decision)
+
+    def _run_strategy(self, candle: Candle, warming: bool) -> Decision | None:
+        """One call under the watchdog; a strategy that fails decides nothing, and its entries pause."""
+        desk = self.desk
+        context = StrategyContext(
+            candles=self.stream.series.as_tuple(),
+            state=self._state,
+            position=desk.book.position,
+            orders=tuple(o for o in desk.book.open() if o.is_open),
+            instrument=desk.instrument,
+            warming=warming,
+        )
+        if not warming:
+            self.counters.strategy_runs += 1
+        try:
+            with self._watchdog.guard(desk.numbers.strategy_budget):
+                decision = self._strategy.decide(context)
+            if not hasattr(decision, "state"):
+                raise StrategyFailed(f"decide() returned {type(decision).__name__}, not a decision")
+        except Exception as error:
+            log.exception("strategy of %s failed on the candle of %s", desk.id, candle.start)
+            self._strategy_failed(candle, error)
+            return None
+        self._state = decision.state
+        return decision
+
+    def _strategy_failed(self, candle: Candle, error: Exception) -> None:
+        desk = self.desk
+        reason = f"{type(error).__name__}: {error}" if not isinstance(error, StrategyFailed) else str(error)
+        self._count("failed")
+        self.decisions.log(candle, True, "failed", reason)
+        self.entries.latch(LatchKind.STRATEGY, f"the strategy failed: {reason}")
+        desk.reporter.alert(f"strategy:{desk.id}", Severity.WARNING, f"{desk.id}: the strategy failed: {reason}")
+
+    def _count(self, kind: str) -> None:
+        self.counters.decisions[kind] = self.counters.decisions.get(kind, 0) + 1
+
+    def _use(self, candle: Candle, decision: Decision) -> None:
+        """A decision is used at most once ever: what an earlier life evaluated is only watched."""
+        desk = self.desk
+        self._count(_kind(decision))
+        self._decided[candle.start] = _kind(decision)
+        for old in sorted(self._decided)[:-16]:
+            del self._decided[old]
+        if candle.start <= self._evaluated:
+            self.decisions.log(candle, True, _kind(decision), "evaluated in an earlier life; not used again")
+            return
+        self._evaluated = candle.start
+        desk.record(CandleEvaluated(session=desk.settings.id, candle=candle.start, at=desk.now()))
+        if desk.phase is not Phase.TRADING:
+            self._note_missed(candle, decision)
+            self.decisions.log(candle, True, _kind(decision), f"session is {desk.phase}")
+            return
+        self.decisions.handle(decision, candle, entries_allowed=self._entry_bar(candle))
+
+    def _entry_bar(self, candle: Candle) -> str | None:
+        """Why this candle may not lead to an entry, whatever the desk's state."""
+        if candle.origin is not CandleOrigin.LIVE:
+            return f"the candle is {candle.origin}: no entry on it"
+        end = candle.start + self.desk.settings.timeframe.ms
+        late = self.desk.now() - end
+        allowed = min(self.desk.settings.timeframe.ms, round(self.desk.numbers.intent_deadline * 1000))
+        return f"the candle ended {late // 1000} s ago" if late > allowed else None
+
+    # -- exits missed while nobody traded -------------------------------------------------------------------
+
+    def _note_missed(self, candle: Candle, decision: Decision) -> None:
+        match decision:
+            case Submit(intent=Intent.EXIT | Intent.REVERSE, reason=reason) if self._is_news(candle):
+                self._missed = (candle, reason)
+            case Submit():
+                self._missed = None
+            case _:
+                pass
+
+    def _is_news(self, candle: Candle) -> bool:
+        return self._evaluated >= 0 and candle.start > self._evaluated
+
+    def _open_trading(self) -> None:
+        desk = self.desk
+        desk.phase, desk.phase_detail = Phase.TRADING, ""
+        desk.blocks.clear("start")
+        self.ready.set()
+        missed, self._missed = self._missed, None
+        if missed is None or desk.book.position.is_flat:
+            return
+        candle, reason = missed
+        if desk.settings.missed_exit is Remedy.EXIT:
+            self.decisions.leave(str(candle.start), f"missed: {reason}", missed=True)
+        else:
+            text = (
+                f"{desk.id}: the strategy wanted out at {candle.start} while nobody traded ({reason}); flatten or keep"
+            )
+            desk.reporter.alert(f"missed:{desk.id}", Severity.CRITICAL, text, lasting=True)
+
+    # -- life ---------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Both halves of the start, then the upkeep; returns only by an exception or cancellation."""
+        desk = self.desk
+        self.ready.clear()
+        self._broken = None
+        desk.blocks.set("start", "session is starting")
+        loops = (
+            desk.tasks.spawn(self.recovery.run(), "doubt loop"),
+            desk.tasks.spawn(self.guard.run(), "guard"),
+        )
+        try:
+            await self._account_half()
+            await self._data_half()
+            while True:
+                self.upkeep()
+                if await desk.until(lambda: self._broken is not None, 1.0):
+                    raise RuntimeError(f"a standing loop failed: {self._broken}")
+        finally:
+            await cancel_and_wait(*loops)
+
+    async def _account_half(self) -> None:
+        """Wait for no data: orders recovered, position agreed, heat reported, protection at work."""
+        desk = self.desk
+        desk.phase, desk.phase_detail = Phase.RECOVERING, "asking about open orders"
+        await self._ask_about_open_orders()
+        self.report_heat()
+        desk.phase, desk.phase_detail = Phase.RECONCILING, "comparing position and orders"
+        desk.road.suspect(f"{desk.id} starts", orders=True)
+        since = desk.now()
+        while desk.book.confirmed_at is None or desk.book.confirmed_at < since or "position" in desk.blocks:
+            if not await desk.until(
+                lambda: (desk.book.confirmed_at or 0) >= since and "position" not in desk.blocks, 5.0
+            ):
+                desk.road.suspect(f"{desk.id} still waits for an agreeing position", orders=False)
+
+    async def _ask_about_open_orders(self) -> None:
+        desk = self.desk
+        opened = [o for o in desk.book.open() if o.state not in TERMINAL]
+        if not opened:
+            return
+        oldest = min(o.created for o in opened) - 5_000
+        while not await self.recovery.fetch_fills(oldest):
+            await desk.clock.sleep(1.0)
+        for order in opened:
+            if order.doubt is not None and desk.current(order).doubt is not None:
+                await self.recovery.ask(desk.current(order))
+
+    async def _data_half(self) -> None:
+        desk = self.desk
+        desk.phase, desk.phase_detail = Phase.SUBSCRIBING, ""
+        self._evaluated = await self._last_evaluated()
+        self.stream = self._new_stream()
+        self.warmed, self._state, self._missed = 0, self._strategy.initial(), None
+        self.stream.begin_buffering(desk.now(), "start")
+        self._subscribe()
+        desk.phase, desk.phase_detail = Phase.LOADING_HISTORY, "from the feed"
+        if self._feed.is_tape:
+            self.stream.go_live_without_history()
+        else:
+            await self._join(warmup=True)
+        if self.warmed < desk.settings.warmup:
+            desk.phase = Phase.WARMING
+            desk.phase_detail = f"{self.warmed} of {desk.settings.warmup} candles"
+        elif desk.phase is not Phase.TRADING:
+            self._open_trading()
+        self.ready.set()
+
+    async def _last_evaluated(self) -> Millis:
+        with self.desk.clock.outside():
+            kept = await self.desk.store.evaluated(self.desk.settings.id)
+        return max(self._evaluated, kept if kept is not None else -1)
+
+    def _subscribe(self) -> None:
+        if self._subscribed:
+            return
+        symbol = self.desk.book.symbol
+        if self._feed.candle_step is None:
+            self._feed.subscribe(symbol, self.on_tick)
+        else:
+            self._feed.subscribe(symbol, self.on_mark)
+            self._feed.subscribe_candles(symbol, self.desk.settings.timeframe, self.on_candle)
+        self._subscribed = True
+
+    async def _join(self, *, warmup: bool) -> None:
+        """Ask for history until it overlaps the live feed; the seam's proof stands in the snapshot."""
+        desk = self.desk
+        while True:
+            if self._feed.is_up:
+                wanted = self.stream.wanted_since(desk.settings.warmup, desk.now())
+                history = await self._feed.history(desk.book.symbol, desk.settings.timeframe, wanted)
+                if history is not None and self._feed.is_up:
+                    joined = self.stream.join(history, warmup=warmup)
+                    if not isinstance(joined, NoOverlap):
+                        for placement in joined.placements:
+                            self._placed(placement)
+                        self._arm_close()
+                        return
+            await desk.clock.sleep(RETRY_HISTORY_SECONDS)
+
+    def on_feed(self, up: bool, reason: str) -> None:
+        """The feed's link changed: while it is down nothing closes; once it is back history fills the gap first."""
+        desk = self.desk
+        if not self._subscribed:
+            return
+        if not up:
+            if not self.stream.is_buffering:
+                self.stream.begin_buffering(desk.now(), reason or "the feed's link was down")
+                self._arm_close()
+            desk.blocks.set("gap", "the feed is down")
+        elif self.stream.is_buffering:
+            self.stream.link_restored(desk.now())
+            desk.blocks.set("gap", "the gap in the feed is being filled")
+            if desk.phase in (Phase.WARMING, Phase.TRADING) and not self._refilling:
+                self._refilling = True
+                desk.tasks.launch(self._refill(), "fill the gap")
+
+    async def _refill(self) -> None:
+        try:
+            if self._feed.is_tape:
+                self.stream.go_live_without_history()
+            else:
+                await self._join(warmup=False)
+        finally:
+            self._refilling = False
+        self.desk.blocks.clear("gap")
+
+    def upkeep(self) -> None:
+        """Once a second: the day, the daily loss, flat-by, and blocks that follow from disagreements."""
+        desk = self.desk
+        now = desk.now()
+        if desk.ledger.roll(now):
+            self.entries_day_over()
+        loss = desk.settings.limits.max_daily_loss
+        if (
+            desk.ledger.total(desk.book.position, desk.mark) <= -loss
+            and f"latch:{LatchKind.DAILY_LOSS}" not in desk.blocks
+        ):
+            self.entries.latch(
+                LatchKind.DAILY_LOSS, f"the day lost more than {loss}", until=desk.instrument.calendar.trade_date(now)
+            )
+            self.cancel_entries("daily loss limit")
+        flat_by = desk.settings.limits.flat_by
+        local = desk.instrument.calendar.local(now).time()
+        if flat_by is not None and local >= flat_by and not desk.book.position.is_flat:
+            origin = f"flat-by:{desk.instrument.calendar.trade_date(now)}"
+            if not any(o.key.startswith(f"{desk.id}/{origin}") and o.is_open for o in desk.book.open()):
+                self.decisions.leave(origin, f"flat by {flat_by:%H:%M}")
+        self.read_disagreements()
+
+    def entries_day_over(self) -> None:
+        """A new trade date: daily latches open by themselves."""
+        key = f"latch:{LatchKind.DAILY_LOSS}"
+        if key in self.desk.blocks:
+            self.desk.blocks.clear(key)
+
+    def read_disagreements(self) -> None:
+        """Entries wait while a disagreement of this session is neither explained nor acknowledged."""
+        blocking = self.desk.disagreements.blocking(self.desk.settings.id)
+        if blocking is None:
+            self.desk.blocks.clear("disagreement")
+        else:
+            self.desk.blocks.set("disagreement", f"{blocking.kind} waits for you: {blocking.done or blocking.broker}")
+
+    def cancel_entries(self, reason: str) -> int:
+        """Ask for a cancel of every resting entry; how many there were."""
+        resting = [o for o in self.desk.book.open() if o.is_entry and o.is_open]
+        for order in resting:
+            self.desk.tasks.launch(self._cancel(order, reason), f"cancel {order.client_id}")
+        return len(resting)
+
+    async def _cancel(self, order: Order, reason: str) -> None:
+        await self.submission.cancel(order, reason)
+
+    # -- what moved -----------------------------------------------------------------------------------------
+
+    def on_change(self, change: Change, now: Millis) -> None:
+        """Every change of the working copy: audit trail, consoles, heat, and whoever waits."""
+        desk = self.desk
+        order = change.order
+        if change.event not in QUIET_EVENTS:
+            desk.road.touched(desk.book.symbol)
+        if change.fill is not None:
+            desk.ledger.book(change.realised_points, change.fill.fee, now)
+            desk.record(FillBooked(fill=change.fill, order=order, position=desk.book.position, at=now))
+            desk.reporter.event(Filled(change.fill))
+            kind = MarkKind.ENTRY if order is not None and order.is_entry else MarkKind.EXIT
+            desk.marks.append(
+                ChartMark(change.fill.at, kind, change.fill.side, change.fill.price, change.fill.quantity)
+            )
+            del desk.marks[:-KEEP_MARKS]
+        elif order is None:
+            desk.record(
+                PositionRecorded(
+                    account=desk.settings.account,
+                    symbol=desk.book.symbol,
+                    session=desk.settings.id,
+                    position=desk.book.position,
+                    cause=change.detail or change.event,
+                    at=now,
+                )
+            )
+        if order is not None:
+            desk.record(OrderChanged(order=order, event=change.event, at=now, detail=change.detail))
+            desk.reporter.event(OrderMoved(order, change.event))
+            if order.is_entry and order.state in TERMINAL:
+                desk.heat.cancel(order.client_id)
+            self._look_at_flags(order)
+        self.report_heat()
+        desk.moved()
+
+    def _look_at_flags(self, order: Order) -> None:
+        if order.flags & {Flag.OVERFILLED, Flag.LATE_FILL, Flag.BUSTED}:
+            words = ", ".join(sorted(order.flags))
+            self.desk.reporter.alert(
+                f"flag:{order.client_id}", Severity.CRITICAL, f"{self.desk.id}: order {order.client_id}: {words}"
+            )
+
+    def planned_risk(self, terms: Terms, stop_loss: Decimal | None, size: Decimal) -> Decimal:
+        """Money that an entry with these terms would put at risk."""
+        return planned_risk(self.scale, terms, stop_loss, self.desk.mark, size)
+
+    def loop_failed(self, name: str, error: BaseException) -> None:
+        """One of this session's standing loops ended: the session has to start again."""
+        if name.endswith((":doubt loop", ":guard")):
+            self._broken = error
+            self.desk.moved()
+
+    def start_over(self, reason: str) -> None:
+        """Go through both halves of the start again."""
+        self._broken = RuntimeError(reason)
+        self.desk.moved()
+
+    def report_heat(self) -> None:
+        """Declare this session's risk; nobody else may."""
+        desk = self.desk
+        orders = desk.book.open()
+        excess, _ = excess_exits(orders, desk.book.position)
+        self._report(
+            contribution(desk.settings.id, self.scale, desk.book.position, desk.mark, orders, excess, desk.now())
+        )
+
+    def recovered(self) -> None:
+        """Orders loaded from the audit trail: what was under way in an earlier life is in doubt now."""
+        desk = self.desk
+        for order in desk.book:
+            after = lifecycle.as_found_after_restart(order, desk.now())
+            if after is not order:
+                desk.put(after, "found after restart")
+
+    def day_profit(self) -> Decimal:
+        """Today's result in money."""
+        return self.desk.ledger.total(self.desk.book.position, self.desk.mark)
+
+
+def _kind(decision: Decision) -> str:
+    match decision:
+        case Nothing():
+            return "nothing"
+        case Submit(intent=intent):
+            return str(intent)
+        case Modify():
+            return "modify"
+        case _:
+            return "cancel"
