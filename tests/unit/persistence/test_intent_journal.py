@@ -56,6 +56,10 @@ def journal(folder: Path, files: Files | None = None) -> FileIntentJournal:
     return FileIntentJournal(folder, files or RealFiles(), ThreadBlocking(SystemClock()))
 
 
+def files_in(folder: Path, pattern: str) -> list[Path]:
+    return sorted(folder.glob(pattern))
+
+
 def note(name: str = "n") -> Noted:
     return Noted(key=DecisionKey(name), at=AT, what="flatten", operator="ann", origin="console", session=SESSION)
 
@@ -79,7 +83,7 @@ async def test_what_was_appended_is_pending_in_order_also_for_the_next_life(tmp_
         await first.append(record)
     assert await first.pending() == ALL
     assert await journal(tmp_path / "state").pending() == ALL
-    (file,) = tmp_path.glob("state/*.journal")
+    (file,) = files_in(tmp_path, "state/*.journal")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
@@ -88,14 +92,14 @@ async def test_a_torn_tail_is_dropped_and_the_rest_kept(tmp_path: Path, cut: int
     first = journal(tmp_path)
     for record in ALL[:2]:
         await first.append(record)
-    (file,) = tmp_path.glob("*.journal")
+    (file,) = files_in(tmp_path, "*.journal")
     whole = file.read_bytes()
     file.write_bytes(whole[:-cut])
     second = journal(tmp_path)
     kept = ALL[:1] if cut > 1 else ALL[:2]  # without its line break alone the record is whole
     assert await second.pending() == kept
     await second.append(note())
-    assert len(list(tmp_path.glob("*.journal"))) == 2, "nothing is appended behind a torn tail"
+    assert len(files_in(tmp_path, "*.journal")) == 2, "nothing is appended behind a torn tail"
     assert await journal(tmp_path).pending() == (*kept, note())
 
 
@@ -147,7 +151,7 @@ async def test_what_is_appended_after_the_listing_is_not_archived(tmp_path: Path
     assert await journal(tmp_path).pending() == ()
     await made.append(note("c"))
     assert await journal(tmp_path).pending() == (note("c"),)
-    assert len(list(tmp_path.glob("*.imported"))) == 2
+    assert len(files_in(tmp_path, "*.imported")) == 2
 
 
 # ------------------------------------------------------------------------------------------------ import
@@ -201,8 +205,8 @@ async def test_a_journalled_submit_becomes_its_order(
 
 async def test_importing_twice_changes_nothing(store: SqlStore, tmp_path: Path) -> None:
     await store.write(OrderChanged(order=order("w", state=OrderState.WORKING, revision=3), event="x", at=AT))
-    records = (Prepared(submit()), outcome(submit().key, Outcome.ACCEPTED, "B-1"), note())
-    records = (*records, Prepared(cancel(order("w"))))
+    told = outcome(submit().key, Outcome.ACCEPTED, "B-1")
+    records = (Prepared(submit()), told, note(), Prepared(cancel(order("w"))))
     await imported(store, tmp_path / "one", *records)
     first = [await store.order(submit().order.client_id), await store.order(order("w").client_id)]
     lines = await store.answer(JournalPage())

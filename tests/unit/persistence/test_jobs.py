@@ -142,7 +142,8 @@ async def test_the_runner_wakes_for_each_fill_and_polls_behind_it(desk: Desk) ->
     assert await desk.trades() >= 1
     # a job that nobody rang for is found by the poll
     await desk.store.apply("forget", [("DELETE FROM trades", ()), ("DELETE FROM trade_versions", ())])
-    rang = "INSERT INTO jobs (kind, subject, state, attempts, due, queued, error) SELECT 'trades', ?, 'pending', 0, 0, 0, ''"
+    columns = "(kind, subject, state, attempts, due, queued, error)"
+    rang = f"INSERT INTO jobs {columns} VALUES ('trades', ?, 'pending', 0, 0, 0, '')"
     await desk.store.apply("quietly", [(rang, ('["SIM-1","ESZ5"]',))])
     await desk.clock.settle()
     assert await desk.trades() == 0

@@ -13,6 +13,7 @@ from engine.clock import SystemClock, TapeClock
 from engine.domain.ids import CommandId
 from engine.domain.records import OverrideRecorded
 from engine.errors import CommitUnknown, StoreUnavailable
+from engine.persistence import writer
 from engine.persistence.blocking import ThreadBlocking
 from engine.persistence.connection import RowRefused
 from engine.persistence.sqlite_database import SqliteDatabase
@@ -124,7 +125,10 @@ async def test_without_a_database_entries_are_refused_at_once_and_records_wait(b
     assert await bench.store.latches() == ()
 
 
-async def test_records_are_retried_until_the_database_is_back_and_keep_their_order(bench: Bench) -> None:
+async def test_records_are_retried_until_the_database_is_back_and_keep_their_order(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "LONGEST_REST_SECONDS", 0.05)
     bench.moody.fault = StoreUnavailable("disk gone")
     for number in range(3 * RECORDS_AT_ONCE):
         bench.store.record(override(f"c{number:03}"))
@@ -195,26 +199,26 @@ async def test_a_written_row_of_unknown_fate_is_written_again(bench: Bench) -> N
 
 async def test_a_silent_database_is_not_waited_for_without_end(bench: Bench) -> None:
     clock = TapeClock(AT)  # its time is ours to move, so the wait is exact
-    writer = Writer(bench.moody, clock, lambda name, error: None, patience=6)
+    made = Writer(bench.moody, clock, lambda name, error: None, patience=6)
     bench.moody.gate = asyncio.Event()
-    writer.start()
+    made.start()
     bench.moody.entered.clear()
-    under_way = asyncio.ensure_future(writer.intent("first", [("DELETE FROM log", ())]))
+    under_way = asyncio.ensure_future(made.intent("first", [("DELETE FROM log", ())]))
     await bench.moody.entered.wait()
-    queued = asyncio.ensure_future(writer.intent("second", [("DELETE FROM log", ())]))
+    queued = asyncio.ensure_future(made.intent("second", [("DELETE FROM log", ())]))
     await clock.advance(AT + 5_999)
     assert not under_way.done()
     assert not queued.done()
-    assert writer.health().detail == "no answer for 6 s"
+    assert made.health().detail == "no answer for 6 s"
     await clock.advance(AT + 6_000)
     with pytest.raises(CommitUnknown):
         await under_way
     with pytest.raises(StoreUnavailable):  # it never began, so nothing was written
         await queued
     bench.moody.gate.set()
-    await writer.settled()
-    assert writer.health().ok
-    await writer.close()
+    await made.settled()
+    assert made.health().ok
+    await made.close()
 
 
 async def test_a_caller_who_gave_up_before_its_turn_writes_nothing(bench: Bench) -> None:
