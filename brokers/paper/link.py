@@ -89,6 +89,7 @@ class PaperLink:
         self._events: deque[tuple[Millis, AccountEvent]] = deque()
         self._flush_timer: Timer | None = None
         self._up_timer: Timer | None = None
+        self._cut_until: Millis = 0
         self._dropped: BrokerOrderId | None = None
         self._last_reports: dict[str, Report[Any]] = {}
         # Cumulative quantity last streamed of each open order: tells which record reports a fill.
@@ -97,11 +98,15 @@ class PaperLink:
     # --------------------------------------------------------------------------------------------- the link
 
     def open(self, sink: Callable[[AccountEvent], None]) -> None:
-        """Connect: from now on `sink` gets the account's events, the first says that the link is up."""
+        """Connect: `sink` gets the account's events from now on, first whether the link is up or still cut."""
         self.close()
         self._sink = sink
         self._unlisten = self._exchange.listen(self.account, self._send)
-        self._change(LinkState.UP, "connected")
+        if self._clock.now() < self._cut_until:
+            self._change(LinkState.RECONNECTING, "connection lost")
+            self._up_timer = self._clock.call_at(self._cut_until, self._reconnect)
+        else:
+            self._change(LinkState.UP, "connected")
 
     def close(self) -> None:
         """Disconnect for good: nothing under way gets an answer, the sink is not called again."""
@@ -121,8 +126,8 @@ class PaperLink:
             self._up_timer.cancel()
         self._drop_everything("the link was cut")
         self._change(LinkState.RECONNECTING, "connection lost")
-        at = self._clock.now() + round(seconds * 1000)
-        self._up_timer = self._clock.call_at(at, self._reconnect)
+        self._cut_until = self._clock.now() + round(seconds * 1000)
+        self._up_timer = self._clock.call_at(self._cut_until, self._reconnect)
 
     def _reconnect(self) -> None:
         if self._sink is not None:

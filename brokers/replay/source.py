@@ -127,6 +127,8 @@ class ReplaySource:
         if symbol != self.tape.symbol:
             raise QueryFailed(f"the tape is of {self.tape.symbol}, not of {symbol}")
         self._check_link()
+        if self.tape.kind is TapeKind.CANDLES and timeframe.ms % self._step_ms:
+            raise QueryFailed(f"candles of {Timeframe(self._step_ms)} cannot make candles of {timeframe}")
         now = self._clock.now()
         self._settle_complete()
         as_of = now if self.ended.is_set() else min(now, self._next_at - 1)

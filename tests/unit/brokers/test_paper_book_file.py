@@ -129,8 +129,11 @@ def test_what_a_full_disk_did_not_take_is_written_once_it_can(tmp_path: Path) ->
     box.accepted(terms(limit=90))
     files.full = False
     box.accepted(terms(limit=91))
+    whole = (tmp_path / "book").read_bytes()
+    box.accepted(terms(limit=92))
+    assert (tmp_path / "book").read_bytes().startswith(whole), "after the recovery lines are appended again"
     again = Box(book_file=BookFile(tmp_path / "book", UnsyncedFiles()))
-    assert [order.terms.limit for order in again.exchange.open_orders(ACCOUNT)] == [90, 91]
+    assert [order.terms.limit for order in again.exchange.open_orders(ACCOUNT)] == [90, 91, 92]
 
 
 def test_closed_orders_are_bounded_and_the_file_with_them(tmp_path: Path) -> None:

@@ -83,6 +83,19 @@ async def test_a_disconnect_is_told_and_events_meanwhile_are_lost() -> None:
     assert (await wire.do(wire.account.positions())).rows[0].quantity == 1
 
 
+async def test_starting_again_does_not_end_a_cut() -> None:
+    wire = Wire()
+    await wire.start()
+    wire.link.disconnect(5)
+    await wire.wait(1)
+    await wire.account.stop()
+    await wire.start()
+    assert wire.links() == ["up", "reconnecting", "reconnecting"]
+    await wire.wait(4.1)
+    assert wire.links()[-1] == "up"
+    await wire.do(wire.account.positions())
+
+
 async def test_after_stop_the_sink_is_silent() -> None:
     wire = Wire()
     await wire.start()

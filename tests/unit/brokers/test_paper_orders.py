@@ -134,6 +134,14 @@ def test_a_replace_that_changes_the_id_leaves_a_successor_with_what_remains() ->
     assert box.position == 5
 
 
+def test_a_successor_may_keep_its_own_client_id_and_is_then_the_one_that_is_found() -> None:
+    box = Box(manners(replace_id=ReplaceId.CHANGES))
+    old = box.accepted(terms(limit=90), client_id="mine")
+    new = change(box, old.broker_id, terms(limit=91), "mine")
+    assert isinstance(new, AcceptedOrder)
+    assert [row.broker_id for row in box.exchange.orders_of(ACCOUNT, ClientOrderId("mine"))] == [new.broker_id]
+
+
 def test_a_successor_must_not_take_another_orders_client_id() -> None:
     box = Box(manners(replace_id=ReplaceId.CHANGES))
     box.accepted(terms(limit=90), client_id="other")

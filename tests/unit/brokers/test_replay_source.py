@@ -212,6 +212,23 @@ async def test_longer_candles_are_put_together_and_follow_replacements(tmp_path:
         play.candle_sink(Timeframe(30_000))
 
 
+async def test_history_of_candles_is_what_has_closed(tmp_path: Path) -> None:
+    play = Play(tmp_path, *candles(*((minute, f"{minute + 1},9,1,2,1") for minute in range(6))))
+    asked: list[History] = []
+
+    async def ask() -> None:
+        asked.append(await play.source.history(SYMBOL, MINUTE, 2, play.clock.now()))
+        with pytest.raises(QueryFailed):
+            await play.source.history(SYMBOL, Timeframe(30_000), 2, play.clock.now())
+
+    play.clock.call_at(NOON + 200_000, lambda: play.spawn(ask()))
+    await play.play()
+    (history,) = asked
+    # The fourth minute is on the way: its ticks come after `as_of`, so that nobody counts them twice.
+    assert [candle.start - NOON for candle in history.candles] == [60_000, 120_000]
+    assert (history.forming, history.as_of - NOON) == (None, 179_999)
+
+
 async def test_ticks_have_no_candles_and_other_symbols_are_unknown(tmp_path: Path) -> None:
     play = Play(tmp_path, *ticks((0, 1)))
     with pytest.raises(ConfigurationError, match="ticks, not candles"):
