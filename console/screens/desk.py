@@ -24,10 +24,10 @@ from engine.domain.risk import Stance
 from engine.snapshot import Phase, ProtectionState, SessionView
 
 COLUMNS = (
-    Column("Session", 13, rank=0),
+    Column("Session", 12, rank=0),
     Column("Instrument", 10, rank=7),
     Column("State", 13, rank=0),
-    Column("Last", 10, Align.POINT, rank=0),
+    Column("Last", 11, Align.POINT, rank=0),
     Column("Age", 4, Align.RIGHT, rank=1),
     Column("Forming", 10, rank=3),
     Column("Position", 13, rank=0),

@@ -31,12 +31,23 @@ class Stage(StrEnum):
     OVER = "over"
 
 
-class Typed(Input):
+class Answer(Input):
+    """An input that does not take the key which opened its dialog while that key still sleeps."""
+
+    def on_key(self, event: events.Key) -> None:
+        """Swallow the opening key; everything else is the input's."""
+        if isinstance(self.screen, CommandDialog) and self.screen.sleeps(event):
+            event.stop()
+            event.prevent_default()
+
+
+class Typed(Answer):
     """A word that has to be typed: paste is refused."""
 
-    def _on_paste(self, event: events.Paste) -> None:
-        event.prevent_default()
+    def on_paste(self, event: events.Paste) -> None:
+        """Nothing is taken from the clipboard."""
         event.stop()
+        event.prevent_default()
 
 
 class Choice(Lines, can_focus=True):
@@ -150,14 +161,15 @@ class CommandDialog(DeskDialog):
             case Stage.OVER:
                 return line(("Esc ", "key"), ("close", "dim"))
 
-    def on_key(self, event: events.Key) -> None:
-        """The key that opened the dialog cannot answer it, however long it is held."""
-        if event.key in self._opened_by.split(",") or event.character in self._opened_by.split(","):
-            held = self.desk_app.monotonic() - self._opened_at
-            if held < OPENING_KEY_SLEEPS_S:
-                self._opened_at = self.desk_app.monotonic()
-                event.stop()
-                event.prevent_default()
+    def sleeps(self, event: events.Key) -> bool:
+        """Whether this is the key that opened the dialog, pressed or held within half a second: it cannot answer."""
+        if event.key not in self._opened_by.split(","):
+            return False
+        now = self.desk_app.monotonic()
+        asleep = now - self._opened_at < OPENING_KEY_SLEEPS_S
+        if asleep:
+            self._opened_at = now
+        return asleep
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Enter in a field."""
@@ -216,7 +228,7 @@ class CommandDialog(DeskDialog):
 def _widget(field: Field) -> Widget:
     if field.kind is FieldKind.CHOICE:
         return Choice(field)
-    kind = Typed if field.kind is FieldKind.WORD else Input
+    kind = Typed if field.kind is FieldKind.WORD else Answer
     return kind(value=field.default, id=f"field-{field.name}", select_on_focus=False)
 
 

@@ -1,0 +1,91 @@
+"""What every story needs: an app over a still client, a clock in the hand, and a way to read the screen."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import count
+
+from textual.pilot import Pilot
+
+from console.app import SextantApp
+from console.widgets.lines import Lines
+from console.widgets.spans import text_of
+from engine.snapshot import DeskSnapshot
+from tests.console.factory import StillClient, busy_desk
+
+
+@dataclass
+class Watch:
+    """Our own monotonic clock."""
+
+    now: float = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Story:
+    """The running app with everything around it."""
+
+    app: SextantApp
+    client: StillClient
+    pilot: Pilot[None]
+    watch: Watch = field(default_factory=Watch)
+
+    async def press(self, *keys: str) -> None:
+        """Press keys one after another, each settled."""
+        for key in keys:
+            await self.pilot.press(key)
+            await self.settle()
+
+    async def type(self, text: str) -> None:
+        """Type into the focused input."""
+        await self.pilot.press(*("space" if letter == " " else letter for letter in text))
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Let workers and messages run, then pull."""
+        await self.app.workers.wait_for_complete()
+        await self.pilot.pause()
+        self.app.pull()
+        await self.pilot.pause()
+
+    def awake(self) -> None:
+        """Let the half second pass in which the opening key sleeps."""
+        self.watch.now += 1
+
+    async def becomes(self, snapshot: DeskSnapshot) -> None:
+        """The engine says something new."""
+        self.client.current = snapshot
+        await self.settle()
+
+    @property
+    def text(self) -> str:
+        """Every line drawn on the top screen."""
+        panes = [pane for pane in self.app.screen.query(Lines) if pane.display]
+        return "\n".join(text_of(spans) for pane in panes for spans in pane._drawn)
+
+    @property
+    def dialog(self) -> str:
+        """Title of the dialog on top, empty when there is none."""
+        boxes = self.app.screen.query("#dialog")
+        return str(boxes.first().border_title) if boxes else ""
+
+
+@asynccontextmanager
+async def story(
+    snapshot: DeskSnapshot | None = None, *, size: tuple[int, int] = (140, 40), empty: bool = False
+) -> AsyncIterator[Story]:
+    """Open the console on a desk."""
+    client = StillClient(None if empty else snapshot or busy_desk())
+    watch, numbers = Watch(), count(1)
+    app = SextantApp(
+        client, operator="ada", place="desk", monotonic=watch, ids=lambda: f"id-{next(numbers)}", shutdown_timeout=30
+    )
+    async with app.run_test(size=size, notifications=True) as pilot:
+        told = Story(app, client, pilot, watch)
+        await told.settle()
+        yield told

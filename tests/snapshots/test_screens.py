@@ -1,0 +1,68 @@
+"""Few pictures: each screen busy, the entry block, a dialog, no colour. `make snapshots-update` accepts new ones."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+from textual.pilot import Pilot
+
+from console.app import SextantApp
+from engine.snapshot import DeskSnapshot
+from tests.console.factory import StillClient, blocked_desk, busy_desk, incomplete_desk
+
+Compare = Callable[..., bool]
+NARROW, WIDE = (80, 24), (140, 40)
+
+
+def console(desk: DeskSnapshot | None, *, color: bool = True) -> SextantApp:
+    """A console whose clocks stand still."""
+    return SextantApp(
+        StillClient(desk), operator="ada", place="desk", color=color, monotonic=lambda: 100.0, ids=lambda: "id-1"
+    )
+
+
+def still(*keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
+    """Press keys, then let everything come to rest with the cursor of an input not blinking."""
+
+    async def before(pilot: Pilot[None]) -> None:
+        await pilot.app.workers.wait_for_complete()
+        await pilot.pause()
+        for key in keys:
+            await pilot.press(key)
+            await pilot.pause()
+        for field in pilot.app.screen.query("Input"):
+            field.cursor_blink = False  # type: ignore[attr-defined]
+        await pilot.pause(0.2)
+
+    return before
+
+
+@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["80x24", "140x40"])
+@pytest.mark.parametrize("key", ["1", "2", "3", "4", "5"], ids=["desk", "market", "orders", "reconciliation", "heat"])
+def test_screen(snap_compare: Compare, key: str, size: tuple[int, int]) -> None:
+    assert snap_compare(console(busy_desk()), terminal_size=size, run_before=still(key))
+
+
+@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["80x24", "140x40"])
+def test_entries_blocked(snap_compare: Compare, size: tuple[int, int]) -> None:
+    assert snap_compare(console(blocked_desk()), terminal_size=size, run_before=still())
+
+
+def test_heat_incomplete(snap_compare: Compare) -> None:
+    assert snap_compare(console(incomplete_desk()), terminal_size=NARROW, run_before=still("5"))
+
+
+def test_flatten_dialog(snap_compare: Compare) -> None:
+    assert snap_compare(console(busy_desk()), terminal_size=NARROW, run_before=still("f"))
+
+
+def test_quit_dialog(snap_compare: Compare) -> None:
+    assert snap_compare(console(busy_desk()), terminal_size=NARROW, run_before=still("q"))
+
+
+def test_waiting_for_the_engine(snap_compare: Compare) -> None:
+    assert snap_compare(console(None), terminal_size=NARROW, run_before=still())
+
+
+def test_without_colour(snap_compare: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert snap_compare(console(busy_desk(), color=False), terminal_size=WIDE, run_before=still())
