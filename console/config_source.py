@@ -244,9 +244,16 @@ def dotted(path: Iterable[str]) -> str:
 
 
 def quoted(text: str) -> str:
-    """A TOML basic string."""
-    special = {'"': '\\"', "\\": "\\\\"}
-    return '"' + "".join(special.get(c) or (f"\\u{ord(c):04x}" if c < " " or c == "\x7f" else c) for c in text) + '"'
+    """A TOML basic string; what does not print is escaped."""
+    return '"' + "".join(_escaped(character) for character in text) + '"'
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\':
+        return "\\" + character
+    if character.isprintable():
+        return character
+    return f"\\u{ord(character):04x}" if ord(character) < 0x10000 else f"\\U{ord(character):08x}"
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

@@ -36,8 +36,8 @@ def shown(value: Any) -> str:
         case str():
             return quoted(value if len(value) <= 60 else value[:59] + "…")
         case int() | Decimal():
-            text = str(value) if abs(value) < LARGEST else f"{Decimal(value):.6E}"
-            return text if len(text) <= 60 else text[:59] + "…"
+            number = Decimal(value)
+            return str(value) if not number.is_finite() or abs(number) <= LARGEST else f"{number:.6E}"
         case _:
             return kind(value)
 
