@@ -233,8 +233,7 @@ class PaperLink:
         if self._spend("", self._options.drop_event):
             return
         due = self._clock.now() + self._trip()
-        if self._events:
-            due = max(due, self._events[-1][0])
+        # One queue: an event that would arrive earlier waits behind those sent before it.
         self._events.append((due, event))
         if not isinstance(event, BalanceReported) and self._spend("duplicate_events", self._options.duplicate_event):
             self._events.append((due, event))

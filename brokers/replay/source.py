@@ -10,7 +10,8 @@ window, and is itself delivered to candle sinks once the tape reaches T + S. A c
 and moves nothing at the exchange. The last recorded candle counts as closed.
 
 History is what has been played: empty before the first row. `as_of` is the last millisecond before the next row, at
-most now; rows of the same millisecond are left out of it until the last of them is played.
+most now; rows of the same millisecond are left out of it until the last of them is played. A recording of a single
+candle does not say how long it is; a minute is taken.
 """
 
 from __future__ import annotations
@@ -56,13 +57,13 @@ class ReplaySource:
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
         self.tape = tape
-        self.step = tape.step
         self.ended = asyncio.Event()
         self.played_rows = 0
         self._clock = clock
         self._before = before
         self._on_end = on_end
         self._step_ms = FALLBACK_STEP_MS if tape.step is None else tape.step.ms
+        self.step = Timeframe(self._step_ms) if tape.kind is TapeKind.CANDLES else None
         self._played = Played(SECOND_MS if tape.kind is TapeKind.TICKS else self._step_ms)
         # Ticks of the newest millisecond: in history only once the next row is known to be later.
         self._fresh: list[Tick] = []

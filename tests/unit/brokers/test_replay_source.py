@@ -229,8 +229,17 @@ async def test_history_of_candles_is_what_has_closed(tmp_path: Path) -> None:
     assert (history.forming, history.as_of - NOON) == (None, 179_999)
 
 
+async def test_a_single_candle_counts_as_a_minute(tmp_path: Path) -> None:
+    play = Play(tmp_path, *candles((0, "1,4,1,2,8")))
+    play.candle_sink(MINUTE)
+    assert play.source.step == MINUTE
+    await play.play()
+    assert [at for at, _ in play.candles()] == [60_000]
+
+
 async def test_ticks_have_no_candles_and_other_symbols_are_unknown(tmp_path: Path) -> None:
     play = Play(tmp_path, *ticks((0, 1)))
+    assert play.source.step is None
     with pytest.raises(ConfigurationError, match="ticks, not candles"):
         play.candle_sink(MINUTE)
     with pytest.raises(KeyError):
