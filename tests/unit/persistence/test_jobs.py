@@ -152,6 +152,24 @@ async def test_the_runner_wakes_for_each_fill_and_polls_behind_it(desk: Desk) ->
     await cancel_and_wait(task)
 
 
+async def test_a_job_queued_after_the_last_claim_is_not_forgotten(desk: Desk) -> None:
+    jobs = desk.store.jobs(desk.point_value, poll_seconds=3600, rest_seconds=0)
+    counted = jobs._count_dead
+    late = ["late"]
+
+    async def count_while_a_fill_comes_in() -> None:
+        while late:
+            await desk.round_trip(late.pop())
+        await counted()
+
+    jobs._count_dead = count_while_a_fill_comes_in  # type: ignore[method-assign]
+    task = asyncio.ensure_future(jobs.run())
+    await desk.clock.settle()
+    assert late == []
+    assert await desk.trades() == 1, "found by the wake, an hour before the poll"
+    await cancel_and_wait(task)
+
+
 async def test_an_older_version_never_replaces_a_newer_one(desk: Desk) -> None:
     from engine.persistence.trades_job import replacement
 

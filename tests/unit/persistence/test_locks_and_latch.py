@@ -112,3 +112,41 @@ def test_replacing_a_file_survives_a_left_over_of_a_crash(tmp_path: Path) -> Non
     files.remove(tmp_path / "moved")
     files.remove(tmp_path / "moved")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_appended_or_replaced_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+
+    def watch(name: str) -> None:
+        real = getattr(os, name)
+
+        def seen(descriptor: int) -> None:
+            synced.append(f"{name} {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name}")
+            real(descriptor)
+
+        monkeypatch.setattr(os, name, seen)
+
+    watch("fsync")
+    watch("fdatasync")
+    files = RealFiles()
+    folder = tmp_path.name
+    files.append(tmp_path / "log", b"a")
+    assert synced == ["fdatasync log", f"fsync {folder}"]
+    synced.clear()
+    files.append(tmp_path / "log", b"b")
+    assert synced == ["fdatasync log"]
+    synced.clear()
+    files.replace(tmp_path / "kill", b"x")
+    assert synced == ["fsync .kill.new", f"fsync {folder}"]
+    synced.clear()
+    files.remove(tmp_path / "kill")
+    assert synced == [f"fsync {folder}"]
+
+
+def test_a_failed_sync_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        RealFiles().append(tmp_path / "log", b"a")
