@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
-from typing import Protocol, assert_never
+from typing import assert_never
 
 from msgspec import Struct
 
@@ -66,13 +66,6 @@ class PlannedSession(Struct, frozen=True, kw_only=True):
     strategy: Strategy
 
 
-class ImportJournal(Protocol):
-    """Moves what the intent journal holds into the database; idempotent; returns how many records."""
-
-    async def __call__(self, store: Store, journal: IntentJournal) -> int:
-        """Import and archive."""
-
-
 class EnginePlan(Struct, frozen=True, kw_only=True):
     """Everything the engine is made of; only the bootstrap makes one."""
 
@@ -82,8 +75,8 @@ class EnginePlan(Struct, frozen=True, kw_only=True):
     ids: Ids
     store: Store
     journal: IntentJournal
-    import_journal: ImportJournal
-    jobs: JobRunner
+    import_journal: Callable[[], Awaitable[int]]
+    jobs: Callable[[], JobRunner]
     kill_latch: KillLatch
     account_lock: AccountLock
     watchdog: Watchdog
@@ -94,6 +87,8 @@ class EnginePlan(Struct, frozen=True, kw_only=True):
     portfolio: PortfolioSettings
     numbers: Numbers
     shutdown: ShutdownPolicy
+    check_desk: Callable[[], Awaitable[None]] | None = None
+    """Asked once the audit trail is open; raises DeskUnusable when this state belongs to something else."""
 
 
 class SessionRun:
@@ -149,6 +144,8 @@ class Engine:
         plan = self.plan
         with self.clock.outside():
             await plan.store.open()
+            if plan.check_desk is not None:
+                await plan.check_desk()
         if plan.kill_latch.is_set():
             self.kill_reason = "the latch file is set"
         for planned in plan.accounts:
@@ -156,7 +153,7 @@ class Engine:
             if holder is not None:
                 raise DeskUnusable(holder)
         with self.clock.outside():
-            imported = await plan.import_journal(plan.store, plan.journal)
+            imported = await plan.import_journal()
         if imported:
             self.board.happened(f"{imported} journalled records were imported")
         await self._read_limits()
@@ -169,7 +166,7 @@ class Engine:
             self._tasks.launch(account.run(), f"account {account.id}")
         for run in self.sessions.values():
             self._tasks.launch(run.supervisor.run(), f"session {run.id}")
-        self._tasks.launch(plan.jobs.run(), "jobs")
+        self._tasks.launch(plan.jobs().run(), "jobs")
         self._tasks.launch(every(self.clock, HEAT_CHECK_SECONDS, self._check_heat), "heat check")
         self._tasks.launch(every(self.clock, plan.numbers.heat_report_every, self._report_heat), "heat report")
         self._tasks.launch(self._run_feed(), "feed")
@@ -321,9 +318,7 @@ class Engine:
         if self.feed.is_tape:
             for run in self.sessions.values():
                 await run.trader.ready.wait()
-        await self.feed.run()
-        self.feed.ended = True
-        self.tape_ended.set()
+        await self.feed.run(self.tape_ended.set)
 
     # -- what the parts tell each other ---------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from engine.events import Event
 from engine.overrides import Overrides
 from engine.periodic import Tasks
 from engine.queries import Answer, Query
-from engine.snapshot import DeskSnapshot, LoopLag, Severity
+from engine.snapshot import DeskSnapshot, LoopLag, RunFigures, Severity
 
 log = logging.getLogger(__name__)
 SNAPSHOT_SECONDS = 0.1
@@ -74,6 +74,8 @@ class EngineHost:
         self._stop_asked: asyncio.Event | None = None
         self._policy: ShutdownPolicy | None = None
         self._shutdown_id: CommandId | None = None
+        self._tape_over = threading.Event()
+        self._figures: RunFigures | None = None
         self._started: Future[None] = Future()
         self._ended: Future[None] = Future()
 
@@ -133,10 +135,13 @@ class EngineHost:
         """The loop's lateness so far."""
         return self._probe.figures()
 
-    @property
-    def engine(self) -> Engine | None:
-        """The engine itself, for the bootstrap's summary after it has ended."""
-        return self._engine
+    def wait_for_tape(self) -> None:
+        """Return when a recording was played to its end, or the engine ended."""
+        self._tape_over.wait()
+
+    def figures(self) -> RunFigures | None:
+        """What the run did; None until the engine has stopped."""
+        return self._figures
 
     # -- on the engine's thread -----------------------------------------------------------------------------
 
@@ -153,6 +158,7 @@ class EngineHost:
         finally:
             if not self._started.done():
                 self._started.set_result(None)
+            self._tape_over.set()
             self._ended.set_result(None)
 
     async def _main(self) -> None:
@@ -168,6 +174,7 @@ class EngineHost:
             await engine.stop(ShutdownPolicy.LEAVE, log.info)
             raise
         tasks.launch(self._publish(engine), "snapshots")
+        tasks.launch(self._tell_tape_end(engine), "tape end")
         tasks.launch(self._measure(engine), "loop lag")
         self._tune_gc()
         self._started.set_result(None)
@@ -177,12 +184,18 @@ class EngineHost:
         self._snapshot = views.take(engine, self._probe.figures())
 
     async def _stop(self, engine: Engine) -> None:
+        heat = engine.portfolio.heat()
         id = self._shutdown_id or CommandId("shutdown")
         say = engine.board.begin(id, "Shutdown", None)
         await engine.stop(self._policy or engine.plan.shutdown, say)
         if self._overrides is not None:
             await self._overrides.close()
         engine.board.end(id, True, "stopped")
+        self._figures = views.figures(engine, heat, self._probe.figures())
+
+    async def _tell_tape_end(self, engine: Engine) -> None:
+        await engine.tape_ended.wait()
+        self._tape_over.set()
 
     def _on_shutdown(self, command: Shutdown) -> None:
         self._ask_stop(command.policy, command.origin)

@@ -304,6 +304,7 @@ class FeedLink:
         self.last_tick: Millis | None = None
         self.ended = False
         self.ticks = 0
+        self._tasks = Tasks(f"feed {source.name}", lambda name, error: None)
 
     @property
     def name(self) -> str:
@@ -340,13 +341,22 @@ class FeedLink:
                     self._changed(LinkState.UP, "")
                 return
 
-    async def run(self) -> None:
-        """Deliver until the tape ends or the feed is stopped."""
-        await self._source.run()
+    async def run(self, on_end: Callable[[], None]) -> None:
+        """Deliver until stopped; `on_end` is called when a recording was played to its end."""
+        source = self._source
+        if not isinstance(source, CandleSource):
+            await source.run()
+            return
+        playing = self._tasks.spawn(source.run(), "tape")
+        await source.ended.wait()
+        self.ended = True
+        on_end()
+        await playing
 
     async def stop(self) -> None:
         """Disconnect."""
         await self._source.stop()
+        await self._tasks.close()
 
     def _changed(self, state: LinkState, reason: str) -> None:
         if state is not self.state or reason != self.reason:

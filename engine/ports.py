@@ -158,6 +158,8 @@ class CandleSource(Protocol):
 
     step: Timeframe | None
     """Length of the recording's own candles; None when it holds ticks."""
+    ended: asyncio.Event
+    """Set when the last row was played; time goes on afterwards, until the source is stopped."""
 
     def subscribe_candles(self, symbol: Symbol, timeframe: Timeframe, sink: Callable[[Candle], None]) -> None:
         """Call `sink` for each recorded candle once its window is over; a repeated time is a replacement."""

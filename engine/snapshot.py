@@ -266,6 +266,23 @@ class LoopLag(Struct, frozen=True):
     max: float
 
 
+class RunFigures(Struct, frozen=True, kw_only=True):
+    """What a run did, for its closing summary; counts are of this life, `heat_percent` a floor while incomplete."""
+
+    ticks: int
+    candles_closed: int
+    candles_replaced: int
+    warmup_candles: int
+    strategy_runs: int
+    decisions: dict[str, int]
+    orders: dict[str, int]
+    fills: int
+    disagreements: int
+    heat_complete: bool
+    heat_percent: Decimal | None
+    loop_lag: LoopLag
+
+
 class DeskSnapshot(Struct, frozen=True, kw_only=True):
     """The whole desk at one moment; `number` is that of the last event it includes."""
 

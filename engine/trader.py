@@ -14,6 +14,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import assert_never
 
+from msgspec.structs import replace as changed
+
 from engine.aggregation.heat import RiskScale, contribution, planned_risk
 from engine.domain import order_lifecycle as lifecycle
 from engine.domain.decisions import Decision, Intent, Modify, Nothing, StrategyContext, Submit
@@ -61,8 +63,8 @@ class Counters:
         self.candles_replaced = 0
         self.warmup_candles = 0
         self.strategy_runs = 0
+        self.fills = 0
         self.decisions: dict[str, int] = {}
-        self.restarts = 0
 
 
 class RealtimeTrader:
@@ -138,12 +140,7 @@ class RealtimeTrader:
 
     def on_candle(self, candle: Candle) -> None:
         """Take one closed candle of a recording."""
-        step = self._feed.candle_step
-        if step is None:
-            return
-        placement = self.stream.on_candle(candle, step)
-        if placement is not None:
-            self._placed(placement)
+        self._placed(self.stream.on_candle(candle))
 
     def on_mark(self, tick: Tick) -> None:
         """Take a price that forms no candle here: a recording of candles moves the mark."""
@@ -402,6 +399,8 @@ class RealtimeTrader:
                 wanted = self.stream.wanted_since(desk.settings.warmup, desk.now())
                 history = await self._feed.history(desk.book.symbol, desk.settings.timeframe, wanted)
                 if history is not None and self._feed.is_up:
+                    if self._feed.candle_step is not None:
+                        history = changed(history, forming=None)
                     joined = self.stream.join(history, warmup=warmup)
                     if not isinstance(joined, NoOverlap):
                         for placement in joined.placements:
@@ -429,10 +428,7 @@ class RealtimeTrader:
 
     async def _refill(self) -> None:
         try:
-            if self._feed.is_tape:
-                self.stream.go_live_without_history()
-            else:
-                await self._join(warmup=False)
+            await self._join(warmup=False)
         finally:
             self._refilling = False
         self.desk.blocks.clear("gap")
@@ -493,6 +489,7 @@ class RealtimeTrader:
         if change.event not in QUIET_EVENTS:
             desk.road.touched(desk.book.symbol)
         if change.fill is not None:
+            self.counters.fills += 1
             desk.ledger.book(change.realised_points, change.fill.fee, now)
             desk.record(FillBooked(fill=change.fill, order=order, position=desk.book.position, at=now))
             desk.reporter.event(Filled(change.fill))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from decimal import Decimal
 
 from engine.aggregation.portfolio_server import percent
@@ -10,7 +11,7 @@ from engine.domain.broker import LinkState
 from engine.domain.freshness import Freshness
 from engine.domain.ids import Millis
 from engine.domain.orders import Order, OrderState, Role
-from engine.domain.risk import CompleteHeat, IncompleteHeat, Stance
+from engine.domain.risk import CompleteHeat, Heat, IncompleteHeat, Stance
 from engine.engine import Engine, SessionRun
 from engine.snapshot import (
     AccountView,
@@ -22,6 +23,7 @@ from engine.snapshot import (
     LampView,
     LoopLag,
     Phase,
+    RunFigures,
     SessionView,
 )
 
@@ -65,6 +67,32 @@ def take(engine: Engine, lag: LoopLag) -> DeskSnapshot:
         procedures=engine.board.procedures(),
         loop_lag=lag,
         persistence_detail=engine.store.health().detail,
+    )
+
+
+def figures(engine: Engine, heat: Heat, lag: LoopLag) -> RunFigures:
+    """What the run did; `heat` as it stood before the desk was stopped."""
+    traders = [run.trader for run in engine.sessions.values()]
+    orders: Counter[str] = Counter()
+    decisions: Counter[str] = Counter()
+    for trader in traders:
+        orders.update(str(order.state) for order in trader.desk.book)
+        orders.update({str(state): count for state, count in trader.desk.book.forgotten.items()})
+        decisions.update(trader.counters.decisions)
+    complete = isinstance(heat, CompleteHeat)
+    return RunFigures(
+        ticks=engine.feed.ticks,
+        candles_closed=sum(t.counters.candles_closed for t in traders),
+        candles_replaced=sum(t.counters.candles_replaced for t in traders),
+        warmup_candles=sum(t.counters.warmup_candles for t in traders),
+        strategy_runs=sum(t.counters.strategy_runs for t in traders),
+        decisions=dict(sorted(decisions.items())),
+        orders=dict(sorted(orders.items())),
+        fills=sum(t.counters.fills for t in traders),
+        disagreements=sum(len(account.ledger.all()) for account in engine.accounts.values()),
+        heat_complete=complete,
+        heat_percent=heat.percent if isinstance(heat, CompleteHeat) else heat.at_least,
+        loop_lag=lag,
     )
 
 

@@ -24,14 +24,14 @@ class Intent(StrEnum):
     REVERSE = "reverse"
 
 
-class Nothing(Struct, frozen=True, kw_only=True, tag=True):
+class Nothing(Struct, frozen=True, kw_only=True):
     """No order this time; `reason` answers "why no trade?"."""
 
     state: Any
     reason: str = ""
 
 
-class Submit(Struct, frozen=True, kw_only=True, tag=True):
+class Submit(Struct, frozen=True, kw_only=True):
     """Place an order. `side` is the side of the order; an EXIT may leave it to the position.
 
     `quantity` None lets the session's sizing choose (an EXIT: all that can be closed).
@@ -51,7 +51,7 @@ class Submit(Struct, frozen=True, kw_only=True, tag=True):
     reason: str = ""
 
 
-class Modify(Struct, frozen=True, kw_only=True, tag=True):
+class Modify(Struct, frozen=True, kw_only=True):
     """Change the price of one working order; None leaves that price alone."""
 
     state: Any
@@ -61,7 +61,7 @@ class Modify(Struct, frozen=True, kw_only=True, tag=True):
     reason: str = ""
 
 
-class Cancel(Struct, frozen=True, kw_only=True, tag=True):
+class Cancel(Struct, frozen=True, kw_only=True):
     """Cancel working orders."""
 
     state: Any

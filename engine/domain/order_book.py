@@ -56,6 +56,7 @@ class OrderBook:
         self._orders: dict[ClientOrderId, Order] = {}
         self._by_broker: dict[BrokerOrderId, ClientOrderId] = {}
         self._fills: dict[str, Fill] = {}
+        self.forgotten: dict[OrderState, int] = {}
 
     # -- reading ------------------------------------------------------------------------------------------
 
@@ -224,6 +225,7 @@ class OrderBook:
         settled = [o for o in self._orders.values() if o.state in TERMINAL and not o.open_for_fills]
         for order in settled[:-KEEP_RECENT]:
             del self._orders[order.client_id]
+            self.forgotten[order.state] = self.forgotten.get(order.state, 0) + 1
             if order.broker_id is not None:
                 self._by_broker.pop(order.broker_id, None)
 

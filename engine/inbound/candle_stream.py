@@ -54,7 +54,6 @@ class CandleStream:
         self._buffer: deque[Tick] | None = None
         self._subscribed: Millis = 0
         self._overflowed = False
-        self._pieces: dict[Millis, dict[Millis, Candle]] = {}
 
     # -- live ---------------------------------------------------------------------------------------------
 
@@ -99,19 +98,11 @@ class CandleStream:
         closed = assembler.close_if_due(now, self._grace_ms)
         return None if closed is None else self._place_closed(closed, span)
 
-    def on_candle(self, candle: Candle, step: Timeframe) -> Placement | None:
-        """Take a closed candle of the feed; smaller ones than ours are put together first."""
-        if step.ms == self.timeframe.ms:
-            return self._count(self.series.add_or_replace(candle, self._window))
-        start = self.timeframe.start_of(candle.start)
-        pieces = self._pieces.setdefault(start, {})
-        pieces[candle.start] = candle
-        for old in sorted(self._pieces)[: -(self._window + 1)]:
-            del self._pieces[old]
-        complete = candle.start + step.ms >= start + self.timeframe.ms
-        if not complete and self.series.at(start, self._window) is None:
-            return None
-        return self._count(self.series.add_or_replace(_merged(start, pieces), self._window))
+    def on_candle(self, candle: Candle) -> Placement:
+        """Take a closed candle of the feed; a time seen before is a replacement."""
+        if self._buffer is not None:
+            return Ignored(candle, repeated=True)
+        return self._count(self.series.add_or_replace(candle, self._window))
 
     def _is_late(self, tick: Tick) -> bool:
         last = self.series.last
@@ -212,15 +203,3 @@ class CandleStream:
     def go_live_without_history(self) -> None:
         """The feed has no past (a tape at its start): what comes is all there is."""
         self._buffer = None
-
-
-def _merged(start: Millis, pieces: dict[Millis, Candle]) -> Candle:
-    ordered = [pieces[key] for key in sorted(pieces)]
-    return Candle(
-        start,
-        ordered[0].open,
-        max(piece.high for piece in ordered),
-        min(piece.low for piece in ordered),
-        ordered[-1].close,
-        sum((piece.volume for piece in ordered[1:]), ordered[0].volume),
-    )

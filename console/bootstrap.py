@@ -1,0 +1,336 @@
+"""The only file that knows brokers, stores, engine and app at once: it builds a desk and runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from brokers.paper.account import PaperAccount
+from brokers.paper.book_file import BookFile, UnsyncedFiles
+from brokers.paper.exchange import PaperExchange
+from brokers.paper.faults import FeedFaults, PaperFaults
+from brokers.paper.link import LinkOptions, PaperLink
+from brokers.paper.market_data import SyntheticSource
+from brokers.paper.options import AccountTerms, ExchangeOptions
+from brokers.paper.synthetic import SyntheticMarket
+from brokers.replay.source import ReplaySource
+from brokers.replay.tape import Tape, open_tape
+from console import config
+from console.config_model import DeskSettings, FeedKind
+from console.options import AS_FAST_AS_IT_GOES, RunOptions
+from engine.clock import SystemClock, TapeClock
+from engine.domain.ids import Symbol
+from engine.domain.market import Timeframe
+from engine.engine import EnginePlan, PlannedAccount, PlannedSession
+from engine.errors import ConfigurationError, DeskUnusable
+from engine.host import EngineHost
+from engine.inbound.candle_stream import CandleStream
+from engine.persistence.blocking import ThreadBlocking
+from engine.persistence.files import RealFiles
+from engine.persistence.intent_journal import FileIntentJournal
+from engine.persistence.kill_latch import FileKillLatch
+from engine.persistence.lease import FileAccountLock, lock_directory
+from engine.persistence.recovery_import import import_journal
+from engine.persistence.store import SqlStore
+from engine.ports import Clock, JobRunner, MarketDataSource
+from engine.strategies.loading import load_strategy
+from engine.strategies.protocol import Strategy
+from engine.watchdog import ThreadWatchdog
+
+TAPE_LEAD_MS = 60_000
+PAPER_BOOK = "paper-exchange.book"
+
+
+class FreshIds:
+    """Names from the operating system's randomness."""
+
+    def fresh(self, prefix: str) -> str:
+        """A name never given before."""
+        return f"{prefix}{os.urandom(8).hex()}"
+
+
+# -- settings ---------------------------------------------------------------------------------------------------
+
+
+def settings_for(options: RunOptions) -> tuple[DeskSettings, Tape | None, RunOptions]:
+    """The desk that these options ask for, and its checked recording. Raises ConfigurationError."""
+    facts = None
+    tape = None
+    if options.replay is not None and config.needs_tape_facts(options):
+        tape = open_tape(options.replay, Symbol(options.symbol or ""))
+        options = _with_step(options, tape)
+        facts = config.TapeFacts(
+            tick_size=tape.smallest_price_step,
+            price=_first_price(tape),
+            stale_after_ms=max(15_000, 2 * tape.step.ms if tape.step is not None else 0),
+        )
+    settings = config.settle(options, tape=facts)
+    if settings.feed is FeedKind.REPLAY and tape is None:
+        if settings.replay is None or settings.replay_symbol is None:
+            raise ConfigurationError("the desk replays, and no recording is named; give --replay FILE --symbol SYM")
+        tape = open_tape(settings.replay, settings.replay_symbol)
+    if tape is not None:
+        _check_timeframes(settings, tape)
+    return settings, tape, options
+
+
+def _with_step(options: RunOptions, tape: Tape) -> RunOptions:
+    """A recording of candles is played in its own step unless another was asked for."""
+    if tape.step is None or options.timeframe is not None:
+        return options
+    return replace(options, timeframe=tape.step)
+
+
+def _first_price(tape: Tape) -> Decimal:
+    if tape.step is None:
+        return next(tick.price for tick in tape.ticks())
+    return next(candle.close for candle in tape.candles())
+
+
+def _check_timeframes(settings: DeskSettings, tape: Tape) -> None:
+    if tape.step is None:
+        return
+    for session in settings.sessions:
+        if session.timeframe.ms % tape.step.ms:
+            raise ConfigurationError(
+                f"{tape.path} holds candles of {tape.step}, which cannot make candles of {session.timeframe} "
+                f"for session {session.id}; choose a multiple with --timeframe"
+            )
+
+
+def strategies_for(settings: DeskSettings) -> dict[str, Strategy]:
+    """One strategy per session, made before anything starts. Raises ConfigurationError."""
+    return {s.id: load_strategy(s.strategy, s.arguments) for s in settings.sessions}
+
+
+# -- building -----------------------------------------------------------------------------------------------------
+
+
+class Desk:
+    """Makes the engine's plan on the engine's loop; keeps what has to be closed and what a summary reads."""
+
+    def __init__(
+        self, settings: DeskSettings, tape: Tape | None, strategies: dict[str, Strategy], speed: float
+    ) -> None:
+        self.settings = settings
+        self.tape = tape
+        self._strategies = strategies
+        self._speed = speed
+        self._watchdog: ThreadWatchdog | None = None
+        self._blocking: ThreadBlocking | None = None
+
+    def plan(self) -> EnginePlan:
+        """Everything wired; nothing started."""
+        settings = self.settings
+        clock = self._clock()
+        self._blocking = blocking = ThreadBlocking(clock)
+        self._watchdog = ThreadWatchdog()
+        files = RealFiles()
+        ids = FreshIds()
+        store = SqlStore.sqlite(settings.database.path, clock, blocking, ids)
+        journal = FileIntentJournal(settings.state_dir / "journal", files, blocking)
+        exchange, source, accounts = self._paper(clock)
+        points = {i.symbol: i.point_value for i in settings.instruments}
+
+        async def imported() -> int:
+            return len(await import_journal(store, journal))
+
+        def jobs() -> JobRunner:
+            return store.jobs(lambda symbol: points[symbol])
+
+        return EnginePlan(
+            title=settings.title,
+            live=any(account.live for account in settings.accounts),
+            clock=clock,
+            ids=ids,
+            store=store,
+            journal=journal,
+            import_journal=imported,
+            jobs=jobs,
+            kill_latch=FileKillLatch(settings.state_dir / "KILL", files),
+            account_lock=FileAccountLock(lock_directory(os.environ), str(settings.state_dir)),
+            watchdog=self._watchdog,
+            source=source,
+            accounts=accounts,
+            sessions=tuple(
+                PlannedSession(settings=session, strategy=self._strategies[session.id]) for session in settings.sessions
+            ),
+            instruments=settings.instruments,
+            portfolio=settings.portfolio,
+            numbers=settings.numbers,
+            shutdown=settings.shutdown,
+            check_desk=lambda: self._check_tape(store, exchange),
+        )
+
+    def _clock(self) -> Clock:
+        if self.tape is None:
+            return SystemClock()
+        speed = None if self._speed == AS_FAST_AS_IT_GOES else self._speed
+        return TapeClock(self.tape.first - TAPE_LEAD_MS, speed)
+
+    def _paper(self, clock: Clock) -> tuple[PaperExchange, MarketDataSource, tuple[PlannedAccount, ...]]:
+        settings = self.settings
+        book_path = settings.state_dir / PAPER_BOOK
+        first = settings.accounts[0]
+        exchange = PaperExchange(
+            settings.instruments,
+            tuple(
+                AccountTerms(
+                    account=a.id,
+                    equity=a.equity,
+                    currency=a.currency,
+                    fee_per_unit=a.fee_per_unit,
+                    margin_per_unit=a.margin_per_unit,
+                    margin_rate=a.margin_rate,
+                    capabilities=a.capabilities,
+                )
+                for a in settings.accounts
+            ),
+            ExchangeOptions(slippage_ticks=first.slippage_ticks, max_fill=first.max_fill),
+            BookFile(book_path, UnsyncedFiles()),
+        )
+        source, faults = self._source(clock, exchange)
+        accounts = []
+        for account in settings.accounts:
+            latency = float(account.latency_ms)
+            link = PaperLink(
+                account.id,
+                exchange,
+                clock,
+                random.Random(f"link {account.id} {settings.seed}"),
+                LinkOptions(latency_ms=(latency / 4, latency)),
+            )
+            accounts.append(
+                PlannedAccount(
+                    manager=PaperAccount(account.id, exchange, link),
+                    broker=account.broker,
+                    live=account.live,
+                    identity=f"paper:{book_path}:{account.id}",
+                    faults=PaperFaults(account.id, exchange, link, clock, faults),
+                )
+            )
+        return exchange, source, tuple(accounts)
+
+    def _source(self, clock: Clock, exchange: PaperExchange) -> tuple[MarketDataSource, FeedFaults]:
+        settings = self.settings
+        if self.tape is not None:
+            assert isinstance(clock, TapeClock)
+            replay = ReplaySource(self.tape, clock, exchange.on_tick)
+            return replay, replay
+        prices = {i.symbol: price for i in settings.instruments if (price := exchange.last_price(i.symbol)) is not None}
+        market = SyntheticMarket(settings.instruments, settings.seed + len(prices), clock.now(), prices)
+        synthetic = SyntheticSource(market, settings.instruments, clock, exchange.on_tick)
+        return synthetic, synthetic
+
+    async def _check_tape(self, store: SqlStore, exchange: PaperExchange) -> None:
+        """A state directory belongs to one market: one recording, or the live feed."""
+        mine = "live feed" if self.tape is None else f"tape {self.tape.fingerprint}"
+        kept = await store.remember("market", mine)
+        if kept != mine:
+            raise DeskUnusable(
+                f"{self.settings.state_dir} was made by another {'recording' if kept != 'live feed' else 'feed'}; "
+                "name another --state-dir"
+            )
+        if self.tape is not None and exchange.last_time >= self.tape.last:
+            raise DeskUnusable(
+                f"{self.settings.state_dir} is already past the end of {self.tape.path}; name another --state-dir"
+            )
+
+    def close(self) -> None:
+        """End the helper threads."""
+        if self._watchdog is not None:
+            self._watchdog.close()
+        if self._blocking is not None:
+            self._blocking.close()
+
+
+# -- commands -----------------------------------------------------------------------------------------------------
+
+
+def run(options: RunOptions) -> int:
+    """Run a desk with or without a screen; the exit code."""
+    settings, tape, options = settings_for(options)
+    strategies = strategies_for(settings)
+    from console import running
+
+    desk = Desk(settings, tape, strategies, options.speed)
+    hosted = running.Hosted(EngineHost(desk.plan), settings, desk.close)
+    return running.headless(hosted, options) if options.headless else running.with_screen(hosted)
+
+
+def doctor(options: RunOptions) -> int:
+    """Print what is configured, durable and reachable; 0 when a run would start."""
+    from console import doctor as checks
+
+    settings, tape, options = settings_for(options)
+    strategies_for(settings)
+    findings = [
+        ("settings", True, settings.origin or "read"),
+        ("strategies", True, ", ".join(sorted({s.strategy for s in settings.sessions}))),
+        checks.state_finding(settings.state_dir),
+        asyncio.run(_database_finding(settings)),
+        ("brokers", True, "paper: in this process, always reachable"),
+        ("alerts", True, "none outside the screen"),
+    ]
+    if tape is not None:
+        bad = f", {tape.bad_rows} bad rows left out" if tape.bad_rows else ""
+        findings.append(("recording", True, f"{tape.path}: {tape.rows} rows of {tape.kind}{bad}"))
+    return checks.examine(settings, findings)
+
+
+async def _database_finding(settings: DeskSettings) -> tuple[str, bool, str]:
+    path = settings.database.path
+    if not path.exists():
+        return "database", True, f"{path} does not exist yet and will be made (SQLite, WAL, synchronous=FULL)"
+    clock = SystemClock()
+    blocking = ThreadBlocking(clock)
+    store = SqlStore.sqlite(path, clock, blocking, FreshIds(), read_only=True)
+    try:
+        await store.open()
+        await store.close()
+    except DeskUnusable as error:
+        return "database", False, str(error)
+    finally:
+        blocking.close()
+    return "database", True, f"{path} (SQLite, WAL, synchronous=FULL)"
+
+
+def candles(file: Path, timeframe: Timeframe, symbol: str | None, out: Path | None) -> int:
+    """Closed candles of a recording, by the assembler that trades, as CSV."""
+    from console import candle_file
+
+    tape = open_tape(file, Symbol(symbol or "TAPE"))
+    if tape.step is not None:
+        raise ConfigurationError(f"{file} holds candles already; give a recording of ticks")
+    if tape.bad_rows:
+        line, reason = tape.bad_lines[0]
+        sys.stderr.write(f"sextant: {file}: {tape.bad_rows} bad rows left out (the first is line {line}: {reason})\n")
+    stream = CandleStream(timeframe, keep=sys.maxsize, replace_window=5, close_grace_ms=1_000)
+    for tick in tape.ticks():
+        stream.on_tick(tick)
+    return candle_file.write(stream.series.as_tuple(), out)
+
+
+@asynccontextmanager
+async def open_audit_trail(options: RunOptions) -> AsyncIterator[SqlStore]:
+    """The desk's database, read only; works beside a running desk. Raises DeskUnusable."""
+    settings = config.settle(options)
+    clock = SystemClock()
+    blocking = ThreadBlocking(clock)
+    store = SqlStore.sqlite(settings.database.path, clock, blocking, FreshIds(), read_only=True)
+    try:
+        await store.open()
+        try:
+            yield store
+        finally:
+            await store.close()
+    finally:
+        blocking.close()

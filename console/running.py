@@ -1,0 +1,195 @@
+"""Runs a desk to its end: headless with a summary, or under the screen; signals reach both."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+from msgspec import Struct, to_builtins
+
+from console import process
+from console.client import Host, InProcessClient
+from console.config_model import DeskSettings, FeedKind
+from console.formatting import plain
+from console.options import RunOptions
+from engine.domain.settings import ShutdownPolicy
+from engine.errors import SextantError
+from engine.snapshot import RunFigures
+
+STOP_SECONDS = 90.0
+SCREEN_SECONDS = 2.0
+
+
+class RunningHost(Host, Protocol):
+    """The engine's thread as the process sees it (engine.host.EngineHost)."""
+
+    @property
+    def started(self) -> Future[None]:
+        """Done when the engine has begun, or could not."""
+
+    @property
+    def ended(self) -> Future[None]:
+        """Done when the engine has stopped."""
+
+    def start(self) -> None:
+        """Start the thread."""
+
+    def shut_down(self, policy: ShutdownPolicy | None = None) -> None:
+        """Ask the engine to stop."""
+
+    def wait_for_tape(self) -> None:
+        """Return when a recording was played to its end."""
+
+    def figures(self) -> RunFigures | None:
+        """What the run did."""
+
+
+class Hosted(Struct, frozen=True):
+    """A desk about to run: its engine's thread, its settings, and what closes its helpers."""
+
+    host: RunningHost
+    settings: DeskSettings
+    close: Callable[[], None]
+
+
+class Ending:
+    """Why the run ends: the tape's end, the time given, or a signal; whichever comes first."""
+
+    def __init__(self) -> None:
+        self._woken = threading.Event()
+        self.signal: signal.Signals | None = None
+
+    def wake(self) -> None:
+        """The run may end now."""
+        self._woken.set()
+
+    def wait(self, seconds: float | None) -> None:
+        """Until woken or so many seconds passed."""
+        self._woken.wait(seconds)
+
+
+def _go_at_once() -> None:
+    """The second signal: what is queued has had its chance; leave."""
+    process.exit_within(2.0, code=1)
+
+
+def headless(desk: Hosted, options: RunOptions) -> int:
+    """Without a screen: until the tape ends, `--for` seconds passed, or a signal came."""
+    state = process.state_directory(desk.settings.state_dir)
+    process.start_logging(state)
+    ending = Ending()
+    host = desk.host
+
+    def on_signal(caught: signal.Signals, urgency: process.Urgency) -> None:
+        ending.signal = caught
+        ending.wake()
+        if urgency is process.Urgency.GO:
+            _go_at_once()
+
+    process.SignalThread(on_signal)
+    began = time.monotonic()
+    host.start()
+    try:
+        host.started.result()
+        if desk.settings.feed is FeedKind.REPLAY:
+            threading.Thread(target=_watch_tape, args=(host, ending), name="tape", daemon=True).start()
+        host.ended.add_done_callback(lambda _: ending.wake())
+        ending.wait(options.seconds)
+        host.shut_down()
+        host.ended.result(STOP_SECONDS)
+        uptime = time.monotonic() - began
+        figures = host.figures()
+        if figures is None:
+            return 1
+        did = summary(figures, uptime)
+        sys.stdout.write(json.dumps(did) + "\n" if options.json else told(did))
+        return 0
+    except SextantError:
+        host.ended.result(STOP_SECONDS)
+        raise
+    finally:
+        desk.close()
+        if desk.settings.temporary:
+            shutil.rmtree(desk.settings.state_dir, ignore_errors=True)
+
+
+def _watch_tape(host: RunningHost, ending: Ending) -> None:
+    host.wait_for_tape()
+    ending.wake()
+
+
+def with_screen(desk: Hosted) -> int:
+    """Under the console; leaves a clean terminal whatever happens."""
+    process.prepare_terminal()
+    state = process.state_directory(desk.settings.state_dir)
+    process.start_logging(state)
+    host = desk.host
+    from console.app import SextantApp
+
+    place = os.environ.get("SSH_CONNECTION", "").split(" ")[0] or "this terminal"
+    app = SextantApp(InProcessClient(host), operator=desk.settings.operator, place=place)
+
+    def on_signal(caught: signal.Signals, urgency: process.Urgency) -> None:
+        if urgency is process.Urgency.GO:
+            _go_at_once()
+            return
+        if caught is signal.SIGHUP:
+            app.terminal_lost()
+            host.shut_down()
+            host.ended.add_done_callback(lambda _: process.exit_within(SCREEN_SECONDS))
+        else:
+            app.request_quit(desk.settings.shutdown)
+
+    process.SignalThread(on_signal)
+    host.start()
+    host.started.add_done_callback(lambda done: _leave_if_failed(done, app))
+    try:
+        app.run()
+        failure = host.started.exception() if host.started.done() else None
+        if failure is not None:
+            host.ended.result(STOP_SECONDS)
+            raise failure
+        host.shut_down()
+        host.ended.result(STOP_SECONDS)
+        return app.return_code or 0
+    finally:
+        desk.close()
+        if desk.settings.temporary:
+            shutil.rmtree(desk.settings.state_dir, ignore_errors=True)
+
+
+def _leave_if_failed(done: Future[None], app: Any) -> None:
+    if done.exception() is not None:
+        app.call_later(app.exit)
+
+
+def summary(figures: RunFigures, uptime: float) -> dict[str, Any]:
+    """What a run did, as one JSON object."""
+    percent = figures.heat_percent
+    return {
+        "ticks": figures.ticks,
+        "candles_closed": figures.candles_closed,
+        "candles_replaced": figures.candles_replaced,
+        "warmup_candles": figures.warmup_candles,
+        "strategy_runs": figures.strategy_runs,
+        "decisions": figures.decisions,
+        "orders": figures.orders,
+        "fills": figures.fills,
+        "disagreements": figures.disagreements,
+        "heat": {"complete": figures.heat_complete, "percent": None if percent is None else round(float(percent), 4)},
+        "uptime_s": round(uptime, 3),
+        "loop_lag_ms": to_builtins(figures.loop_lag),
+    }
+
+
+def told(figures: dict[str, Any]) -> str:
+    """The same for a person."""
+    return "".join(f"{plain(str(key)):<18} {plain(json.dumps(value))}\n" for key, value in figures.items())
