@@ -179,7 +179,30 @@ async def test_the_past_is_there_at_once_and_joins_the_present() -> None:
         for candle in history.candles
     )
     hours = await feed.source.history(ES, Timeframe(3_600_000), 100, feed.clock.now())
+    minutes = await feed.source.history(ES, MINUTE, 10_000, feed.clock.now())
     assert 8 <= len(hours.candles) <= 10
+    assert hours.candles[0].start >= minutes.candles[0].start, "a part of a window is not shown as a whole"
+    first = [each for each in minutes.candles if 0 <= each.start - hours.candles[0].start < 3_600_000]
+    assert hours.candles[0].volume == sum(each.volume for each in first)
+
+
+async def test_history_does_not_claim_ticks_that_were_not_delivered_yet() -> None:
+    feed = Feed()
+    await feed.source.start(lambda state, reason: None)
+    await feed.wait(30)  # nobody runs the source: its ticks are due, and late
+    history = await feed.source.history(ES, MINUTE, 5, feed.clock.now())
+    assert START <= history.as_of < START + 5_000
+
+
+async def test_a_window_is_closed_with_its_last_millisecond() -> None:
+    feed = Feed()
+    await feed.start()
+    end = (START // 60_000 + 3) * 60_000
+    await feed.wait((end - 1 - START) / 1000)
+    history = await feed.source.history(ES, MINUTE, 1, feed.clock.now())
+    assert history.as_of == end - 1
+    assert [candle.start for candle in history.candles] == [end - 60_000]
+    assert history.forming is None
 
 
 async def test_a_cut_hides_ticks_from_sinks_only_and_history_has_what_was_missed() -> None:

@@ -83,6 +83,16 @@ async def test_a_disconnect_is_told_and_events_meanwhile_are_lost() -> None:
     assert (await wire.do(wire.account.positions())).rows[0].quantity == 1
 
 
+async def test_an_event_under_way_when_the_link_is_cut_is_lost() -> None:
+    wire = Wire(link=LinkOptions(latency_ms=(100, 100)))
+    await wire.start()
+    wire.exchange.submit(ACCOUNT, buy(), wire.clock.now())
+    await wire.wait(0.05)
+    wire.link.disconnect(5)
+    await wire.wait(10)
+    assert not wire.orders()
+
+
 async def test_starting_again_does_not_end_a_cut() -> None:
     wire = Wire()
     await wire.start()

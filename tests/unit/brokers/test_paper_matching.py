@@ -7,9 +7,9 @@ from decimal import Decimal
 import pytest
 
 from brokers.paper.options import AccountTerms, ExchangeOptions
-from engine.domain.broker import BrokerStatus
+from engine.domain.broker import AcceptedOrder, BrokerStatus, RefusedOrder
 from engine.domain.calendar import Calendar
-from engine.domain.ids import Symbol
+from engine.domain.ids import ClientOrderId, Symbol
 from engine.domain.instruments import Instrument
 from engine.domain.orders import Side, TimeInForce
 from tests.unit.brokers.paper_desk import ACCOUNT, ES, SYMBOL, Box, terms, values
@@ -171,6 +171,19 @@ def test_working_entries_hold_margin_too() -> None:
     assert "margin" in box.refused(terms(limit=91)).reason
     box.exchange.cancel(ACCOUNT, first.broker_id, box.now)
     box.accepted(terms(limit=91))
+
+
+def test_legs_hold_no_margin_and_a_replace_is_measured_without_its_old_self() -> None:
+    account = AccountTerms(account=ACCOUNT, equity=Decimal(10_000), margin_per_unit={SYMBOL: Decimal(4_000)})
+    box = Box(account)
+    box.tick(100)
+    box.accepted(terms(limit=90), terms(Side.SELL, stop=80), terms(Side.SELL, limit=110))
+    second = box.accepted(terms(limit=91))
+    same = box.exchange.replace(ACCOUNT, second.broker_id, ClientOrderId("r1"), terms(limit=92), box.now)
+    more = box.exchange.replace(ACCOUNT, second.broker_id, ClientOrderId("r2"), terms(quantity=2, limit=92), box.now)
+    assert isinstance(same, AcceptedOrder)
+    assert isinstance(more, RefusedOrder)
+    assert "margin" in more.reason
 
 
 def test_money_is_realised_profit_minus_fees_and_equity_follows_the_mark() -> None:
