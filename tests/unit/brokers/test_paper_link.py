@@ -91,6 +91,9 @@ async def test_an_event_under_way_when_the_link_is_cut_is_lost() -> None:
     wire.link.disconnect(5)
     await wire.wait(10)
     assert not wire.orders()
+    wire.exchange.submit(ACCOUNT, buy("c2", limit=90), wire.clock.now())
+    await wire.wait(1)
+    assert [event.order.client_id for event in wire.orders()] == ["c2"]
 
 
 async def test_starting_again_does_not_end_a_cut() -> None:
