@@ -13,11 +13,11 @@ sends Shutdown and stays until the engine has said how it went.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 import uuid
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 
 from textual.app import App, SystemCommand
 from textual.css.query import NoMatches
@@ -42,6 +42,8 @@ from engine.commands import Command, Origin, Receipt
 from engine.domain.ids import CommandId, SessionId
 from engine.domain.settings import ShutdownPolicy
 from engine.queries import FillsAnswer, FillsPage
+
+log = logging.getLogger(__name__)
 
 PULLS_LOCAL, PULLS_SSH, PULLS_BLURRED = 10.0, 4.0, 2.0
 ECHO_S = 1.0
@@ -86,6 +88,7 @@ class SextantApp(App[None], inherit_bindings=False):
         self.monotonic = monotonic
         self.desk = Replica()
         self.session: SessionId | None = None
+        self.undrawn = ""
         self._ids = ids
         self._echoes: dict[str, tuple[float, Origin]] = {}
         self._quit_wanted: ShutdownPolicy | None = None
@@ -109,22 +112,36 @@ class SextantApp(App[None], inherit_bindings=False):
         if self.desk.session(self.session) is None and self.desk.sessions:
             self.session = self.desk.sessions[0].id
         self.show_now()
-        if self._quit_wanted is not None and self.desk.snapshot is not None:
+        if self._quit_wanted is not None:
             policy, self._quit_wanted = self._quit_wanted, None
-            self._open_quit(policy)
+            if self.desk.snapshot is None:
+                self.exit()
+            else:
+                self._open_quit(policy)
 
     def show_now(self) -> None:
         """Draw the current screen, and the dialog over it, from what is known."""
         for screen in self.screen_stack:
             if isinstance(screen, FlowScreen | DeskDialog) and screen.ready:
-                with suppress(NoMatches):  # a screen on its way out loses its widgets before its timer stops
-                    screen.show(self.desk)
+                self._draw(screen)
+
+    def _draw(self, screen: FlowScreen | DeskDialog) -> None:
+        """Draw one screen. What cannot be drawn must not take the keys away that flatten and kill."""
+        try:
+            screen.show(self.desk)
+        except NoMatches:
+            log.debug("%s is on its way out and has lost widgets", screen)
+        except Exception as error:
+            if repr(error) != self.undrawn:
+                log.exception("%s cannot be drawn", screen)
+                self.notify(f"not everything can be drawn: {error}", severity="error", markup=False)
+            self.undrawn = repr(error)
 
     async def _seed_fills(self) -> None:
         try:
             answer = await self.client.ask(FillsPage())
         except EngineSilent as silent:
-            self.log.warning(str(silent))
+            log.warning("no fills to begin with: %s", silent)
             return
         if isinstance(answer, FillsAnswer):
             for fill in reversed(answer.fills):

@@ -43,18 +43,26 @@ def body_cells(candle: Candle, scale: Scale, rows: int) -> dict[int, tuple[str, 
 
 
 def _cell(floor: int, top: int, bottom: int, high: int, low: int) -> tuple[str, bool]:
-    """Glyph of the cell [floor, floor + 8) and whether its colours are reversed; all in eighths."""
+    """Glyph of the cell [floor, floor + 8) and whether its colours are reversed; all in eighths.
+
+    A cell has one glyph, so where the body's end and a wick share it the larger of the two is drawn.
+    """
     ceiling = floor + EIGHTHS
-    above, below = high >= ceiling, low < floor
     if (top <= floor and bottom < floor) or top < floor or bottom >= ceiling:
         return _wick(min(high, ceiling) - floor, max(low, floor) - floor), False
     body_top, body_bottom = min(top, ceiling) - floor, max(bottom, floor) - floor
     if body_top == EIGHTHS and body_bottom == 0:
         return "█", False
     if body_bottom == 0 and bottom < floor:
-        return ("│" if above and body_top < 3 else LOWER[max(1, body_top)]), False
+        reach = min(high, ceiling) - floor
+        if body_top <= 3 and reach - body_top >= 3:
+            return ("│" if reach >= 6 else "╷"), False
+        return LOWER[max(1, body_top)], False
     if body_top == EIGHTHS and top >= ceiling:
-        return ("│", False) if below and body_bottom > 5 else (LOWER[body_bottom], body_bottom > 0)
+        reach = max(low, floor) - floor
+        if body_bottom >= 5 and body_bottom - reach >= 3:
+            return ("│" if reach <= 2 else "╵"), False
+        return LOWER[body_bottom], body_bottom > 0
     return _small_body(body_top, body_bottom, high > floor + body_top, low < floor + body_bottom), False
 
 
@@ -104,7 +112,8 @@ def lying(candle: Candle, width: int) -> str:
     span = candle.high - candle.low
     if not span or width < 3:
         return "╶" + "┿" * max(1, min(1, width - 2)) + "╴"
-    left, right = (round((level - candle.low) / span * (width - 1)) for level in sorted((candle.open, candle.close)))
+    ends = sorted((candle.open, candle.close))
+    left, right = (max(0, min(width - 1, round((end - candle.low) / span * (width - 1)))) for end in ends)
     cells = ["─"] * width
     for place in range(left, right + 1):
         cells[place] = "━"

@@ -65,7 +65,7 @@ def identity(desk: Replica, operator: str, place: str, width: int) -> Line:
 
 
 def lamp_line(desk: Replica, width: int) -> Line:
-    """One lamp per flow: shape, word and figure; each opens its screen when clicked."""
+    """One lamp per flow, each in its place: shape, word and figure; a click opens its screen."""
     lamps = desk.snapshot.lamps if desk.snapshot else None
     cells: list[Line] = []
     for field, short, full, screen in LAMPS:
@@ -85,12 +85,12 @@ def lamp_line(desk: Replica, width: int) -> Line:
                 Span(f.plain(words) + mark, ink, act),
             )
         )
-    room = width - 2 - sum(width_of(cell) for cell in cells)
-    gap = max(1, min(4, room // (len(cells) - 1)))
-    spans: list[Span] = [Span(" ")]
-    for cell in cells:
-        spans += [*cell, Span(" " * gap)]
-    return fit(tuple(spans), width)
+    slot = min(30, (width - 1) // len(cells))
+    if any(width_of(cell) >= slot for cell in cells):
+        room = width - 1 - sum(width_of(cell) for cell in cells)
+        gap = Span(" " * max(1, min(4, room // len(cells))))
+        return fit((Span(" "), *(span for cell in cells for span in (*cell, gap))), width)
+    return (Span(" "), *(span for cell in cells for span in fit(cell, slot)))
 
 
 def heat_words(heat: Heat | None) -> str:

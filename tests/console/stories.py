@@ -89,3 +89,4 @@ async def story(
         told = Story(app, client, pilot, watch)
         await told.settle()
         yield told
+    assert not app.undrawn

@@ -109,7 +109,7 @@ async def test_the_cursor_selects_the_session_whose_chart_is_shown() -> None:
 
 async def test_a_click_on_a_lamp_opens_its_screen() -> None:
     async with story() as told:
-        await told.pilot.click("#lamps", offset=(23, 0))
+        await told.pilot.click("#lamps", offset=(32, 0))
         await told.settle()
         assert told.app.current_mode == "orders"
 
@@ -311,3 +311,22 @@ async def test_themes_change_and_come_round() -> None:
             await told.press("t")
             names.append(told.app.theme)
         assert names == ["sextant-contrast", "sextant-light", "sextant"]
+
+
+async def test_what_cannot_be_drawn_leaves_the_keys_alive() -> None:
+    async with story() as told:
+        await told.becomes(change_session(busy_desk(), 0, last_price="nonsense"))
+        assert told.app.undrawn
+        await told.press("F")
+        assert told.dialog == "Flatten every session"
+        told.app.undrawn = ""
+        told.client.current = busy_desk()
+
+
+async def test_text_from_outside_is_plain() -> None:
+    evil = "[red]\x1b[31m[/nope] \x07\u202e boom"
+    async with story(change_session(busy_desk(), 0, blocks=(evil,), phase_detail=evil)) as told:
+        for key in "12345":
+            await told.press(key)
+            assert "[red]" in told.text or key != "1"
+            assert not any(ord(letter) < 32 and letter != "\n" for letter in told.text)
