@@ -8,8 +8,6 @@ from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import assert_never
 
-from msgspec import Struct
-
 from engine.aggregation.portfolio_server import PortfolioServer
 from engine.board import Board, SessionReporter
 from engine.desk_account import DeskAccount
@@ -18,98 +16,23 @@ from engine.domain.disagreements import Disagreement
 from engine.domain.ids import AccountId, Millis, SessionId, Symbol
 from engine.domain.instruments import Instrument
 from engine.domain.order_book import OrderBook
-from engine.domain.records import DisagreementRecorded, LatchKind, LatchSet, LimitsChanged, SessionRegistered
-from engine.domain.risk import Contribution, GroupLimits, HeatLimits, PortfolioSettings, StanceNotice
-from engine.domain.settings import Numbers, SessionSettings, ShutdownPolicy
+from engine.domain.records import DisagreementRecorded, LatchKind, LatchSet, LimitsChanged
+from engine.domain.risk import Contribution, GroupLimits, HeatLimits, StanceNotice
+from engine.domain.settings import ShutdownPolicy
 from engine.errors import DeskUnusable, StoreError
 from engine.events import Disagreed
 from engine.links import FeedLink
 from engine.periodic import Tasks, done_within, every
-from engine.ports import (
-    AccountLock,
-    AccountManager,
-    Clock,
-    FaultInjector,
-    Ids,
-    IntentJournal,
-    JobRunner,
-    KillLatch,
-    MarketDataSource,
-    Store,
-    Watchdog,
-)
+from engine.plan import EnginePlan, PlannedAccount, PlannedSession
 from engine.session import SessionDesk
+from engine.session_run import SessionRun, load
 from engine.snapshot import Phase, Severity
-from engine.strategies.protocol import Strategy
 from engine.supervisor import Supervisor
 from engine.trader import RealtimeTrader
 
 log = logging.getLogger(__name__)
 HEAT_CHECK_SECONDS = 1.0
 CANCEL_SECONDS = 5.0
-
-
-class PlannedAccount(Struct, frozen=True, kw_only=True):
-    """An account to run: its adapter, what may be injected (paper only), and how it is shown."""
-
-    manager: AccountManager
-    broker: str
-    live: bool
-    identity: str
-    faults: FaultInjector | None = None
-
-
-class PlannedSession(Struct, frozen=True, kw_only=True):
-    """A session to run, with its strategy made."""
-
-    settings: SessionSettings
-    strategy: Strategy
-
-
-class EnginePlan(Struct, frozen=True, kw_only=True):
-    """Everything the engine is made of; only the bootstrap makes one."""
-
-    title: str
-    live: bool
-    clock: Clock
-    ids: Ids
-    store: Store
-    journal: IntentJournal
-    import_journal: Callable[[], Awaitable[int]]
-    jobs: Callable[[], JobRunner]
-    kill_latch: KillLatch
-    account_lock: AccountLock
-    watchdog: Watchdog
-    source: MarketDataSource
-    accounts: tuple[PlannedAccount, ...]
-    sessions: tuple[PlannedSession, ...]
-    instruments: tuple[Instrument, ...]
-    portfolio: PortfolioSettings
-    numbers: Numbers
-    shutdown: ShutdownPolicy
-    check_desk: Callable[[], Awaitable[None]] | None = None
-    """Asked once the audit trail is open; raises DeskUnusable when this state belongs to something else."""
-
-
-class SessionRun:
-    """One session as the engine holds it: its trader, its supervisor, and whether it lives."""
-
-    def __init__(self, trader: RealtimeTrader, supervisor: Supervisor, instrument: Instrument) -> None:
-        self.trader = trader
-        self.supervisor = supervisor
-        self.instrument = instrument
-        self.dead: str | None = None
-        self.stood_down = False
-
-    @property
-    def id(self) -> SessionId:
-        """The session's id."""
-        return self.trader.desk.settings.id
-
-    @property
-    def desk(self) -> SessionDesk:
-        """What its rooms share."""
-        return self.trader.desk
 
 
 class Engine:
@@ -263,54 +186,8 @@ class Engine:
         self.sessions[settings.id] = run
         account.desks.append(desk)
         self.portfolio.expect(settings.id, instrument.group)
-        await self._load(run, latches)
-
-    async def _load(self, run: SessionRun, latches: tuple[LatchSet, ...]) -> None:
-        """What earlier lives left in the audit trail."""
-        desk, settings = run.desk, run.desk.settings
-        now = self.clock.now()
         with self.clock.outside():
-            self.store.record(
-                SessionRegistered(
-                    session=settings.id,
-                    account=settings.account,
-                    symbol=settings.symbol,
-                    strategy=settings.strategy,
-                    timeframe=str(settings.timeframe),
-                    settings=repr(settings),
-                    at=now,
-                )
-            )
-            for order in await self.store.open_orders(settings.account):
-                if order.session == settings.id:
-                    desk.book.load(order)
-            fills = await self.store.fills(settings.account, settings.symbol, 0)
-            kept = (await self.store.positions(settings.account)).get(settings.symbol)
-            day = await self.store.day(settings.id, settings.account, settings.symbol, now - 86_400_000)
-            for fill in fills:
-                desk.book.load_fill(fill)
-            await self._load_parents(desk)
-        if kept is not None:
-            desk.book.restore_position(kept)
-        desk.ledger.rebuild(fills, day.entries, now)
-        for latch in latches:
-            if latch.session == settings.id:
-                self._restore_latch(desk, latch, now)
-        run.trader.recovered()
-
-    async def _load_parents(self, desk: SessionDesk) -> None:
-        """Legs need their entry, and the guard the stop price of the entry that opened the position."""
-        for order in desk.book:
-            if order.parent is not None and desk.book.get(order.parent) is None:
-                parent = await self.store.order(order.parent)
-                if parent is not None:
-                    desk.book.load(parent)
-
-    def _restore_latch(self, desk: SessionDesk, latch: LatchSet, now: Millis) -> None:
-        if latch.kind is LatchKind.PAUSE:
-            desk.blocks.set("pause", f"paused: {latch.reason}")
-        elif latch.until is None or latch.until >= desk.instrument.calendar.trade_date(now):
-            desk.blocks.set(f"latch:{latch.kind}", f"{latch.kind}: {latch.reason}")
+            await load(run, self.store, latches, self.clock.now())
 
     async def _run_feed(self) -> None:
         """A recording waits until every session is warm or warming; a live feed runs at once."""

@@ -18,10 +18,11 @@ from engine import views
 from engine.commands import Command, Origin, Receipt, Shutdown
 from engine.domain.ids import CommandId
 from engine.domain.settings import ShutdownPolicy
-from engine.engine import Engine, EnginePlan
+from engine.engine import Engine
 from engine.events import Event
-from engine.overrides import Overrides
+from engine.overrides.dispatch import Overrides
 from engine.periodic import Tasks
+from engine.plan import EnginePlan
 from engine.queries import Answer, Query
 from engine.snapshot import DeskSnapshot, LoopLag, RunFigures, Severity
 

@@ -132,3 +132,27 @@ async def done_within(clock: Clock, seconds: float, task: asyncio.Future[Any]) -
     finally:
         timer.cancel()
         expired.cancel()
+
+
+class Bell:
+    """Wakes one loop before its time; a ring while nobody waits is kept for the next wait."""
+
+    def __init__(self) -> None:
+        self._rung = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def ring(self) -> None:
+        """Wake the loop now."""
+        self._rung = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def wait(self, clock: Clock, seconds: float) -> None:
+        """Return when rung, or after `seconds` on `clock`."""
+        if not self._rung:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await done_within(clock, seconds, self._waiter)
+            finally:
+                self._waiter.cancel()
+        self._rung = False

@@ -18,16 +18,12 @@ from msgspec.structs import replace as changed
 
 from engine.aggregation.heat import RiskScale, contribution, planned_risk
 from engine.domain import order_lifecycle as lifecycle
-from engine.domain.decisions import Decision, Intent, Modify, Nothing, StrategyContext, Submit
 from engine.domain.ids import Millis
-from engine.domain.market import Candle, CandleOrigin, Tick
+from engine.domain.market import Candle, Tick
 from engine.domain.order_book import Change
 from engine.domain.orders import TERMINAL, Flag, Order, Terms
-from engine.domain.records import CandleEvaluated, FillBooked, LatchKind, OrderChanged, PositionRecorded
-from engine.domain.records import ReplacedAfterDecision as ReplacedRecord
+from engine.domain.records import FillBooked, LatchKind, OrderChanged, PositionRecorded
 from engine.domain.risk import Contribution, StanceNotice
-from engine.domain.settings import Remedy
-from engine.errors import StrategyFailed
 from engine.events import Filled, OrderMoved
 from engine.inbound.candle_series import Added, Ignored, Inserted, Placement, Replaced
 from engine.inbound.candle_stream import CandleStream, NoOverlap
@@ -46,6 +42,7 @@ from engine.ports import Timer, Watchdog
 from engine.session import SessionDesk
 from engine.snapshot import ChartMark, MarkKind, Phase, Severity
 from engine.strategies.protocol import Strategy
+from engine.strategy_runner import Counters, StrategyRunner
 
 log = logging.getLogger(__name__)
 KEEP_CANDLES = 600
@@ -53,18 +50,6 @@ KEEP_MARKS = 200
 RETRY_HISTORY_SECONDS = 2.0
 QUIET_EVENTS = frozenset({"asked", "report", "intent", "abandoned", "denied", "lost", "adopted", "journalled"})
 """Changes that nothing at the broker follows from: reads need not wait for them to settle."""
-
-
-class Counters:
-    """What a headless run reports at its end."""
-
-    def __init__(self) -> None:
-        self.candles_closed = 0
-        self.candles_replaced = 0
-        self.warmup_candles = 0
-        self.strategy_runs = 0
-        self.fills = 0
-        self.decisions: dict[str, int] = {}
 
 
 class RealtimeTrader:
@@ -81,9 +66,7 @@ class RealtimeTrader:
     ) -> None:
         self.desk = desk
         self.counters = Counters()
-        self._strategy = strategy
         self._feed = feed
-        self._watchdog = watchdog
         self._report = report
         numbers = desk.numbers
         self.scale = RiskScale(
@@ -100,15 +83,13 @@ class RealtimeTrader:
         self.recovery = Recovery(desk, self.submission.cancel)
         self.flattener = Flattener(desk, self.submission, self.exits)
         self.decisions = DecisionHandler(desk, self.gate, self.submission, self.entries, self.exits, self.guard)
+        self.runner = StrategyRunner(desk, strategy, watchdog, self.entries, self.decisions, self.counters)
         self.stream = self._new_stream()
         self.stance: StanceNotice | None = None
         self.warmed = 0
         self.replaced: set[Millis] = set()
         self.ready = asyncio.Event()
-        self._state: object = strategy.initial()
-        self._evaluated: Millis = -1
-        self._decided: dict[Millis, str] = {}
-        self._missed: tuple[Candle, str] | None = None
+        self._catching_up = False
         self._close_timer: Timer | None = None
         self._armed_for: Millis | None = None
         self._subscribed = False
@@ -169,7 +150,7 @@ class RealtimeTrader:
             case Replaced(was=was, now=now):
                 self.counters.candles_replaced += 1
                 self.replaced.add(now.start)
-                self._on_replaced(was, now)
+                self.runner.replaced(was, now)
             case Inserted(candle=candle):
                 self.decisions.log(candle, False, "not run", "inserted late: the strategy does not run on it")
             case Ignored(candle=candle, repeated=repeated):
@@ -178,133 +159,25 @@ class RealtimeTrader:
             case _:
                 assert_never(placement)
 
-    def _on_replaced(self, was: Candle, now: Candle) -> None:
-        decision = self._decided.get(now.start)
-        if decision is not None:
-            self.desk.record(
-                ReplacedRecord(
-                    session=self.desk.settings.id,
-                    candle=now.start,
-                    revision=now.revision,
-                    was=f"{was.open} {was.high} {was.low} {was.close}",
-                    now=f"{now.open} {now.high} {now.low} {now.close}",
-                    at=self.desk.now(),
-                )
-            )
-        self.decisions.log(now, False, "replaced", "values changed after the close: the strategy does not run again")
-
     def _on_added(self, candle: Candle) -> None:
-        warming = self.warmed < self.desk.settings.warmup
+        warmup = self.desk.settings.warmup
+        warming = self.warmed < warmup
         if warming:
             self.warmed += 1
             self.counters.warmup_candles += 1
         else:
             self.counters.candles_closed += 1
-        decision = self._run_strategy(candle, warming)
-        if self.warmed >= self.desk.settings.warmup and self.desk.phase is Phase.WARMING:
-            self._open_trading()
-        elif self.desk.phase is Phase.WARMING:
-            self.desk.phase_detail = f"{self.warmed} of {self.desk.settings.warmup} candles"
-        if decision is None:
-            return
-        if warming:
-            self._note_missed(candle, decision)
-            return
-        self._use(candle, decision)
-
-    def _run_strategy(self, candle: Candle, warming: bool) -> Decision | None:
-        """One call under the watchdog; a strategy that fails decides nothing, and its entries pause."""
-        desk = self.desk
-        context = StrategyContext(
-            candles=self.stream.series.as_tuple(),
-            state=self._state,
-            position=desk.book.position,
-            orders=tuple(o for o in desk.book.open() if o.is_open),
-            instrument=desk.instrument,
-            warming=warming,
-        )
-        if not warming:
-            self.counters.strategy_runs += 1
-        try:
-            with self._watchdog.guard(desk.numbers.strategy_budget):
-                decision = self._strategy.decide(context)
-            if not hasattr(decision, "state"):
-                raise StrategyFailed(f"decide() returned {type(decision).__name__}, not a decision")
-        except Exception as error:
-            log.exception("strategy of %s failed on the candle of %s", desk.id, candle.start)
-            self._strategy_failed(candle, error)
-            return None
-        self._state = decision.state
-        return decision
-
-    def _strategy_failed(self, candle: Candle, error: Exception) -> None:
-        desk = self.desk
-        reason = f"{type(error).__name__}: {error}" if not isinstance(error, StrategyFailed) else str(error)
-        self._count("failed")
-        self.decisions.log(candle, True, "failed", reason)
-        self.entries.latch(LatchKind.STRATEGY, f"the strategy failed: {reason}")
-        desk.reporter.alert(f"strategy:{desk.id}", Severity.WARNING, f"{desk.id}: the strategy failed: {reason}")
-
-    def _count(self, kind: str) -> None:
-        self.counters.decisions[kind] = self.counters.decisions.get(kind, 0) + 1
-
-    def _use(self, candle: Candle, decision: Decision) -> None:
-        """A decision is used at most once ever: what an earlier life evaluated is only watched."""
-        desk = self.desk
-        self._count(_kind(decision))
-        self._decided[candle.start] = _kind(decision)
-        for old in sorted(self._decided)[:-16]:
-            del self._decided[old]
-        if candle.start <= self._evaluated:
-            self.decisions.log(candle, True, _kind(decision), "evaluated in an earlier life; not used again")
-            return
-        self._evaluated = candle.start
-        desk.record(CandleEvaluated(session=desk.settings.id, candle=candle.start, at=desk.now()))
-        if desk.phase is not Phase.TRADING:
-            self._note_missed(candle, decision)
-            self.decisions.log(candle, True, _kind(decision), f"session is {desk.phase}")
-            return
-        self.decisions.handle(decision, candle, entries_allowed=self._entry_bar(candle))
-
-    def _entry_bar(self, candle: Candle) -> str | None:
-        """Why this candle may not lead to an entry, whatever the desk's state."""
-        if candle.origin is not CandleOrigin.LIVE:
-            return f"the candle is {candle.origin}: no entry on it"
-        end = candle.start + self.desk.settings.timeframe.ms
-        late = self.desk.now() - end
-        allowed = min(self.desk.settings.timeframe.ms, round(self.desk.numbers.intent_deadline * 1000))
-        return f"the candle ended {late // 1000} s ago" if late > allowed else None
-
-    # -- exits missed while nobody traded -------------------------------------------------------------------
-
-    def _note_missed(self, candle: Candle, decision: Decision) -> None:
-        match decision:
-            case Submit(intent=Intent.EXIT | Intent.REVERSE, reason=reason) if self._is_news(candle):
-                self._missed = (candle, reason)
-            case Submit():
-                self._missed = None
-            case _:
-                pass
-
-    def _is_news(self, candle: Candle) -> bool:
-        return self._evaluated >= 0 and candle.start > self._evaluated
+        self.runner.decide(candle, self.stream.series.as_tuple(), warming=warming, catching_up=self._catching_up)
+        if self.desk.phase is Phase.WARMING:
+            self.desk.phase_detail = f"{self.warmed} of {warmup} candles"
+            if self.warmed >= warmup:
+                self._open_trading()
 
     def _open_trading(self) -> None:
-        desk = self.desk
-        desk.phase, desk.phase_detail = Phase.TRADING, ""
-        desk.blocks.clear("start")
+        self.desk.phase, self.desk.phase_detail = Phase.TRADING, ""
+        self.desk.blocks.clear("start")
         self.ready.set()
-        missed, self._missed = self._missed, None
-        if missed is None or desk.book.position.is_flat:
-            return
-        candle, reason = missed
-        if desk.settings.missed_exit is Remedy.EXIT:
-            self.decisions.leave(str(candle.start), f"missed: {reason}", missed=True)
-        else:
-            text = (
-                f"{desk.id}: the strategy wanted out at {candle.start} while nobody traded ({reason}); flatten or keep"
-            )
-            desk.reporter.alert(f"missed:{desk.id}", Severity.CRITICAL, text, lasting=True)
+        self.runner.send_missed()
 
     # -- life ---------------------------------------------------------------------------------------------
 
@@ -358,9 +231,11 @@ class RealtimeTrader:
     async def _data_half(self) -> None:
         desk = self.desk
         desk.phase, desk.phase_detail = Phase.SUBSCRIBING, ""
-        self._evaluated = await self._last_evaluated()
+        with desk.clock.outside():
+            evaluated = await desk.store.evaluated(desk.settings.id)
+        self.runner.start_again(evaluated)
         self.stream = self._new_stream()
-        self.warmed, self._state, self._missed = 0, self._strategy.initial(), None
+        self.warmed = 0
         self.stream.begin_buffering(desk.now(), "start")
         self._subscribe()
         desk.phase, desk.phase_detail = Phase.LOADING_HISTORY, "from the feed"
@@ -374,11 +249,6 @@ class RealtimeTrader:
         elif desk.phase is not Phase.TRADING:
             self._open_trading()
         self.ready.set()
-
-    async def _last_evaluated(self) -> Millis:
-        with self.desk.clock.outside():
-            kept = await self.desk.store.evaluated(self.desk.settings.id)
-        return max(self._evaluated, kept if kept is not None else -1)
 
     def _subscribe(self) -> None:
         if self._subscribed:
@@ -403,11 +273,21 @@ class RealtimeTrader:
                         history = changed(history, forming=None)
                     joined = self.stream.join(history, warmup=warmup)
                     if not isinstance(joined, NoOverlap):
-                        for placement in joined.placements:
-                            self._placed(placement)
-                        self._arm_close()
+                        self._place_all(joined.placements)
                         return
             await desk.clock.sleep(RETRY_HISTORY_SECONDS)
+
+    def _place_all(self, placements: tuple[Placement, ...]) -> None:
+        """What history taught, in order; an exit that a later candle supersedes is not sent."""
+        self._catching_up = True
+        try:
+            for placement in placements:
+                self._placed(placement)
+        finally:
+            self._catching_up = False
+        self._arm_close()
+        if self.desk.phase is Phase.TRADING:
+            self.runner.send_missed()
 
     def on_feed(self, up: bool, reason: str) -> None:
         """The feed's link changed: while it is down nothing closes; once it is back history fills the gap first."""
@@ -560,15 +440,3 @@ class RealtimeTrader:
     def day_profit(self) -> Decimal:
         """Today's result in money."""
         return self.desk.ledger.total(self.desk.book.position, self.desk.mark)
-
-
-def _kind(decision: Decision) -> str:
-    match decision:
-        case Nothing():
-            return "nothing"
-        case Submit(intent=intent):
-            return str(intent)
-        case Modify():
-            return "modify"
-        case _:
-            return "cancel"

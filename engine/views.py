@@ -12,7 +12,8 @@ from engine.domain.freshness import Freshness
 from engine.domain.ids import Millis
 from engine.domain.orders import Order, OrderState, Role
 from engine.domain.risk import CompleteHeat, Heat, IncompleteHeat, Stance
-from engine.engine import Engine, SessionRun
+from engine.engine import Engine
+from engine.session_run import SessionRun
 from engine.snapshot import (
     AccountView,
     DeskSnapshot,

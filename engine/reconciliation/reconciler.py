@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from decimal import Decimal
@@ -20,7 +19,7 @@ from engine.domain.orders import ZERO
 from engine.domain.records import BalanceChanged
 from engine.domain.settings import Numbers
 from engine.errors import StoreError
-from engine.periodic import done_within
+from engine.periodic import Bell
 from engine.ports import Clock, Store
 from engine.reconciliation.compare import PositionDiffers, compare_position, union_of_symbols
 from engine.reconciliation.order_check import OrderCheck
@@ -99,8 +98,8 @@ class Reconciler:
         self._differences: dict[Symbol, _Difference] = {}
         self._unsettled_since: dict[Symbol, Millis] = {}
         self._unowned: set[Symbol] = set()
-        self._positions_wanted = asyncio.Event()
-        self._orders_wanted = asyncio.Event()
+        self._positions_wanted = Bell()
+        self._orders_wanted = Bell()
         self._fills_from: Millis = 0
 
     # -- loops --------------------------------------------------------------------------------------------
@@ -108,14 +107,13 @@ class Reconciler:
     def suspect(self, reason: str, orders: bool) -> None:
         """Somebody has a reason to doubt: positions are read at once, and with `orders` the orders too."""
         log.info("account %s: %s", self.account, reason)
-        self._positions_wanted.set()
+        self._positions_wanted.ring()
         if orders:
-            self._orders_wanted.set()
+            self._orders_wanted.ring()
 
     async def run_positions(self) -> None:
         """Every 30 s, sooner on suspicion or while a difference waits for its second look; always re-armed."""
         while True:
-            self._positions_wanted.clear()
             pause = self._numbers.positions_every
             try:
                 await self.check_positions()
@@ -126,12 +124,11 @@ class Reconciler:
                 if self._differences or self._unsettled_since:
                     pause = self._numbers.mismatch_reread
                 self.positions_next = self._clock.now() + round(pause * 1000)
-            await self._pause(self._positions_wanted, pause)
+            await self._positions_wanted.wait(self._clock, pause)
 
     async def run_orders(self) -> None:
         """Every 5 min, and at once on suspicion; re-armed whatever happens."""
         while True:
-            self._orders_wanted.clear()
             pause = self._numbers.orders_every
             try:
                 await self.check_orders()
@@ -141,14 +138,7 @@ class Reconciler:
                 if self._orders.wants_second_look:
                     pause = self._numbers.mismatch_reread
                 self.orders_next = self._clock.now() + round(pause * 1000)
-            await self._pause(self._orders_wanted, pause)
-
-    async def _pause(self, wanted: asyncio.Event, seconds: float) -> None:
-        waiter = asyncio.ensure_future(wanted.wait())
-        try:
-            await done_within(self._clock, seconds, waiter)
-        finally:
-            waiter.cancel()
+            await self._orders_wanted.wait(self._clock, pause)
 
     async def check_balance(self) -> None:
         """Read the money; the audit trail keeps it only when it changed."""
@@ -174,7 +164,7 @@ class Reconciler:
 
     async def _look_for_explanations(self, symbol: Symbol) -> None:
         """A mismatch asks for the executions that would explain it, and for an order check."""
-        self._orders_wanted.set()
+        self._orders_wanted.ring()
         report = await self._road.fills_since(self._fills_from or self._clock.now() - LOOK_BACK_MS)
         if report is None:
             return
@@ -267,7 +257,7 @@ class Reconciler:
             )
         )
         desk.tasks.launch(self._read_database(id, symbol), "database value")
-        self._positions_wanted.set()
+        self._positions_wanted.ring()
 
     async def _read_database(self, id: str, symbol: Symbol) -> None:
         try:

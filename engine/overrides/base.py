@@ -1,0 +1,131 @@
+"""What all overrides share: finding things, recording before or after, and running procedures."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, assert_never
+
+from engine import commands as c
+from engine.desk_account import DeskAccount
+from engine.domain.broker import AcceptedOrder, RefusedOrder
+from engine.domain.ids import ClientOrderId, CommandId, DecisionKey, SessionId
+from engine.domain.intents import Noted
+from engine.domain.orders import Order
+from engine.domain.records import LatchKind, LatchSet, OverrideRecorded
+from engine.engine import Engine
+from engine.errors import SextantError, StoreError
+from engine.periodic import Tasks
+from engine.session import LockOut, NoAnswer, NotSent
+from engine.session_run import SessionRun
+from engine.snapshot import Severity
+
+log = logging.getLogger(__name__)
+
+
+class Refusal(SextantError):
+    """A command cannot be taken; the message says why in one sentence."""
+
+
+class OverrideBase:
+    """The engine as overrides see it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._tasks = Tasks("overrides", self._failed)
+
+    def _failed(self, name: str, error: BaseException) -> None:
+        self._engine.board.alert(
+            f"task:{name}", Severity.CRITICAL, f"{name} failed: {type(error).__name__}: {error}", lasting=True
+        )
+
+    async def close(self) -> None:
+        """Stop procedures that still run."""
+        await self._tasks.close()
+
+    def _run(self, session: SessionId) -> SessionRun:
+        try:
+            return self._engine.sessions[session]
+        except KeyError:
+            raise Refusal(f"there is no session {session}") from None
+
+    def _runs(self, session: SessionId | None) -> tuple[SessionRun, ...]:
+        return tuple(self._engine.sessions.values()) if session is None else (self._run(session),)
+
+    def _owner(self, order: ClientOrderId) -> tuple[SessionRun, Order]:
+        for run in self._engine.sessions.values():
+            found = run.desk.book.get(order)
+            if found is not None:
+                return run, found
+        raise Refusal(f"there is no order {order} in memory")
+
+    def _account_of(self, run: SessionRun) -> DeskAccount:
+        return self._engine.accounts[run.desk.settings.account]
+
+    def _record(
+        self, origin: c.Origin, what: str, session: SessionId | None, reason: str, step: int = 0
+    ) -> OverrideRecorded:
+        return OverrideRecorded(
+            id=origin.id,
+            step=step,
+            what=what,
+            operator=origin.operator,
+            origin=origin.place,
+            at=origin.at,
+            session=session,
+            reason=reason,
+        )
+
+    async def _committed(self, origin: c.Origin, what: str, session: SessionId | None, reason: str) -> None:
+        """What adds risk: durable first, with a reason, or it does not happen."""
+        if not reason.strip():
+            raise Refusal("this adds risk: it needs a reason")
+        try:
+            with self._engine.clock.outside():
+                await self._engine.store.write(self._record(origin, what, session, reason))
+        except StoreError as error:
+            raise Refusal(f"not done: it could not be recorded first ({error})") from error
+
+    def _note(self, origin: c.Origin, what: str, session: SessionId | None = None, reason: str = "") -> None:
+        """What lowers risk: it happens; the row is queued, and journalled where the database is in trouble."""
+        self._engine.store.record(self._record(origin, what, session, reason))
+        if not self._engine.store.health().ok:
+            noted = Noted(
+                key=DecisionKey(f"override/{origin.id}"),
+                at=origin.at,
+                what=what,
+                operator=origin.operator,
+                origin=origin.place,
+                session=session,
+                detail=reason,
+            )
+            self._tasks.launch(self._journal(noted), "journal override")
+
+    async def _journal(self, noted: Noted) -> None:
+        try:
+            with self._engine.clock.outside():
+                await self._engine.plan.journal.append(noted)
+        except OSError as error:
+            log.critical("override %s is recorded nowhere yet: %s", noted.what, error)
+
+    def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        self._tasks.launch(work, name)
+
+    def _latch(self, session: SessionId | None, kind: LatchKind, held: bool, reason: str, by: str) -> LatchSet:
+        return LatchSet(session=session, kind=kind, held=held, reason=reason, at=self._engine.clock.now(), by=by)
+
+    async def _flatten_all(self, id: CommandId, say: Callable[[str], None]) -> None:
+        flat = await self._engine.flatten_all(str(id), say)
+        self._engine.board.end(id, flat, "flat confirmed everywhere" if flat else "NOT flat")
+
+
+def told(answer: AcceptedOrder | RefusedOrder | NotSent | NoAnswer | LockOut) -> str:
+    match answer:
+        case AcceptedOrder():
+            return "the broker took the cancel"
+        case RefusedOrder(reason=reason):
+            return f"the broker refused: {reason}"
+        case NotSent(reason=reason) | NoAnswer(reason=reason) | LockOut(reason=reason):
+            return f"not done: {reason}"
+        case _:
+            assert_never(answer)

@@ -1,0 +1,118 @@
+"""Overrides of disagreements: acknowledge, adopt, ignore, cancel what is not ours, reconcile now."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace as changed
+
+from engine import commands as c
+from engine.desk_account import DeskAccount
+from engine.domain.broker import AcceptedOrder
+from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
+from engine.domain.ids import DecisionKey
+from engine.domain.orders import Flag, Order, OrderState, OrderType, Role
+from engine.overrides.base import OverrideBase, Refusal, told
+
+
+class DisagreementOverrides(OverrideBase):
+    """What an operator says about things that memory, database and broker tell differently."""
+
+    def _disagreement(self, id: str) -> tuple[DeskAccount, Disagreement]:
+        for account in self._engine.accounts.values():
+            found = account.ledger.get(id)
+            if found is not None:
+                return account, found
+        raise Refusal(f"there is no disagreement {id}")
+
+    def _acknowledge(self, command: c.Acknowledge) -> str:
+        account, found = self._disagreement(command.disagreement)
+        if found.kind is DisagreementKind.UNKNOWN_ORDER and found.is_open:
+            raise Refusal("an order that is not ours is adopted, ignored or cancelled, not acknowledged")
+        account.ledger.acknowledge(found.id, command.origin.operator, command.note, self._engine.clock.now())
+        self._note(command.origin, f"acknowledge {found.kind}", found.session, command.note)
+        self._engine.board.acknowledge(f"adopted:{found.id}")
+        self._engine.board.clear(f"adopted:{found.id}")
+        for run in self._engine.sessions.values():
+            run.trader.read_disagreements()
+        return "acknowledged"
+
+    async def _ignore(self, command: c.IgnoreForeign) -> str:
+        account, found = self._disagreement(command.disagreement)
+        if found.kind not in (DisagreementKind.UNKNOWN_ORDER, DisagreementKind.UNKNOWN_POSITION):
+            raise Refusal("only what is not ours can be ignored")
+        await self._committed(command.origin, f"ignore {found.kind}", found.session, command.reason)
+        now = self._engine.clock.now()
+        account.ledger.put(
+            changed(
+                found,
+                state=DisagreementState.IGNORED,
+                acknowledged_by=command.origin.operator,
+                acknowledged_at=now,
+                note=command.reason,
+                blocks_entries=False,
+                updated=now,
+            )
+        )
+        return "left alone; it still counts in heat"
+
+    async def _adopt(self, command: c.AdoptOrder) -> str:
+        run = self._run(command.session)
+        account = self._account_of(run)
+        report = await account.link.open_orders()
+        record = next((r for r in report.rows if r.broker_id == command.order), None) if report is not None else None
+        if record is None:
+            raise Refusal(f"the broker does not show an open order {command.order} now")
+        if record.terms.symbol != run.desk.book.symbol:
+            raise Refusal(f"{command.session} trades {run.desk.book.symbol}, not {record.terms.symbol}")
+        await self._committed(command.origin, f"adopt {command.order}", command.session, command.reason)
+        now = self._engine.clock.now()
+        closes = run.desk.book.position.quantity * record.terms.side.sign < 0
+        stop_like = record.terms.type in (OrderType.STOP, OrderType.STOP_LIMIT)
+        role = (Role.STOP if stop_like else Role.TARGET) if closes else Role.ENTRY
+        key = DecisionKey(f"{run.id}/adopted:{record.broker_id}/{role}/1")
+        run.desk.put(
+            Order(
+                client_id=run.desk.client_id(key),
+                key=key,
+                session=run.id,
+                account=account.id,
+                role=role,
+                terms=record.terms,
+                state=OrderState.WORKING,
+                created=record.submitted or now,
+                updated=now,
+                broker_id=record.broker_id,
+                filled=record.filled,
+                average_price=record.average_price,
+                reported=record.filled,
+                epoch=account.epoch,
+                flags=frozenset({Flag.EXTERNAL}),
+                reason=command.reason,
+            ),
+            "adopted",
+        )
+        account.reconciler.forget_foreign(record.broker_id)
+        account.ledger.settle(f"foreign:{record.broker_id}", DisagreementState.EXPLAINED, f"adopted by {run.id}", now)
+        self._reconcile_all()
+        return f"{command.order} is now an order of {run.id}"
+
+    def _cancel_foreign(self, command: c.CancelForeign) -> str:
+        account = self._engine.accounts.get(command.account)
+        if account is None:
+            raise Refusal(f"there is no account {command.account}")
+        self._note(command.origin, f"cancel foreign {command.order}")
+        self._start(self._cancel_foreign_order(account, command), "cancel foreign order")
+        return "cancel is on its way"
+
+    async def _cancel_foreign_order(self, account: DeskAccount, command: c.CancelForeign) -> None:
+        self._engine.board.begin(command.origin.id, f"Cancel foreign order {command.order}", None)
+        answer = await account.link.cancel(command.order)
+        self._engine.board.end(command.origin.id, isinstance(answer, AcceptedOrder), told(answer))
+        account.reconciler.suspect("a foreign order was cancelled by hand", orders=True)
+
+    def _reconcile(self, command: c.ReconcileNow) -> str:
+        self._reconcile_all()
+        return "asking for positions and orders now"
+
+    def _reconcile_all(self) -> None:
+        for account in self._engine.accounts.values():
+            account.reconciler.suspect("by hand", orders=True)

@@ -1,0 +1,241 @@
+"""What an operator does by hand: each command gets a receipt, its progress follows as lines and events.
+
+What adds risk is committed before it takes effect and needs a reason. What lowers risk takes effect even if nothing
+can record it; its row follows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import assert_never
+
+from msgspec.structs import replace as changed
+
+from engine import commands as c
+from engine.domain.ids import CommandId
+from engine.domain.records import LatchKind, LimitsChanged
+from engine.engine import Engine
+from engine.errors import SextantError, StoreError
+from engine.overrides.base import Refusal
+from engine.overrides.disagreements import DisagreementOverrides
+from engine.overrides.orders import OrderOverrides
+from engine.snapshot import Phase, Severity
+
+log = logging.getLogger(__name__)
+KEEP_RECEIPTS = 500
+
+
+class Overrides(OrderOverrides, DisagreementOverrides):
+    """Turns commands into deeds of the engine; the same id twice gets the same receipt and acts once."""
+
+    def __init__(self, engine: Engine, on_shutdown: Callable[[c.Shutdown], None]) -> None:
+        super().__init__(engine)
+        self._on_shutdown = on_shutdown
+        self._receipts: dict[CommandId, c.Receipt] = {}
+
+    async def dispatch(self, command: c.Command) -> c.Receipt:
+        """Take a command or say why not; never raises."""
+        origin = command.origin
+        known = self._receipts.get(origin.id)
+        if known is not None:
+            return known
+        self._receipts[origin.id] = c.Receipt(
+            id=origin.id, taken=True, message="already under way", at=self._engine.clock.now()
+        )
+        try:
+            message = await self._take(command)
+            taken = True
+        except (Refusal, SextantError) as refusal:
+            message, taken = str(refusal), False
+        except Exception as error:
+            log.exception("command %s failed", type(command).__name__)
+            message, taken = f"{type(error).__name__}: {error}", False
+        receipt = c.Receipt(id=origin.id, taken=taken, message=message, at=self._engine.clock.now())
+        self._receipts[origin.id] = receipt
+        while len(self._receipts) > KEEP_RECEIPTS:
+            del self._receipts[next(iter(self._receipts))]
+        return receipt
+
+    async def _take(self, command: c.Command) -> str:
+        match command:
+            case c.Pause():
+                return self._pause(command)
+            case c.Resume():
+                return await self._resume(command)
+            case c.SubmitByHand():
+                return await self._submit(command)
+            case c.ModifyOrder():
+                return await self._modify(command)
+            case c.CancelOrder():
+                return self._cancel(command)
+            case c.CancelEntries():
+                return self._cancel_entries(command)
+            case c.Flatten():
+                return self._flatten(command)
+            case c.ForceExit():
+                return self._force(command)
+            case c.Kill():
+                return await self._kill(command)
+            case c.ReleaseKill():
+                return await self._release_kill(command)
+            case c.ReleaseLatch():
+                return await self._release_latch(command)
+            case c.Acknowledge():
+                return self._acknowledge(command)
+            case c.AcknowledgeAlert():
+                return "acknowledged" if self._engine.board.acknowledge(command.alert) else "it is gone"
+            case c.AdoptOrder():
+                return await self._adopt(command)
+            case c.IgnoreForeign():
+                return await self._ignore(command)
+            case c.CancelForeign():
+                return self._cancel_foreign(command)
+            case c.DeclareDead():
+                return await self._declare_dead(command)
+            case c.AskNow():
+                return self._ask_now(command)
+            case c.ReconcileNow():
+                return self._reconcile(command)
+            case c.StandDown():
+                return await self._stand_down(command)
+            case c.ChangeHeatLimits():
+                return await self._limits(command)
+            case c.InjectFault():
+                return self._inject(command)
+            case c.Shutdown():
+                self._note(command.origin, f"shutdown: {command.policy}")
+                self._on_shutdown(command)
+                return f"stopping: {command.policy}"
+            case _:
+                assert_never(command)
+
+    # -- entries on and off -------------------------------------------------------------------------------
+
+    def _pause(self, command: c.Pause) -> str:
+        cancelled = 0
+        for run in self._runs(command.session):
+            run.desk.blocks.set("pause", f"paused by {command.origin.operator}")
+            self._engine.store.record(
+                self._latch(run.id, LatchKind.PAUSE, True, f"by {command.origin.operator}", command.origin.operator)
+            )
+            if not command.keep_resting:
+                cancelled += run.trader.cancel_entries("pause")
+        self._note(command.origin, "pause", command.session)
+        return f"paused; {cancelled} resting entries are being cancelled" if not command.keep_resting else "paused"
+
+    async def _resume(self, command: c.Resume) -> str:
+        await self._committed(command.origin, "resume", command.session, command.reason)
+        for run in self._runs(command.session):
+            run.desk.blocks.clear("pause")
+            self._engine.store.record(
+                self._latch(run.id, LatchKind.PAUSE, False, command.reason, command.origin.operator)
+            )
+        return "resumed"
+
+    async def _release_latch(self, command: c.ReleaseLatch) -> str:
+        run = self._run(command.session)
+        try:
+            kind = LatchKind(command.latch)
+        except ValueError:
+            raise Refusal(f"there is no latch {command.latch!r}") from None
+        if kind in (LatchKind.DAILY_LOSS, LatchKind.KILL):
+            raise Refusal(f"{kind} is not opened by hand here")
+        await self._committed(command.origin, f"release {kind}", command.session, command.reason)
+        run.desk.blocks.clear(f"latch:{kind}")
+        run.desk.blocks.clear("pause") if kind is LatchKind.PAUSE else None
+        self._engine.store.record(self._latch(run.id, kind, False, command.reason, command.origin.operator))
+        return f"{kind} released"
+
+    async def _kill(self, command: c.Kill) -> str:
+        """Entries off at once; the file and the row follow, and failing to write them is said out loud."""
+        engine = self._engine
+        by = command.origin.operator
+        engine.kill_reason = f"by {by}"
+        cancelled = sum(run.trader.cancel_entries("kill") for run in engine.sessions.values())
+        engine.store.record(self._latch(None, LatchKind.KILL, True, f"by {by}", by))
+        self._note(command.origin, "kill and flatten" if command.flatten else "kill")
+        say = engine.board.begin(command.origin.id, "Kill", None)
+        say(f"entries are latched off everywhere; {cancelled} resting entries are being cancelled")
+        try:
+            engine.plan.kill_latch.set(f"by {by}")
+            say("the latch file is written")
+        except OSError as error:
+            say(f"the latch FILE COULD NOT BE WRITTEN: {error}; the row and this process hold it")
+        engine.board.alert("kill", Severity.CRITICAL, f"KILL is set by {by}: no entry leaves anywhere", lasting=True)
+        if command.flatten:
+            self._start(self._flatten_all(command.origin.id, say), "kill and flatten")
+        else:
+            engine.board.end(command.origin.id, True, "killed; protective exits stay, nothing is closed")
+        return "entries are latched off"
+
+    async def _release_kill(self, command: c.ReleaseKill) -> str:
+        if command.word != "RELEASE":
+            raise Refusal("type RELEASE to release the kill latch")
+        engine = self._engine
+        await self._committed(command.origin, "release kill", None, command.reason)
+        try:
+            with engine.clock.outside():
+                await engine.store.write(
+                    self._latch(None, LatchKind.KILL, False, command.reason, command.origin.operator)
+                )
+            engine.plan.kill_latch.release()
+        except (StoreError, OSError) as error:
+            raise Refusal(f"the latch stays set: {error}") from error
+        engine.kill_reason = None
+        engine.board.clear("kill")
+        engine.board.acknowledge("kill")
+        return "the kill latch is released"
+
+    # -- the portfolio ------------------------------------------------------------------------------------
+
+    async def _stand_down(self, command: c.StandDown) -> str:
+        run = self._run(command.session)
+        if run.dead is None:
+            raise Refusal(f"{command.session} lives; only a dead session is stood down")
+        position = await run.desk.road.fresh_position(run.desk.book.symbol, run.desk.numbers.query_timeout)
+        open_orders = [o for o in run.desk.book.open() if o.is_open]
+        if position is None or position.quantity or open_orders:
+            what = "the broker does not answer" if position is None else f"position {position.quantity}"
+            raise Refusal(f"not stood down: {what}, {len(open_orders)} own orders open")
+        await self._committed(command.origin, "stand down", command.session, command.reason)
+        run.stood_down = True
+        run.desk.phase = Phase.STOOD_DOWN
+        self._engine.portfolio.stood_down(run.id)
+        self._engine.board.clear(f"dead:{run.id}")
+        return f"{run.id} is out of the portfolio"
+
+    async def _limits(self, command: c.ChangeHeatLimits) -> str:
+        limits = self._engine.portfolio.settings.limits
+        wanted = {
+            name: value
+            for name, value in (("warn", command.warn), ("block", command.block), ("release", command.release))
+            if value is not None
+        }
+        after = changed(limits, **wanted)
+        if not 0 < after.warn < after.block or not 0 <= after.release < after.block:
+            raise Refusal(f"warn {after.warn} must be above 0 and below block {after.block}, release below block")
+        await self._committed(command.origin, f"heat limits {wanted}", None, command.reason)
+        for name, value in wanted.items():
+            self._engine.store.record(
+                LimitsChanged(
+                    name=name,
+                    percent=value,
+                    at=self._engine.clock.now(),
+                    by=command.origin.operator,
+                    reason=command.reason,
+                )
+            )
+        self._engine.portfolio.set_limits(after)
+        return f"warn {after.warn} %, block {after.block} %, release {after.release} points under it"
+
+    def _inject(self, command: c.InjectFault) -> str:
+        account = self._engine.accounts.get(command.account)
+        if account is None or account.faults is None or account.live:
+            raise Refusal("faults exist only for paper accounts")
+        try:
+            done = account.faults.inject(command.fault, command.symbol, command.argument)
+        except ValueError as error:
+            raise Refusal(str(error)) from error
+        self._note(command.origin, f"fault {command.fault}", None, done)
+        return done

@@ -1,0 +1,154 @@
+"""Overrides of orders: submit, modify, cancel, flatten, force, declare dead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+
+from msgspec.structs import replace as changed
+
+from engine import commands as c
+from engine.domain import order_lifecycle as lifecycle
+from engine.domain.ids import CommandId
+from engine.domain.orders import Order, OrderState, OrderType, Role
+from engine.domain.records import LatchKind
+from engine.outbound.entries import EntryWish
+from engine.outbound.exit_road import Failed, Held, Left
+from engine.overrides.base import OverrideBase, Refusal, told
+from engine.session_run import SessionRun
+
+
+class OrderOverrides(OverrideBase):
+    """What an operator does to orders; exits are never refused here."""
+
+    async def _submit(self, command: c.SubmitByHand) -> str:
+        run = self._run(command.session)
+        terms = command.terms
+        if terms.symbol != run.desk.book.symbol:
+            raise Refusal(f"{command.session} trades {run.desk.book.symbol}, not {terms.symbol}")
+        if command.is_exit:
+            if terms.type is not OrderType.MARKET:
+                raise Refusal("an exit by hand is a market order; move the stop or the target to exit at a price")
+            self._note(command.origin, "exit by hand", command.session, command.reason)
+            self._start(self._exit(run, command.origin.id, terms.quantity), "exit by hand")
+            return "exit is on its way"
+        await self._committed(command.origin, "entry by hand", command.session, command.reason)
+        wish = EntryWish(
+            origin=str(command.origin.id),
+            side=terms.side,
+            quantity=terms.quantity,
+            type=terms.type,
+            limit=terms.limit,
+            stop=terms.stop,
+            tif=terms.tif,
+            stop_loss=command.stop_loss,
+            take_profit=command.take_profit,
+            reason=command.reason,
+            by_hand=True,
+        )
+        order = await run.trader.entries.enter(wish)
+        if order.state in (OrderState.DENIED, OrderState.ABANDONED, OrderState.REJECTED):
+            raise Refusal(f"{order.state}: {order.reason}")
+        return f"{order.client_id} is {order.state}"
+
+    async def _exit(self, run: SessionRun, id: CommandId, quantity: Decimal | None, *, force: bool = False) -> None:
+        say = self._engine.board.begin(id, f"Exit {run.id}", run.id)
+        result = await run.trader.exits.leave(str(id), quantity, "by hand", force=force, say=say)
+        match result:
+            case Left(text=text):
+                self._engine.board.end(id, True, text)
+            case Held(text=text):
+                self._engine.board.end(id, False, f"{text}; force exit needs the word REVERSE")
+            case Failed(text=text):
+                self._engine.board.end(id, False, text)
+
+    async def _modify(self, command: c.ModifyOrder) -> str:
+        run, order = self._owner(command.order)
+        terms = order.terms
+        wanted = changed(
+            terms,
+            quantity=command.quantity if command.quantity is not None else terms.quantity,
+            limit=command.limit if command.limit is not None else terms.limit,
+            stop=command.stop if command.stop is not None else terms.stop,
+        )
+        if not lifecycle.may_replace(order):
+            raise Refusal(f"{order.client_id} is {order.state}; it cannot be changed now")
+        for price in (wanted.limit, wanted.stop):
+            if price is not None and not run.desk.instrument.on_grid(price):
+                raise Refusal(f"price {price} is not a multiple of the tick size {run.desk.instrument.tick_size}")
+        if order.is_entry:
+            refusal = run.trader.decisions.modify_problem(order, wanted)
+            if refusal is not None:
+                raise Refusal(refusal)
+            await self._committed(command.origin, "modify entry", run.id, command.reason or "modify")
+        else:
+            self._note(command.origin, "modify exit", run.id, command.reason)
+            if order.role is Role.STOP and wanted.stop is not None:
+                run.trader.guard.stop_price = wanted.stop
+        after = await run.trader.submission.replace(order, wanted, f"by {command.origin.operator}")
+        return f"{after.client_id} is {after.state}"
+
+    def _cancel(self, command: c.CancelOrder) -> str:
+        run, order = self._owner(command.order)
+        if not order.is_open:
+            raise Refusal(f"{order.client_id} is {order.state} already")
+        self._note(command.origin, f"cancel {order.client_id}", run.id)
+        self._start(self._cancel_one(run, order, f"by {command.origin.operator}"), "cancel")
+        return "cancel is on its way"
+
+    async def _cancel_one(self, run: SessionRun, order: Order, reason: str) -> None:
+        await run.trader.submission.cancel(order, reason)
+
+    def _cancel_entries(self, command: c.CancelEntries) -> str:
+        asked = sum(r.trader.cancel_entries(f"by {command.origin.operator}") for r in self._runs(command.session))
+        self._note(command.origin, "cancel entries", command.session)
+        return f"{asked} resting entries are being cancelled"
+
+    def _flatten(self, command: c.Flatten) -> str:
+        title = "Flatten everything" if command.session is None else f"Flatten {command.session}"
+        runs = self._runs(command.session)
+        for run in runs:
+            run.desk.blocks.set("pause", f"paused: flatten by {command.origin.operator}")
+            self._engine.store.record(self._latch(run.id, LatchKind.PAUSE, True, "flatten", command.origin.operator))
+        self._note(command.origin, title.lower(), command.session)
+        say = self._engine.board.begin(command.origin.id, title, command.session)
+        self._start(self._flatten_runs(command, runs, say), title.lower())
+        return "entries are paused; closing"
+
+    async def _flatten_runs(self, command: c.Flatten, runs: tuple[SessionRun, ...], say: Callable[[str], None]) -> None:
+        for account in self._engine.accounts.values():
+            for foreign in account.reconciler.foreign:
+                if foreign.broker_id in command.foreign:
+                    say(f"cancelling foreign order {foreign.broker_id}")
+                    say(told(await account.link.cancel(foreign.broker_id)))
+                elif any(run.desk.book.symbol == foreign.terms.symbol for run in runs):
+                    say(f"foreign order {foreign.broker_id} is left alone")
+        if command.session is None:
+            await self._flatten_all(command.origin.id, say)
+            return
+        result = await runs[0].trader.flattener.run(str(command.origin.id), say)
+        self._engine.board.end(command.origin.id, result.flat, result.text)
+
+    def _force(self, command: c.ForceExit) -> str:
+        if command.word != "REVERSE":
+            raise Refusal("type REVERSE: a second exit beside one in doubt may reverse the position")
+        run = self._run(command.session)
+        self._note(command.origin, "force exit", command.session, "typed REVERSE")
+        self._start(self._exit(run, command.origin.id, None, force=True), "force exit")
+        return "a second exit is on its way"
+
+    async def _declare_dead(self, command: c.DeclareDead) -> str:
+        if command.word != "DEAD":
+            raise Refusal("type DEAD: you say that this order never existed at the broker")
+        run, order = self._owner(command.order)
+        if order.state is not OrderState.LOST:
+            raise Refusal(f"{order.client_id} is {order.state}, not lost")
+        await self._committed(command.origin, f"declare dead {order.client_id}", run.id, command.reason)
+        run.desk.put(lifecycle.declared_dead(run.desk.current(order), run.desk.now(), command.reason), "declared dead")
+        run.trader.recovery.mark_doubt()
+        return f"{order.client_id} is closed"
+
+    def _ask_now(self, command: c.AskNow) -> str:
+        run, order = self._owner(command.order)
+        self._start(run.trader.recovery.ask(order), "ask now")
+        return "asked"

@@ -1,0 +1,67 @@
+"""What an engine is made of; only the bootstrap makes one."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from msgspec import Struct
+
+from engine.domain.instruments import Instrument
+from engine.domain.risk import PortfolioSettings
+from engine.domain.settings import Numbers, SessionSettings, ShutdownPolicy
+from engine.ports import (
+    AccountLock,
+    AccountManager,
+    Clock,
+    FaultInjector,
+    Ids,
+    IntentJournal,
+    JobRunner,
+    KillLatch,
+    MarketDataSource,
+    Store,
+    Watchdog,
+)
+from engine.strategies.protocol import Strategy
+
+
+class PlannedAccount(Struct, frozen=True, kw_only=True):
+    """An account to run: its adapter, what may be injected (paper only), and how it is shown."""
+
+    manager: AccountManager
+    broker: str
+    live: bool
+    identity: str
+    faults: FaultInjector | None = None
+
+
+class PlannedSession(Struct, frozen=True, kw_only=True):
+    """A session to run, with its strategy made."""
+
+    settings: SessionSettings
+    strategy: Strategy
+
+
+class EnginePlan(Struct, frozen=True, kw_only=True):
+    """Everything the engine is made of; only the bootstrap makes one."""
+
+    title: str
+    live: bool
+    clock: Clock
+    ids: Ids
+    store: Store
+    journal: IntentJournal
+    import_journal: Callable[[], Awaitable[int]]
+    jobs: Callable[[], JobRunner]
+    kill_latch: KillLatch
+    account_lock: AccountLock
+    watchdog: Watchdog
+    source: MarketDataSource
+    accounts: tuple[PlannedAccount, ...]
+    sessions: tuple[PlannedSession, ...]
+    instruments: tuple[Instrument, ...]
+    portfolio: PortfolioSettings
+    numbers: Numbers
+    shutdown: ShutdownPolicy
+    check_desk: Callable[[], Awaitable[None]] | None = None
+    """Asked once the audit trail is open; raises DeskUnusable when this state belongs to something else."""
