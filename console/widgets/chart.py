@@ -91,10 +91,13 @@ def draw_chart(view: SessionView, scale: Scale, width: int, height: int, look: L
 
     place = {candle.start: (index * look.pitch) + (1 if look.pitch == 4 else 0) for index, candle in enumerate(shown)}
     for candle in shown:
-        _stamp(grid, place[candle.start], closed_cells(candle, scale, rows))
+        middle = closed_cells(candle, scale, rows)
+        _stamp(grid, place[candle.start], middle)
         if look.pitch == 4:
-            for beside in (-1, 1):
-                _stamp(grid, place[candle.start] + beside, body_cells(candle, scale, rows))
+            beside = body_cells(candle, scale, rows)
+            beside.update({row: ("━", ink) for row, (glyph, ink) in middle.items() if glyph in "┿┷┯"})
+            for x in (-1, 1):
+                _stamp(grid, place[candle.start] + x, beside)
     if forming is not None:
         ink = ink_of(forming)
         left = len(shown) * look.pitch + 1

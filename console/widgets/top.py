@@ -204,7 +204,7 @@ def footer(keys: Sequence[tuple[str, str, str]], screen: str, width: int) -> Lin
     for key, title, name in keys:
         act = f"app.act('{name}')"
         cells = len(key) + len(title) + 3
-        if used + cells - 1 > width:
+        if used + cells > width:
             break
         spans += [Span(key, "key", act), Span(f" {title}  ", "dim", act)]
         used += cells

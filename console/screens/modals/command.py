@@ -134,10 +134,14 @@ class CommandDialog(DeskDialog):
         if self._stage in (Stage.ASKING, Stage.SENDING):
             room = self.size.height - 6 - 3 * len(self.dialog.fields)
             self.fill("facts", self.dialog.facts(desk), max(4, room))
+        else:
+            self.fill("facts", [], 0)
+        for asked in self.query("#dialog .label, #dialog Input, #dialog Choice"):
+            asked.display = self._stage in (Stage.ASKING, Stage.SENDING)
         procedure = desk.procedure(self._origin.id) if self._origin else None
         if self._stage is Stage.SENT and procedure is not None and procedure.ok is not None:
             self._stage = Stage.OVER
-        self.fill("steps", self._steps(procedure), max(4, self.size.height - 16), newest=True)
+        self.fill("steps", self._steps(procedure), self._room_for_steps(), newest=True)
         hint = self._hint()
         self.query_one("#hint", Pane).paint(lambda w, h: [hint])
 
@@ -149,6 +153,10 @@ class CommandDialog(DeskDialog):
                 mark = ("✓ ", "ok") if procedure.ok else ("■ ", "block")
                 lines.append(line(mark, outside(procedure.result, "ok" if procedure.ok else "block")))
         return lines
+
+    def _room_for_steps(self) -> int:
+        asking = self._stage in (Stage.ASKING, Stage.SENDING)
+        return max(2, self.size.height - 16) if asking else max(4, self.size.height - 8)
 
     def _hint(self) -> Line:
         match self._stage:
