@@ -51,7 +51,7 @@ class AccountSettings(Struct, frozen=True, kw_only=True):
     """One account, and how its paper exchange behaves.
 
     Money in `currency`; `margin_rate` is the fraction of notional value held for a symbol that
-    `margin_per_unit` does not list; `latency_ms` passes between a request and its answer; `max_fill` caps what
+    `margin_per_unit` does not list; one way over the wire takes up to `latency_ms`; `max_fill` caps what
     one order fills at one tick (None: whole).
     """
 

@@ -80,6 +80,7 @@ def desk_settings(source: Source, document: dict[str, Any], base: Path, elsewher
                 f"is {account.currency} but the portfolio counts in {portfolio.currency}; "
                 "converting is not available yet, so make them the same",
             )
+    _one_exchange(source, accounts, instruments)
     settings = DeskSettings(
         title=desk.take("title", read.text, "Sextant"),
         origin=source.name,
@@ -213,6 +214,24 @@ def _account(name: str, section: Section) -> AccountSettings:
             settle_ms=section.take("settle_ms", read.whole(at_least=0, at_most=1000), can.settle_ms),
         ),
     )
+
+
+def _one_exchange(source: Source, accounts: tuple[AccountSettings, ...], instruments: tuple[Instrument, ...]) -> None:
+    """The paper accounts of a desk trade on one exchange, and margins are for contracts that it lists."""
+    listed = {instrument.symbol for instrument in instruments}
+    for account in accounts:
+        for key in ("slippage_ticks", "max_fill"):
+            if getattr(account, key) != getattr(accounts[0], key):
+                raise source.refuse(
+                    ("accounts", account.id, key),
+                    f"differs from that of account {accounts[0].id}; one exchange fills both, so make them the same",
+                )
+        for symbol in account.margin_per_unit:
+            if symbol not in listed:
+                raise source.refuse(
+                    ("accounts", account.id, "margin_per_unit", symbol),
+                    f"is no instrument of this desk; {suggest(symbol, listed)}",
+                )
 
 
 def _broker(value: Any) -> str:

@@ -153,6 +153,8 @@ BAD: list[tuple[str, str, str, str]] = [
     ('"Mine"', '"Mine"\nreplay = "x.csv"', "3: desk.replay", 'needs feed = "replay"'),
     ('"Mine"', '"Mine"\ndb = "postgresql://me:hush@host/x"', "3: desk.db", "arrives with the next release"),
     ("equity = 100_000", 'broker = "tradovate"', "9: accounts.paper.broker", "the only broker of this release"),
+    ("equity = 100_000", "slippage_ticks = 2\n[accounts.two]", "10: accounts.two.slippage_ticks", "one exchange"),
+    ("equity = 100_000", "margin_per_unit = { ESZ7 = 1 }", "9: accounts.paper.margin_per_unit.ESZ7", "mean ESZ6?"),
     ("equity = 100_000", "live = true", "9: accounts.paper.live", "paper accounts only"),
     ("equity = 100_000", 'currency = "EUR"', "9: accounts.paper.currency", "is EUR but the portfolio counts in USD"),
     ("point_value = 50", 'currency = "EUR"', "18: sessions.es.symbol", "is priced in EUR but account paper holds USD"),

@@ -124,6 +124,7 @@ def desks(draw: st.DrawFn) -> DeskSettings:
     traded = tuple(draw(instruments(symbol)) for symbol in symbols)
     groups = (GroupLimits(name="a-group", block=Decimal(5)),) if any(i.group for i in traded) else ()
     warn = draw(st.decimals("1", "50", places=2))
+    max_fill = draw(st.none() | POSITIVE)
     return DeskSettings(
         title=draw(TITLES),
         seed=draw(st.integers(0, 1_000_000)),
@@ -142,7 +143,7 @@ def desks(draw: st.DrawFn) -> DeskSettings:
                 equity=draw(POSITIVE),
                 margin_per_unit={Symbol(symbols[0]): draw(POSITIVE)} if draw(st.booleans()) else {},
                 latency_ms=draw(st.integers(0, 60_000)),
-                max_fill=draw(st.none() | POSITIVE),
+                max_fill=max_fill,
                 capabilities=Capabilities(
                     id_mode=draw(st.sampled_from(IdMode)),
                     find_by_client_id=draw(st.booleans()),

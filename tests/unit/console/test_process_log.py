@@ -1,6 +1,7 @@
 """The log: no secret gets in, one event is one line, and logging never harms the program."""
 
 import contextlib
+import io
 import json
 import logging
 import subprocess
@@ -194,7 +195,7 @@ def test_logging_never_raises_and_never_prints(log: Path, capfd: pytest.CaptureF
     logging.getLogger("x").error("%d", "not a number")
     assert log.read_text().count("could not be formatted") == 2
     (handler,) = (h for h in logging.getLogger().handlers if isinstance(h, RotatingFileHandler))
-    handler.setStream(Path("/dev/full").open("a", encoding="utf-8"))
+    handler.setStream(io.TextIOWrapper(io.FileIO("/dev/full", "a"), encoding="utf-8", write_through=True))
     logging.getLogger("x").error("lost")
     assert capfd.readouterr() == ("", "")
 
