@@ -50,7 +50,7 @@ def standing(view: SessionView, desk: Replica, width: int, height: int) -> list[
         pair(
             "guard",
             (view.protection.value, _GUARD_INK[view.protection]),
-            (f"  {len(orders)} orders open", "dim"),
+            (f"  {len(orders)} {'order' if len(orders) == 1 else 'orders'} open", "dim"),
             (f"  {doubt} in doubt" if doubt else "", "block"),
         ),
         pair("stop", f.price(view.stop_price, tick), ("   target ", "dim"), f.price(view.target_price, tick)),

@@ -23,6 +23,9 @@ LAMPS = (
 )
 """Field of Lamps, short name, full name, and the screen it opens."""
 
+WIDE_SLOTS = (19, 28, 16, 28, 28)
+"""Cells of each lamp with its full name at 120 columns, so that a longer figure moves no other lamp."""
+
 TABS = (
     ("desk", "Desk"),
     ("market", "Market"),
@@ -85,12 +88,12 @@ def lamp_line(desk: Replica, width: int) -> Line:
                 Span(f.plain(words) + mark, ink, act),
             )
         )
-    slot = min(30, (width - 1) // len(cells))
-    if any(width_of(cell) >= slot for cell in cells):
+    slots = [each + (width - WIDE) // len(cells) for each in WIDE_SLOTS] if width >= WIDE else [(width - 1) // 5] * 5
+    if any(width_of(cell) >= slot for cell, slot in zip(cells, slots, strict=True)):
         room = width - 1 - sum(width_of(cell) for cell in cells)
         gap = Span(" " * max(1, min(4, room // len(cells))))
         return fit((Span(" "), *(span for cell in cells for span in (*cell, gap))), width)
-    return (Span(" "), *(span for cell in cells for span in fit(cell, slot)))
+    return (Span(" "), *(span for cell, slot in zip(cells, slots, strict=True) for span in fit(cell, slot)))
 
 
 def heat_words(heat: Heat | None) -> str:

@@ -109,7 +109,7 @@ async def test_the_cursor_selects_the_session_whose_chart_is_shown() -> None:
 
 async def test_a_click_on_a_lamp_opens_its_screen() -> None:
     async with story() as told:
-        await told.pilot.click("#lamps", offset=(32, 0))
+        await told.pilot.click("#lamps", offset=(30, 0))
         await told.settle()
         assert told.app.current_mode == "orders"
 
