@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,7 +30,6 @@ from console.options import AS_FAST_AS_IT_GOES, RunOptions
 from engine.clock import SystemClock, TapeClock
 from engine.domain.ids import Symbol
 from engine.domain.market import Timeframe
-from engine.engine import EnginePlan, PlannedAccount, PlannedSession
 from engine.errors import ConfigurationError, DeskUnusable
 from engine.host import EngineHost
 from engine.inbound.candle_stream import CandleStream
@@ -40,6 +40,7 @@ from engine.persistence.kill_latch import FileKillLatch
 from engine.persistence.lease import FileAccountLock, lock_directory
 from engine.persistence.recovery_import import import_journal
 from engine.persistence.store import SqlStore
+from engine.plan import EnginePlan, PlannedAccount, PlannedSession
 from engine.ports import Clock, JobRunner, MarketDataSource
 from engine.strategies.loading import load_strategy
 from engine.strategies.protocol import Strategy
@@ -271,6 +272,8 @@ def doctor(options: RunOptions) -> int:
     from console import doctor as checks
 
     settings, tape, options = settings_for(options)
+    if settings.temporary:
+        shutil.rmtree(settings.state_dir, ignore_errors=True)
     strategies_for(settings)
     findings = [
         ("settings", True, settings.origin or "read"),

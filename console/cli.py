@@ -175,7 +175,7 @@ def run(
         from console.process import harden
 
         harden()
-        screen = sys.stdin.isatty() and sys.stdout.isatty()
+        screen = all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
         asked = RunOptions(
             config=config,
             db=db,

@@ -95,8 +95,10 @@ def plan_market_exit(
     if quantity == held and stops and capabilities.replace_may_change_type:
         stop = stops[0]
         others = tuple(o for o in resting if o is not stop and not _linked(o, stop, capabilities))
-        covered = sum((o.remaining for o in moving), ZERO)
-        return Convert(stop, min(stop.remaining, quantity - min(covered, quantity)) or stop.remaining, others)
+        leaving = sum((o.remaining for o in moving if o is not doubtful), ZERO)
+        if leaving < quantity:
+            return Convert(stop, quantity - leaving, others)
+        return Wait(moving[0], in_doubt=False)
     if doubtful is not None:
         return Wait(doubtful, in_doubt=True)
     unsettled = next((o for o in resting if not may_replace(o)), None)

@@ -24,6 +24,7 @@ from engine.domain.orders import (
 )
 from engine.domain.settings import Protection, Remedy
 from engine.outbound.exit_road import ExitRoad, Failed
+from engine.outbound.fitting import Fit, fit_protection
 from engine.outbound.submission import ExitOrder, Submission
 from engine.session import SessionDesk
 from engine.snapshot import Phase, ProtectionState, Severity
@@ -177,11 +178,10 @@ class Guard:
         size = abs(desk.book.position.quantity)
         stops, targets = self._stops(), self._resting(Role.TARGET)
         covered = sum((o.remaining for o in stops), ZERO)
-        uneven = covered != size if stops else False
-        uneven = uneven or any(o.remaining != size for o in targets)
+        changes = fit_protection(stops, targets, size)
         if covered >= size:
             self._covered()
-        if not uneven and covered >= size:
+        if not changes and covered >= size:
             self._uneven_since = None
             return
         if not stops and desk.settings.protection is Protection.NONE:
@@ -200,7 +200,7 @@ class Guard:
         grace = BROKER_SIZES_GRACE_MS if entry_open and desk.road.capabilities.brackets else RESIZE_GRACE_MS
         if stops:
             if now - self._uneven_since >= grace:
-                await self._resize(stops, targets, size)
+                await self._resize(changes)
             return
         await self._rearm(size)
 
@@ -211,18 +211,20 @@ class Guard:
         if self._desk.protection is not ProtectionState.INERT or not self._inert:
             self._show(ProtectionState.COVERED)
 
-    async def _resize(self, stops: list[Order], targets: list[Order], size: Decimal) -> None:
-        """Make the first stop and every target fit the position; surplus stops are cancelled."""
+    async def _resize(self, changes: tuple[Fit, ...]) -> None:
+        """Ask for the sizes that fit, once per change of the position; what has to go is cancelled."""
         desk = self._desk
-        for extra in stops[1:]:
-            await self._submission.cancel(extra, "one stop is enough")
-        for order in (stops[0], *targets):
-            order = desk.current(order)
-            left = abs(desk.book.position.quantity)
-            if order.remaining != left and left and lifecycle.may_replace(order):
+        position = desk.book.position
+        for fit in changes:
+            order = desk.current(fit.order)
+            if desk.book.position != position:
+                break
+            if not fit.remaining:
+                await self._submission.cancel(order, f"position is {position.quantity}")
+            elif lifecycle.may_replace(order):
                 total = desk.road.capabilities.replace_quantity is ReplaceQuantity.TOTAL
-                wanted = changed(order.terms, quantity=order.filled + left if total else left)
-                await self._submission.replace(order, wanted, f"position is {desk.book.position.quantity}")
+                wanted = changed(order.terms, quantity=order.filled + fit.remaining if total else fit.remaining)
+                await self._submission.replace(order, wanted, f"position is {position.quantity}")
         self._uneven_since = None
 
     async def _rearm(self, size: Decimal) -> None:

@@ -1,0 +1,46 @@
+"""Which resting stop or target has to become how large, so that together they close the position exactly: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from msgspec import Struct
+
+from engine.domain.orders import ZERO, Order
+
+
+class Fit(Struct, frozen=True):
+    """What should be left to fill of one protective order; zero means that it has to go."""
+
+    order: Order
+    remaining: Decimal
+
+
+def fit_protection(stops: Sequence[Order], targets: Sequence[Order], size: Decimal) -> tuple[Fit, ...]:
+    """The changes that make the stops cover `size` together, each linked target as large as its stop.
+
+    Too much: the newest pairs give way first. Too little: the oldest stop grows. A target without a live stop to
+    link it would close beside the stops, so it goes while there are stops; alone it is cut to the position.
+    """
+    wanted: dict[str, Decimal] = {}
+    room = size
+    ordered = sorted(stops, key=lambda o: (o.created, o.client_id))
+    for stop in ordered:
+        wanted[stop.client_id] = min(stop.remaining, room)
+        room -= wanted[stop.client_id]
+    if ordered and room:
+        wanted[ordered[0].client_id] += room
+    pairs = {stop.parent: wanted[stop.client_id] for stop in ordered if stop.linked and stop.parent is not None}
+    free = ZERO if ordered else size
+    for target in sorted(targets, key=lambda o: (o.created, o.client_id)):
+        if target.linked and target.parent in pairs:
+            wanted[target.client_id] = pairs[target.parent]
+        else:
+            wanted[target.client_id] = min(target.remaining, free)
+            free -= wanted[target.client_id]
+    return tuple(
+        Fit(order, wanted[order.client_id])
+        for order in (*ordered, *targets)
+        if wanted[order.client_id] != order.remaining
+    )
