@@ -61,6 +61,11 @@ def resting_state(order: Order) -> OrderState:
     return S.PARTIALLY_FILLED if order.filled else S.WORKING
 
 
+def largest_quantity(order: Order) -> Decimal:
+    """The order's total, or the larger of old and new while a replace is under way."""
+    return order.terms.quantity if order.wanted is None else max(order.terms.quantity, order.wanted.quantity)
+
+
 # -- commands ---------------------------------------------------------------------------------------------
 
 
@@ -132,8 +137,9 @@ def replace_asked(order: Order, now: Millis, wanted: Terms) -> Order:
 
 def accepted(order: Order, now: Millis, broker_id: BrokerOrderId) -> Order:
     """The broker took the order (or proves that it holds it)."""
-    state = resting_state(order) if order.state in _UNPROVEN else order.state
-    return _moved(order, now, state=state, broker_id=broker_id, doubt=None)
+    if order.state not in _UNPROVEN:
+        return _moved(order, now, broker_id=broker_id)
+    return _moved(order, now, state=resting_state(order), broker_id=broker_id, doubt=None)
 
 
 def refused(order: Order, now: Millis, reason: str) -> Order:
@@ -253,13 +259,17 @@ def adjusted(order: Order, now: Millis, terms: Terms) -> Order:
 
 
 def with_fill(order: Order, now: Millis, fill: Fill) -> Order:
-    """Book an execution in any state; what contradicts the table is booked and flagged."""
+    """Book an execution in any state; what contradicts the table is booked and flagged.
+
+    While a replace is under way the broker may hold either size: only a fill of the larger one ends the order.
+    """
     filled = order.filled + fill.quantity
+    whole = largest_quantity(order)
     cost = (order.average_price or ZERO) * order.filled + fill.price * fill.quantity
     flags = order.flags
-    if filled > order.terms.quantity:
+    if filled > whole:
         flags |= {Flag.OVERFILLED}
-    if order.state in TERMINAL and order.state is not S.FILLED:
+    if order.state is S.LOST or (order.state in TERMINAL and order.state is not S.FILLED):
         flags |= {Flag.LATE_FILL}
     grown = changed(
         order,
@@ -274,7 +284,7 @@ def with_fill(order: Order, now: Millis, fill: Fill) -> Order:
         state, doubt = resting_state(grown), None
     elif order.state in TERMINAL:
         state, doubt = order.state, order.doubt
-    elif filled >= order.terms.quantity:
+    elif filled >= whole:
         state, doubt = S.FILLED, None
     elif order.state in _RESTING:
         state, doubt = resting_state(grown), order.doubt
@@ -287,11 +297,13 @@ def without_fill(order: Order, now: Millis, old: Fill, new: Fill) -> Order:
     """Book a correction (new values) or a bust (new quantity zero) of an execution booked before."""
     filled = order.filled - old.quantity + new.quantity
     cost = (order.average_price or ZERO) * order.filled - old.price * old.quantity + new.price * new.quantity
+    state = resting_state(changed(order, filled=filled)) if order.state in _RESTING else order.state
     return _moved(
         order,
         now,
+        state=state,
         filled=filled,
-        reported=filled,
+        reported=max(filled, order.reported - old.quantity + new.quantity),
         average_price=cost / filled if filled > 0 else None,
         fees=order.fees - old.fee + new.fee,
         flags=order.flags | {Flag.BUSTED},
@@ -304,13 +316,16 @@ def flagged(order: Order, now: Millis, flag: Flag) -> Order:
 
 
 def asked_again(order: Order, now: Millis, *, complete_negative: bool, evidence: str, next_query: Millis) -> Order:
-    """A query about an order in doubt came back without it (`complete_negative`) or failed."""
+    """A query about an order in doubt came back without it (`complete_negative`), or proved nothing.
+
+    Only consecutive complete negatives count: anything else begins the count anew.
+    """
     if order.doubt is None:
         return order
     doubt = changed(
         order.doubt,
         tries=order.doubt.tries + 1,
-        negatives=order.doubt.negatives + 1 if complete_negative else order.doubt.negatives,
+        negatives=order.doubt.negatives + 1 if complete_negative else 0,
         next_query=next_query,
         last_evidence=evidence,
     )
