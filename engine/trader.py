@@ -109,10 +109,7 @@ class RealtimeTrader:
 
     def on_tick(self, tick: Tick) -> None:
         """Take one tick; everything up to the strategy's decision happens before this returns."""
-        desk = self.desk
-        desk.mark = tick.price
-        desk.last_tick = tick.at
-        self.guard.on_tick(tick.price, tick.at)
+        self._take_price(tick)
         placement = self.stream.on_tick(tick)
         if placement is not None:
             self._placed(placement)
@@ -125,8 +122,15 @@ class RealtimeTrader:
 
     def on_mark(self, tick: Tick) -> None:
         """Take a price that forms no candle here: a recording of candles moves the mark."""
-        self.desk.mark = tick.price
-        self.desk.last_tick = tick.at
+        self._take_price(tick)
+
+    def _take_price(self, tick: Tick) -> None:
+        """Move mark and age of the data; a late tick amends its candle and is no news of the price."""
+        desk = self.desk
+        if desk.last_tick is not None and tick.at < desk.last_tick:
+            return
+        desk.mark = tick.price
+        desk.last_tick = tick.at
         self.guard.on_tick(tick.price, tick.at)
 
     def _arm_close(self) -> None:

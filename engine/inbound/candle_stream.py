@@ -15,7 +15,7 @@ from msgspec.structs import replace as changed
 from engine.domain.ids import Millis
 from engine.domain.market import Candle, CandleOrigin, History, Tick, Timeframe
 from engine.inbound.candle_assembler import CandleAssembler, alone, amended
-from engine.inbound.candle_series import Added, CandleSeries, Ignored, Placement
+from engine.inbound.candle_series import Added, CandleSeries, Ignored, Inserted, Placement
 from engine.inbound.gaps import Gaps
 from engine.snapshot import Seam
 
@@ -115,7 +115,9 @@ class CandleStream:
             if start < self.series.oldest_open(self._window):
                 self.late_ignored += 1
                 return Ignored(alone(tick, self.timeframe), repeated=False)
-            return self.series.add_or_replace(alone(tick, self.timeframe), self._window)
+            placement = self.series.add_or_replace(alone(tick, self.timeframe), self._window)
+            # Its window had passed for empty when a later one began, even if no candle has closed since.
+            return Inserted(placement.candle) if isinstance(placement, Added) else placement
         first_at, last_at = self._spans.get(start, (start, start + self.timeframe.ms - 1))
         self._spans[start] = (min(first_at, tick.at), max(last_at, tick.at))
         return self._count(self.series.add_or_replace(amended(old, tick, first_at, last_at), self._window))
