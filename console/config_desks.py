@@ -46,10 +46,10 @@ def default_desk(state_dir: Path, operator: str = "operator") -> DeskSettings:
             _future("6EZ6", "0.00005", 125_000, "fx", 1_500),
         ),
         sessions=(
-            _demo("es-cross", "ESZ6", "ema_cross", {"fast": 5, "slow": 13}, 3, 2_500),
-            _demo("cl-breakout", "CLF7", "donchian_breakout", {"entry": 20, "exit": 10}, 6, 2_000),
-            _demo("nq-range", "NQZ6", "opening_range", {"period_minutes": 60, "range_minutes": 10}, 2, 4_000),
-            _demo("euro-cross", "6EZ6", "ema_cross", {"fast": 8, "slow": 21}, 5, 1_500),
+            _demo("es-cross", "ESZ6", "ema_cross", {"fast": 3, "slow": 8}, 3, 2_500),
+            _demo("cl-breakout", "CLF7", "donchian_breakout", {"entry": 12, "exit": 6}, 6, 2_000),
+            _demo("nq-range", "NQZ6", "opening_range", {"period_minutes": 30, "range_minutes": 5}, 2, 4_000),
+            _demo("euro-cross", "6EZ6", "ema_cross", {"fast": 4, "slow": 11}, 5, 1_500),
         ),
     )
 

@@ -278,7 +278,7 @@ def disagreements() -> tuple[Disagreement, ...]:
             query="executions of P-1040",
             done="booked X-104 from the broker's executions",
             position_effect=D("0.1"),
-            acknowledged_by="ada",
+            acknowledged_by="operator",
             acknowledged_at=NOW - 90_000,
             note="dropped event, seen",
         ),

@@ -40,7 +40,9 @@ SHOTS: tuple[Shot, ...] = (
 async def take(shot: Shot) -> bool:
     """Draw one picture; returns whether its file changed."""
     name, desk, size, keys = shot
-    app = SextantApp(StillClient(desk()), operator="ada", place="desk", monotonic=lambda: 100.0, ids=lambda: "id-1")
+    app = SextantApp(
+        StillClient(desk()), operator="operator", place="desk", monotonic=lambda: 100.0, ids=lambda: "id-1"
+    )
     async with app.run_test(size=size) as pilot:
         await app.workers.wait_for_complete()
         await pilot.pause()

@@ -83,7 +83,12 @@ async def story(
     client = StillClient(None if empty else snapshot or busy_desk())
     watch, numbers = Watch(), count(1)
     app = SextantApp(
-        client, operator="ada", place="desk", monotonic=watch, ids=lambda: f"id-{next(numbers)}", shutdown_timeout=30
+        client,
+        operator="operator",
+        place="desk",
+        monotonic=watch,
+        ids=lambda: f"id-{next(numbers)}",
+        shutdown_timeout=30,
     )
     async with app.run_test(size=size, notifications=True) as pilot:
         told = Story(app, client, pilot, watch)

@@ -13,7 +13,7 @@ from engine.domain.ids import CommandId, SessionId
 from tests.console.factory import NOW, busy_desk
 
 SCREENS = ("desk", "market", "orders", "reconciliation", "heat")
-ORIGIN = Origin(id=CommandId("c1"), operator="ada", place="desk", at=NOW)
+ORIGIN = Origin(id=CommandId("c1"), operator="operator", place="desk", at=NOW)
 
 
 @pytest.fixture

@@ -72,6 +72,6 @@ def test_the_entry_block_names_its_reason_and_how_far_it_reaches() -> None:
     assert every is not None
     assert every.everywhere
     assert every.stopped == 3
-    killed = folded(msgspec.structs.replace(busy_desk(), killed=True, kill_reason="by ada")).entry_block
+    killed = folded(msgspec.structs.replace(busy_desk(), killed=True, kill_reason="by operator")).entry_block
     assert killed is not None
-    assert killed.why == "KILL is set: by ada"
+    assert killed.why == "KILL is set: by operator"

@@ -139,7 +139,7 @@ async def test_flatten_states_asks_sends_once_and_shows_every_step() -> None:
         await told.press("y", "enter", "enter", "enter")
         command = only(told)
         assert isinstance(command, Flatten)
-        assert (command.session, command.origin.operator, command.origin.place) == ("eurusd-ema", "ada", "desk")
+        assert (command.session, command.origin.operator, command.origin.place) == ("eurusd-ema", "operator", "desk")
         steps = ((NOW, "entries paused"), (NOW + 900, "closed 0.6 at 1.11960"))
         running = Procedure(id=command.origin.id, title="flatten", session=command.session, started=NOW, lines=steps,
                             ok=None, result="")  # fmt: skip

@@ -21,7 +21,7 @@ sys.path.insert(0, {root!r})
 from console.app import SextantApp
 from engine.domain.settings import ShutdownPolicy
 from screenshots.story import StillClient, busy_desk
-app = SextantApp(StillClient(busy_desk()), operator="ada", place="pty", shutdown_timeout=1)
+app = SextantApp(StillClient(busy_desk()), operator="operator", place="pty", shutdown_timeout=1)
 loop_alive = []
 def beat():
     loop_alive.append(time.monotonic())

@@ -16,7 +16,7 @@ NARROW, WIDE = (80, 24), (140, 40)
 def console(desk: DeskSnapshot | None, *, color: bool = True) -> SextantApp:
     """A console whose clocks stand still."""
     return SextantApp(
-        StillClient(desk), operator="ada", place="desk", color=color, monotonic=lambda: 100.0, ids=lambda: "id-1"
+        StillClient(desk), operator="operator", place="desk", color=color, monotonic=lambda: 100.0, ids=lambda: "id-1"
     )
 
 
