@@ -56,6 +56,7 @@ class OrderBook:
         self._orders: dict[ClientOrderId, Order] = {}
         self._by_broker: dict[BrokerOrderId, ClientOrderId] = {}
         self._fills: dict[str, Fill] = {}
+        self._last_words: dict[ClientOrderId, BrokerOrder] = {}
         self.forgotten: dict[OrderState, int] = {}
 
     # -- reading ------------------------------------------------------------------------------------------
@@ -117,7 +118,10 @@ class OrderBook:
     # -- the broker's facts -------------------------------------------------------------------------------
 
     def report(self, order: Order, report: BrokerOrder, evidence: Evidence, now: Millis) -> Order:
-        """Book a record of the broker; where fills come as cumulative quantities, the new interval is a fill."""
+        """Book a record of the broker; where fills come as cumulative quantities, the new interval is a fill.
+
+        A final word that names fills we lack is kept, and ends the order once they are there.
+        """
         if self._capabilities.fills is FillsKind.CUMULATIVE and report.filled > order.filled:
             price = lifecycle.fill_price(order, report)
             quantity = report.filled - order.filled
@@ -143,6 +147,8 @@ class OrderBook:
         if after is not order:
             moved = after.state is not order.state
             self.put(after, f"broker says {report.status}" if moved else "report", now, report.reason)
+        if report.status.is_final and after.is_open and report.filled > after.filled:
+            self._last_words[after.client_id] = report
         return after
 
     def execution(self, order: Order, fill: BrokerFill, now: Millis) -> Order:
@@ -179,7 +185,7 @@ class OrderBook:
         self._store(after, now)
         self._on_change(Change(after, "fill", f"{fill.quantity} at {fill.price}", fill, booked.realised_points), now)
         self._bound_fills()
-        return after
+        return self._ended(after, now)
 
     def _correct(self, order: Order, old: Fill, new: Fill, now: Millis) -> Order:
         self._fills[new.key] = new
@@ -191,7 +197,16 @@ class OrderBook:
         self._store(after, now)
         word = "corrected" if new.quantity else "busted"
         self._on_change(Change(after, word, f"{old.quantity} at {old.price}", new, realised), now)
-        return after
+        return self._ended(after, now)
+
+    def _ended(self, order: Order, now: Millis) -> Order:
+        """Let a final word take effect whose fills are all there."""
+        word = self._last_words.get(order.client_id)
+        if word is None or (order.is_open and order.filled < word.filled):
+            return order
+        del self._last_words[order.client_id]
+        after = lifecycle.reported(order, now, word, Evidence.STREAM)
+        return self.put(after, f"broker says {word.status}", now, word.reason)
 
     def adopt_position(self, quantity: Decimal, average: Decimal | None, cause: str, now: Millis) -> None:
         """Believe the broker's position; the reconciler alone calls this, with its evidence in the audit trail."""
@@ -225,6 +240,7 @@ class OrderBook:
         settled = [o for o in self._orders.values() if o.state in TERMINAL and not o.open_for_fills]
         for order in settled[:-KEEP_RECENT]:
             del self._orders[order.client_id]
+            self._last_words.pop(order.client_id, None)
             self.forgotten[order.state] = self.forgotten.get(order.state, 0) + 1
             if order.broker_id is not None:
                 self._by_broker.pop(order.broker_id, None)
@@ -257,7 +273,8 @@ def parent_unfilled(order: Order, orders: dict[ClientOrderId, Order]) -> bool:
 def held_quantity(orders: tuple[Order, ...], position: Position) -> Decimal:
     """What own working, queued and in-doubt exits hold of the position.
 
-    A pair that the broker links (one cancels the other) holds its larger leg once.
+    A pair that the broker links (one cancels the other) holds its larger leg once; an order that is being replaced
+    holds the larger of its sizes.
     """
     index = {order.client_id: order for order in orders}
     groups: dict[str, Decimal] = {}
@@ -265,7 +282,7 @@ def held_quantity(orders: tuple[Order, ...], position: Position) -> Decimal:
         if order.is_entry or not order.is_open or not reduces(order, position) or parent_unfilled(order, index):
             continue
         name = f"pair:{order.parent}" if order.linked and order.parent is not None else order.client_id
-        groups[name] = max(groups.get(name, ZERO), order.remaining)
+        groups[name] = max(groups.get(name, ZERO), order.at_most)
     return sum(groups.values(), ZERO)
 
 

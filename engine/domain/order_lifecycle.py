@@ -61,11 +61,6 @@ def resting_state(order: Order) -> OrderState:
     return S.PARTIALLY_FILLED if order.filled else S.WORKING
 
 
-def largest_quantity(order: Order) -> Decimal:
-    """The order's total, or the larger of old and new while a replace is under way."""
-    return order.terms.quantity if order.wanted is None else max(order.terms.quantity, order.wanted.quantity)
-
-
 # -- commands ---------------------------------------------------------------------------------------------
 
 
@@ -264,10 +259,9 @@ def with_fill(order: Order, now: Millis, fill: Fill) -> Order:
     While a replace is under way the broker may hold either size: only a fill of the larger one ends the order.
     """
     filled = order.filled + fill.quantity
-    whole = largest_quantity(order)
     cost = (order.average_price or ZERO) * order.filled + fill.price * fill.quantity
     flags = order.flags
-    if filled > whole:
+    if filled > order.largest:
         flags |= {Flag.OVERFILLED}
     if order.state is S.LOST or (order.state in TERMINAL and order.state is not S.FILLED):
         flags |= {Flag.LATE_FILL}
@@ -284,7 +278,7 @@ def with_fill(order: Order, now: Millis, fill: Fill) -> Order:
         state, doubt = resting_state(grown), None
     elif order.state in TERMINAL:
         state, doubt = order.state, order.doubt
-    elif filled >= whole:
+    elif filled >= order.largest:
         state, doubt = S.FILLED, None
     elif order.state in _RESTING:
         state, doubt = resting_state(grown), order.doubt

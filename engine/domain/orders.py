@@ -196,6 +196,16 @@ class Order(Struct, frozen=True, kw_only=True):
         return max(ZERO, self.terms.quantity - max(self.filled, self.reported))
 
     @property
+    def largest(self) -> Decimal:
+        """The total asked for; while a replace is under way the larger of old and new."""
+        return self.terms.quantity if self.wanted is None else max(self.terms.quantity, self.wanted.quantity)
+
+    @property
+    def at_most(self) -> Decimal:
+        """Quantity that may still fill whichever way a replace under way ends; never negative."""
+        return max(ZERO, self.largest - max(self.filled, self.reported))
+
+    @property
     def is_open(self) -> bool:
         """Whether the order may still fill, as far as anybody has proven."""
         return self.state not in TERMINAL

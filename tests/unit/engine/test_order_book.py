@@ -1,0 +1,241 @@
+"""The working copy: each fact once, whatever the order in which facts come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from msgspec.structs import replace as changed
+
+from engine.domain import order_lifecycle as lifecycle
+from engine.domain.broker import BrokerStatus, Capabilities, FillsKind
+from engine.domain.ids import BrokerOrderId, ClientOrderId
+from engine.domain.order_book import (
+    KEEP_RECENT,
+    Change,
+    OrderBook,
+    book_executions,
+    closable,
+    entry_pending,
+    held_quantity,
+    parent_unfilled,
+)
+from engine.domain.order_lifecycle import Evidence
+from engine.domain.orders import Order, OrderState, OrderType, Role, Side
+from engine.domain.positions import FLAT, Position
+from tests.unit.engine.samples import ACCOUNT, SESSION, SYMBOL, d, execution, order, report, terms
+
+S, B = OrderState, BrokerStatus
+
+
+def a_book(fills: FillsKind = FillsKind.EXECUTIONS) -> tuple[OrderBook, list[Change]]:
+    """An empty book and what it tells."""
+    told: list[Change] = []
+    capabilities = Capabilities(fills=fills)
+    return OrderBook(SESSION, ACCOUNT, SYMBOL, capabilities, lambda change, now: told.append(change)), told
+
+
+def test_filled_then_new_stays_filled() -> None:
+    """A REST answer "new" that comes after the stream's "filled" must not raise a phantom working order."""
+    book, _ = a_book()
+    known = book.put(order(state=S.SUBMITTING, sent=1, of=terms(2)), "sent", 1)
+    known = book.execution(known, execution(known, 1, 2), 2)
+    known = book.report(known, report(known, B.FILLED, 2), Evidence.STREAM, 3)
+    for stale in (report(known, B.WORKING), report(known, B.WORKING, 2), report(known, B.PARTIALLY_FILLED, 1)):
+        known = book.report(known, stale, Evidence.QUERY, 4)
+    assert known.state is S.FILLED
+    assert book.open() == ()
+    assert book.position == Position(d(2), d(100))
+
+
+def test_a_fill_inside_the_answer_to_a_replace_is_booked_from_the_cumulative_quantity() -> None:
+    book, told = a_book(FillsKind.CUMULATIVE)
+    known = book.put(order(state=S.WORKING, of=terms(5)), "accepted", 1)
+    known = book.put(lifecycle.replace_asked(known, 2, terms(4)), "replace sent", 2)
+    known = book.report(known, report(known, B.UNKNOWN, 3, average_price=d(101)), Evidence.STREAM, 3)
+    assert (known.filled, book.position) == (d(3), Position(d(3), d(101)))
+    assert [c.fill.quantity for c in told if c.fill is not None] == [3]
+    known = book.put(lifecycle.replaced(known, 4, BrokerOrderId("B2")), "replaced", 4)
+    assert (known.state, known.remaining) == (S.PARTIALLY_FILLED, d(1))
+
+
+def test_cumulative_reports_become_intervals_at_their_own_price() -> None:
+    book, told = a_book(FillsKind.CUMULATIVE)
+    known = book.put(order(state=S.WORKING, of=terms(5)), "accepted", 1)
+    known = book.report(known, report(known, B.PARTIALLY_FILLED, 2, average_price=d(100)), Evidence.STREAM, 2)
+    known = book.report(known, report(known, B.FILLED, 5, average_price=d("100.6")), Evidence.STREAM, 3)
+    fills = [c.fill for c in told if c.fill is not None]
+    assert [(f.since, f.upto, f.price) for f in fills] == [(d(0), d(2), d(100)), (d(2), d(5), d(101))]
+    assert len({f.key for f in fills}) == 2
+    assert known.state is S.FILLED
+
+
+def test_on_a_broker_with_executions_a_report_alone_moves_no_position() -> None:
+    book, _ = a_book()
+    known = book.put(order(state=S.WORKING), "accepted", 1)
+    known = book.report(known, report(known, B.PARTIALLY_FILLED, 2), Evidence.STREAM, 2)
+    assert book.position == FLAT
+    assert known.open_for_fills
+
+
+@pytest.mark.parametrize("final", [B.CANCELLED, B.EXPIRED, B.FILLED])
+def test_the_state_follows_a_final_word_once_the_missing_fills_are_there(final: BrokerStatus) -> None:
+    """Else an order that ended with 2 of 5 filled would be believed to work until the next check of orders."""
+    book, _ = a_book()
+    known = book.put(order(state=S.WORKING, of=terms(5)), "accepted", 1)
+    known = book.report(known, report(known, final, 2), Evidence.STREAM, 2)
+    assert (known.state, known.open_for_fills) == (S.WORKING, True)
+    known = book.execution(known, execution(known, 1, 1), 3)
+    assert known.is_open
+    known = book.execution(known, execution(known, 2, 1), 4)
+    assert known.state is {B.CANCELLED: S.CANCELLED, B.EXPIRED: S.EXPIRED, B.FILLED: S.FILLED}[final]
+    assert book.get(known.client_id) is known
+    assert book.open() == ()
+
+
+def test_a_final_word_that_a_larger_quantity_outdates_is_not_waited_for() -> None:
+    book, _ = a_book()
+    known = book.put(order(state=S.WORKING, of=terms(5)), "accepted", 1)
+    known = book.report(known, report(known, B.CANCELLED, 2), Evidence.STREAM, 2)
+    for number in (1, 2, 3):
+        known = book.execution(known, execution(known, number, 1), 3)
+    assert known.filled == 3
+    known = book.report(known, report(known, B.CANCELLED, 3), Evidence.STREAM, 4)
+    assert known.state is S.CANCELLED
+
+
+def test_facts_twice_change_nothing_and_tell_nobody() -> None:
+    book, told = a_book()
+    known = book.put(order(state=S.SUBMITTING, sent=1, of=terms(3)), "sent", 1)
+    facts: list[Callable[[Order], Order]] = [
+        lambda o: book.report(o, report(o, B.WORKING), Evidence.STREAM, 2),
+        lambda o: book.execution(o, execution(o, 1, 1), 3),
+        lambda o: book.report(o, report(o, B.PARTIALLY_FILLED, 1), Evidence.STREAM, 3),
+        lambda o: book.execution(o, execution(o, 2, 2), 4),
+        lambda o: book.report(o, report(o, B.FILLED, 3), Evidence.STREAM, 4),
+    ]
+    for fact in facts:
+        known = fact(known)
+        seen, version, position = len(told), book.version, book.position
+        assert fact(known) is known
+        assert (len(told), book.version, book.position) == (seen, version, position)
+    assert [c.fill.quantity for c in told if c.fill is not None] == [1, 2]
+
+
+def test_a_bust_and_a_correction_move_the_position_by_the_difference() -> None:
+    book, told = a_book()
+    known = book.put(order(state=S.WORKING, of=terms(5)), "accepted", 1)
+    known = book.execution(known, execution(known, 1, 3, 100), 2)
+    known = book.execution(known, execution(known, 1, 2, 101, revision=1), 3)
+    assert (known.filled, book.position.quantity) == (d(2), d(2))
+    known = book.execution(known, execution(known, 1, 0, 101, revision=2), 4)
+    assert (known.filled, book.position) == (d(0), FLAT)
+    assert book.execution(known, execution(known, 1, 3, 100), 5) is known, "an older revision comes late"
+    assert [c.event for c in told] == ["accepted", "fill", "corrected", "busted"]
+    assert book.has_fill("o-x1", 1)
+    assert not book.has_fill("o-x1", 3)
+
+
+def test_executions_find_their_order_by_either_id_and_only_on_this_contract() -> None:
+    book, _ = a_book()
+    known = book.put(order(state=S.WORKING, of=terms(5)), "accepted", 1)
+    foreign = order("stranger", S.WORKING)
+    rows = [
+        execution(known, 1, 1, client_id=None),
+        execution(known, 2, 1, symbol="NQ"),
+        execution(foreign, 3, 1),
+        execution(known, 4, 1, broker_id=BrokerOrderId("B-other")),
+    ]
+    assert book_executions(book, rows, 5) > 0
+    assert book.position.quantity == 2
+    assert book_executions(book, rows, 6) == 0
+
+
+def test_an_earlier_broker_id_still_leads_to_the_order() -> None:
+    book, _ = a_book()
+    known = book.put(order(state=S.WORKING), "accepted", 1)
+    book.put(changed(known, broker_id=BrokerOrderId("B2"), revision=1), "replaced", 2)
+    for name in ("B-o", "B2"):
+        found = book.by_broker_id(BrokerOrderId(name))
+        assert found is not None
+        assert found.broker_id == "B2"
+    assert book.owner_of(report(known, B.WORKING, client_id=None)) is book.get(known.client_id)
+
+
+def test_what_is_loaded_is_told_to_nobody() -> None:
+    book, told = a_book()
+    book.load(order(state=S.WORKING))
+    book.restore_position(Position(d(2), d(100)))
+    assert told == []
+    assert book.version == 0
+    assert [o.client_id for o in book.open()] == ["o"]
+
+
+def test_memory_of_ended_orders_is_bounded_and_counted() -> None:
+    book, _ = a_book()
+    keeper = book.put(order("keeper", S.WORKING), "accepted", 0)
+    for number in range(2 * KEEP_RECENT + 1):
+        book.put(order(f"old{number}", S.CANCELLED), "ended", number)
+    assert KEEP_RECENT <= len(book.recent()) <= 2 * KEEP_RECENT
+    assert book.forgotten == {S.CANCELLED: 2 * KEEP_RECENT + 1 - len(book.recent())}
+    assert book.open() == (keeper,)
+    assert book.recent()[0].client_id == f"old{2 * KEEP_RECENT}"
+    assert book.by_broker_id(BrokerOrderId("B-old0")) is None
+
+
+# -- what exits hold --------------------------------------------------------------------------------------
+
+LONG = Position(d(3), d(100))
+
+
+def stop(name: str, quantity: int, state: OrderState = S.WORKING, **more: Any) -> Order:
+    return order(name, state, role=Role.STOP, of=terms(quantity, Side.SELL, OrderType.STOP), **more)
+
+
+def target(name: str, quantity: int, **more: Any) -> Order:
+    return order(name, S.WORKING, role=Role.TARGET, of=terms(quantity, Side.SELL), **more)
+
+
+def test_exits_hold_what_they_may_still_fill() -> None:
+    assert held_quantity((stop("a", 2, filled=1),), LONG) == 1
+    assert held_quantity((stop("a", 2, S.LOST), stop("b", 1, S.IN_DOUBT_SUBMIT)), LONG) == 3
+    assert held_quantity((stop("a", 2, S.CANCELLED),), LONG) == 0
+    assert closable((stop("a", 9),), LONG) == 0
+
+
+def test_what_does_not_reduce_the_position_holds_nothing_of_it() -> None:
+    entry = order("e", S.WORKING, of=terms(2, Side.SELL))
+    wrong = order("w", S.WORKING, role=Role.EXIT, of=terms(2, Side.BUY))
+    assert closable((entry, wrong), LONG) == 3
+    assert held_quantity((stop("a", 2),), FLAT) == 0
+
+
+def test_a_pair_that_the_broker_links_holds_its_larger_leg_once() -> None:
+    pair: dict[str, Any] = {"linked": True, "parent": ClientOrderId("e")}
+    assert held_quantity((stop("s", 3, **pair), target("t", 2, **pair)), LONG) == 3
+    assert held_quantity((stop("s", 2), target("t", 1)), LONG) == 3
+
+
+def test_a_replace_under_way_holds_the_larger_size() -> None:
+    """A stop growing from 1 to 3 beside an exit of 2 would close 5 of 3."""
+    growing = stop("s", 1, S.PENDING_REPLACE, wanted=terms(3, Side.SELL, OrderType.STOP))
+    shrinking = stop("s", 3, S.IN_DOUBT_REPLACE, wanted=terms(1, Side.SELL, OrderType.STOP))
+    assert closable((growing,), LONG) == 0
+    assert closable((shrinking,), LONG) == 0
+
+
+def test_legs_hold_nothing_until_their_entry_fills() -> None:
+    waiting, filled = order("e", S.WORKING), order("e", S.PARTIALLY_FILLED, filled=1)
+    leg = stop("s", 3, parent=ClientOrderId("e"))
+    assert parent_unfilled(leg, {waiting.client_id: waiting})
+    assert closable((waiting, leg), LONG) == 3
+    assert closable((filled, leg), LONG) == 0
+    assert closable((leg,), LONG) == 0, "an entry that is forgotten has filled"
+
+
+def test_an_entry_is_pending_while_nobody_knows_its_fate() -> None:
+    for state in S:
+        pending = entry_pending((order(state=state),))
+        assert (pending is not None) is (state in (S.SUBMITTING, S.IN_DOUBT_SUBMIT, S.LOST))
+    assert entry_pending((stop("s", 1, S.IN_DOUBT_SUBMIT),)) is None
