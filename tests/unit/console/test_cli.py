@@ -182,7 +182,7 @@ def test_without_a_terminal_run_says_so_and_is_headless(said: Said, bootstrap: B
 def test_with_a_terminal_json_and_for_need_headless(
     said: Said, bootstrap: Bootstrap, monkeypatch: pytest.MonkeyPatch, option: list[str]
 ) -> None:
-    for stream in ("stdin", "stdout"):
+    for stream in ("stdin", "stdout", "stderr"):
         monkeypatch.setattr(getattr(sys, stream), "isatty", lambda: True)
     code, _, err = said("run", *option)
     assert code == 2
