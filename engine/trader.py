@@ -171,7 +171,8 @@ class RealtimeTrader:
             self.counters.warmup_candles += 1
         else:
             self.counters.candles_closed += 1
-        self.runner.decide(candle, self.stream.series.as_tuple(), warming=warming, catching_up=self._catching_up)
+        seen = self.stream.series.until(candle.start)
+        self.runner.decide(candle, seen, warming=warming, catching_up=self._catching_up)
         if self.desk.phase is Phase.WARMING:
             self.desk.phase_detail = f"{self.warmed} of {warmup} candles"
             if self.warmed >= warmup:
@@ -277,6 +278,7 @@ class RealtimeTrader:
                         history = changed(history, forming=None)
                     joined = self.stream.join(history, warmup=warmup)
                     if not isinstance(joined, NoOverlap):
+                        desk.blocks.clear("gap")
                         self._place_all(joined.placements)
                         return
             await desk.clock.sleep(RETRY_HISTORY_SECONDS)
@@ -315,7 +317,6 @@ class RealtimeTrader:
             await self._join(warmup=False)
         finally:
             self._refilling = False
-        self.desk.blocks.clear("gap")
 
     def upkeep(self) -> None:
         """Once a second: the day, the daily loss, flat-by, and blocks that follow from disagreements."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -62,6 +63,13 @@ class CandleSeries:
         if self._frozen is None:
             self._frozen = tuple(self._candles)
         return self._frozen
+
+    def until(self, start: Millis) -> tuple[Candle, ...]:
+        """All candles up to the window that begins at `start`: what a strategy may see when it decides on that one."""
+        candles = self.as_tuple()
+        if not candles or candles[-1].start <= start:
+            return candles
+        return candles[: bisect_right(candles, start, key=lambda candle: candle.start)]
 
     def at(self, start: Millis, window: int) -> Candle | None:
         """The candle of that window if it is among the last `window`."""

@@ -160,6 +160,8 @@ class ExitRoad:
                 )
                 say(f"converting stop {stop.client_id} to market for {quantity}")
                 after = await self._submission.replace(stop, wanted, reason)
+                for flag in (flag for flag, on in flags.items() if on and after.terms.type is OrderType.MARKET):
+                    after = desk.put(lifecycle.flagged(desk.current(after), desk.now(), flag), "flagged", flag)
                 if not desk.road.is_up and after.terms.type is not OrderType.MARKET and not after.is_in_doubt:
                     return None
                 if after.is_in_doubt:
