@@ -18,6 +18,7 @@ from engine.outbound.entry_gate import EntryGate
 from engine.outbound.limits import Breach, Consequence, Exposure, breach
 from engine.outbound.submission import ApprovedEntry, Submission
 from engine.session import SessionDesk
+from engine.snapshot import Severity
 
 MINUTE_MS = 60_000
 
@@ -91,6 +92,7 @@ class EntryRoad:
         order = self._order(key, wish, terms, deadline)
         match desk.heat.review(desk.settings.id, order.client_id, desk.risk_of(terms, wish.stop_loss, quantity)):
             case Denied(reason=why):
+                desk.reporter.alert(f"heat:{desk.id}", Severity.WARNING, f"{desk.id}: entry denied: {why}")
                 return self._denied(key, wish, why, quantity)
             case Approved() as approved:
                 entry = ApprovedEntry(order=order, legs=self._legs(order), approved=approved, by_hand=wish.by_hand)
@@ -166,7 +168,10 @@ class EntryRoad:
                 self.latch(LatchKind.DAILY_LOSS, broken.reason, until=desk.instrument.calendar.trade_date(desk.now()))
 
     def latch(self, kind: LatchKind, reason: str, *, until: date | None = None, by: str = "sextant") -> None:
-        """Hold this session's entries until somebody opens the latch (a daily one: until the next trade date)."""
+        """Hold this session's entries until somebody opens the latch (a daily one: until the next trade date).
+
+        Entries that rest at the broker are cancelled, as by any pause.
+        """
         desk = self._desk
         if f"latch:{kind}" in desk.blocks:
             return
@@ -174,6 +179,12 @@ class EntryRoad:
         desk.record(
             LatchSet(session=desk.settings.id, kind=kind, held=True, reason=reason, at=desk.now(), by=by, until=until)
         )
+        for order in desk.book.open():
+            if order.is_entry and order.is_open:
+                desk.tasks.launch(self._cancel(order, f"{kind}: {reason}"), f"cancel {order.client_id}")
+
+    async def _cancel(self, order: Order, reason: str) -> None:
+        await self._submission.cancel(order, reason)
 
     # -- making orders ------------------------------------------------------------------------------------
 
