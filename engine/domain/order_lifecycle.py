@@ -284,7 +284,8 @@ def with_fill(order: Order, now: Millis, fill: Fill) -> Order:
         state, doubt = resting_state(grown), order.doubt
     else:
         state, doubt = order.state, order.doubt
-    return _moved(grown, now, state=state, doubt=doubt)
+    wanted = None if state in TERMINAL else order.wanted
+    return _moved(grown, now, state=state, doubt=doubt, wanted=wanted)
 
 
 def without_fill(order: Order, now: Millis, old: Fill, new: Fill) -> Order:
