@@ -39,7 +39,12 @@ class Board:
 
     def since(self, number: int) -> tuple[Event, ...]:
         """Events after `number`, oldest first; as many as are kept."""
-        return tuple(event for event in self._events if event.number > number)
+        while True:
+            try:
+                kept = tuple(self._events)
+            except RuntimeError:  # consoles read from their own thread, and an event came in between
+                continue
+            return tuple(event for event in kept if event.number > number)
 
     # -- alerts -------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from engine.domain.broker import (
     BrokerOrder,
     BrokerPosition,
     FillReported,
+    IdMode,
     LinkChanged,
     LinkState,
     OrderReported,
@@ -23,6 +24,7 @@ from engine.domain.disagreements import Disagreement
 from engine.domain.ids import AccountId, Millis, Symbol
 from engine.domain.order_book import book_executions
 from engine.domain.order_lifecycle import Evidence
+from engine.domain.orders import OrderState
 from engine.domain.settings import Numbers
 from engine.links import AccountLink
 from engine.periodic import Tasks
@@ -31,6 +33,12 @@ from engine.reconciliation.reconciler import Reconciler
 from engine.session import Reporter, SessionDesk
 
 FILLS_BACK_MS = 600_000
+EARLY_SECONDS = 5.0
+
+
+def _nameless(desk: SessionDesk) -> bool:
+    """Whether a request is on its way whose answer has not yet brought the broker's id."""
+    return any(o.broker_id is None and o.state is OrderState.SUBMITTING for o in desk.book.open())
 
 
 class DeskAccount:
@@ -64,6 +72,7 @@ class DeskAccount:
         self._unowned: dict[tuple[str, Symbol], Decimal] = {}
         self._tasks = Tasks(f"account {self.id}", lambda name, error: None)
         self._was_up = False
+        self._held: dict[Symbol, list[AccountEvent]] = {}
         self.ledger = DisagreementLedger(on_disagreement)
         self.link = AccountLink(
             manager,
@@ -95,10 +104,17 @@ class DeskAccount:
                 self.ledger.load(disagreement)
 
     async def run(self) -> None:
-        """Connect, then ask for ever; returns only by cancellation."""
+        """Connect, then ask for ever; ends only by a failure or cancellation, and may then be called again."""
         await self.link.start()
-        self._tasks.launch(self.reconciler.run_orders(), "orders")
-        await self.reconciler.run_positions()
+        orders = self._tasks.spawn(self.reconciler.run_orders(), "orders")
+        try:
+            await self.reconciler.run_positions()
+        finally:
+            orders.cancel()
+
+    def disown(self, desk: SessionDesk) -> None:
+        """A session was taken out: what appears on its contract from now on is nobody's."""
+        self.desks.remove(desk)
 
     async def stop(self) -> None:
         """Stop asking and disconnect."""
@@ -108,6 +124,33 @@ class DeskAccount:
     # -- the stream -----------------------------------------------------------------------------------------
 
     def _on_event(self, event: AccountEvent) -> None:
+        if not self._early(event):
+            self._take(event)
+
+    def _early(self, event: AccountEvent) -> bool:
+        """Whether a report may be about an order whose id the answer still has to bring: it is taken after that.
+
+        Where the broker does not echo our ids, a fill can overtake the acceptance that says whose it is.
+        """
+        if self.link.capabilities.id_mode is not IdMode.NONE or not isinstance(event, OrderReported | FillReported):
+            return False
+        about = event.order if isinstance(event, OrderReported) else event.fill
+        symbol = about.terms.symbol if isinstance(about, BrokerOrder) else about.symbol
+        desk = next((d for d in self.desks if d.book.symbol == symbol), None)
+        if desk is None or desk.book.by_broker_id(about.broker_id) is not None or not _nameless(desk):
+            return False
+        held = self._held.setdefault(symbol, [])
+        held.append(event)
+        if len(held) == 1:
+            self._tasks.launch(self._take_later(desk, symbol), "early reports")
+        return True
+
+    async def _take_later(self, desk: SessionDesk, symbol: Symbol) -> None:
+        await desk.until(lambda: not _nameless(desk), EARLY_SECONDS)
+        for event in self._held.pop(symbol):
+            self._take(event)
+
+    def _take(self, event: AccountEvent) -> None:
         match event:
             case OrderReported(order=order):
                 self._order(order)

@@ -27,8 +27,8 @@ from engine.plan import EnginePlan, PlannedAccount, PlannedSession
 from engine.session import SessionDesk
 from engine.session_run import SessionRun, load
 from engine.snapshot import Phase, Severity
-from engine.supervisor import Supervisor
-from engine.trader import RealtimeTrader
+from engine.supervisor import BUDGET, Supervisor
+from engine.trader import LOOPS, RealtimeTrader
 
 log = logging.getLogger(__name__)
 HEAT_CHECK_SECONDS = 1.0
@@ -64,6 +64,13 @@ class Engine:
 
         Raises DeskUnusable with a sentence; nothing was sent then.
         """
+        try:
+            await self._recover()
+        except (StoreError, OSError) as error:
+            raise DeskUnusable(f"The audit trail cannot be read and written: {error}.") from error
+        self._begin()
+
+    async def _recover(self) -> None:
         plan = self.plan
         with self.clock.outside():
             await plan.store.open()
@@ -85,14 +92,28 @@ class Engine:
             await self._add_account(planned)
         for session in plan.sessions:
             await self._add_session(session, latches)
+
+    def _begin(self) -> None:
+        plan = self.plan
+        if self.kill_reason is not None:
+            self.board.alert("kill", Severity.CRITICAL, f"KILL is set: {self.kill_reason}", lasting=True)
+            for run in self.sessions.values():
+                run.trader.cancel_entries("kill")
         for account in self.accounts.values():
-            self._tasks.launch(account.run(), f"account {account.id}")
+            self._tasks.launch(self._watched(account).run(), f"account {account.id}")
         for run in self.sessions.values():
-            self._tasks.launch(run.supervisor.run(), f"session {run.id}")
+            run.running = self._tasks.spawn(run.supervisor.run(), f"session {run.id}")
         self._tasks.launch(plan.jobs().run(), "jobs")
         self._tasks.launch(every(self.clock, HEAT_CHECK_SECONDS, self._check_heat), "heat check")
-        self._tasks.launch(every(self.clock, plan.numbers.heat_report_every, self._report_heat), "heat report")
-        self._tasks.launch(self._run_feed(), "feed")
+        feed = Supervisor(
+            "feed",
+            self._run_feed,
+            self.clock,
+            on_failure=self._feed_died,
+            on_restart=lambda: self.board.clear("dead:feed"),
+            budget=0 if self.feed.is_tape else BUDGET,
+        )
+        self._tasks.launch(feed.run(), "feed")
 
     async def _latches(self) -> tuple[LatchSet, ...]:
         try:
@@ -243,15 +264,36 @@ class Engine:
     async def _check_heat(self) -> None:
         self.portfolio.check()
         for run in self.sessions.values():
-            if run.dead is None and not run.stood_down and run.desk.phase is Phase.STOPPED:
-                self._session_died(run.id, "it stopped by itself", final=True)
-
-    async def _report_heat(self) -> None:
-        for run in self.sessions.values():
-            if run.dead is None and run.desk.phase is not Phase.STARTING:
-                run.trader.report_heat()
+            if run.dead is None and run.running is not None and run.running.done() and not self.stopping:
+                self._session_died(run.id, "its supervisor ended", final=True)
 
     # -- failures -------------------------------------------------------------------------------------------
+
+    def _watched(self, account: DeskAccount) -> Supervisor:
+        """The account's own supervisor: while its link is dead its sessions enter nothing."""
+        key = f"dead:{account.id}"
+
+        def died(reason: str, final: bool) -> None:
+            for desk in account.desks:
+                desk.blocks.set("account", f"the link of {account.id} died: {reason}")
+            text = f"the link of account {account.id} died: {reason}; it is {'not ' if final else ''}started again"
+            self.board.alert(key, Severity.CRITICAL, text, lasting=True)
+
+        def back() -> None:
+            for desk in account.desks:
+                desk.blocks.clear("account")
+            self.board.clear(key)
+
+        return Supervisor(f"account {account.id}", account.run, self.clock, on_failure=died, on_restart=back)
+
+    def _feed_died(self, reason: str, final: bool) -> None:
+        if self.stopping:
+            return
+        self.feed.failed(reason)
+        text = f"the feed died: {reason}; it is {'not ' if final else ''}started again"
+        self.board.alert("dead:feed", Severity.CRITICAL, text, lasting=True)
+        if final and self.feed.is_tape:
+            self.tape_ended.set()
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         self.board.alert(
@@ -288,6 +330,9 @@ class Engine:
         run = self.sessions[session]
         run.dead = None
         self.board.clear(f"dead:{session}")
+        for loop in LOOPS:
+            run.desk.blocks.clear(f"task:session {session}{loop}")
+            self.board.clear(f"task:session {session}{loop}")
         self.portfolio.expect(session, run.instrument.group)
 
     def resumed(self, seconds: float) -> None:

@@ -358,6 +358,10 @@ class FeedLink:
         await self._source.stop()
         await self._tasks.close()
 
+    def failed(self, reason: str) -> None:
+        """Whoever ran this feed has ended: nothing comes until it is started again."""
+        self._changed(LinkState.DOWN, reason)
+
     def _changed(self, state: LinkState, reason: str) -> None:
         if state is not self.state or reason != self.reason:
             self.state, self.reason, self.since = state, reason, self._clock.now()

@@ -137,6 +137,11 @@ class Blocks:
         if self._reasons.pop(key, None) is not None:
             self._on_change()
 
+    def clear_all(self, prefix: str) -> None:
+        """Every reason whose key begins so is gone."""
+        for key in [key for key in self._reasons if key.startswith(prefix)]:
+            self.clear(key)
+
     def __contains__(self, key: str) -> bool:
         return key in self._reasons
 

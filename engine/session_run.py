@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from engine.domain.ids import ClientOrderId, Millis, SessionId
 from engine.domain.instruments import Instrument
 from engine.domain.records import LatchKind, LatchSet, SessionRegistered
@@ -18,6 +20,7 @@ class SessionRun:
         self.trader = trader
         self.supervisor = supervisor
         self.instrument = instrument
+        self.running: asyncio.Task[None] | None = None
         self.dead: str | None = None
         self.stood_down = False
 

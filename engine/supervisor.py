@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -15,7 +16,7 @@ BUDGET_SECONDS = 300.0
 
 
 class Supervisor:
-    """Runs `work` again when it fails, at most 5 times in 5 minutes; then the session stays dead until a hand acts.
+    """Runs `work` again when it fails, at most `budget` times in 5 minutes; then it stays dead until a hand acts.
 
     `on_failure(reason, final)` is told at once, before any wait.
     """
@@ -28,9 +29,12 @@ class Supervisor:
         *,
         on_failure: Callable[[str, bool], None],
         on_restart: Callable[[], None],
+        budget: int = BUDGET,
     ) -> None:
         self.name = name
         self.restarts = 0
+        self._budget = budget
+        self._given_up = False
         self._work = work
         self._clock = clock
         self._on_failure = on_failure
@@ -43,6 +47,12 @@ class Supervisor:
             try:
                 await self._work()
                 reason = "its task ended"
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                log.exception("%s: a wait inside it was cancelled", self.name)
+                reason = "a wait inside it was cancelled"
             except Exception as error:
                 log.exception("%s failed", self.name)
                 reason = f"{type(error).__name__}: {error}"
@@ -50,10 +60,16 @@ class Supervisor:
             self._recent.append(now)
             while self._recent and now - self._recent[0] > BUDGET_SECONDS:
                 self._recent.popleft()
-            final = len(self._recent) > BUDGET
+            final = len(self._recent) > self._budget
             self._on_failure(reason, final)
             if final:
                 return
             await self._clock.sleep(BACKOFF_SECONDS[min(len(self._recent) - 1, len(BACKOFF_SECONDS) - 1)])
+            if self._given_up:
+                return
             self.restarts += 1
             self._on_restart()
+
+    def give_up(self) -> None:
+        """Do not start a failed work again: a hand took it out."""
+        self._given_up = True

@@ -22,12 +22,13 @@ from engine.domain.ids import Millis
 from engine.domain.market import Candle, Tick
 from engine.domain.order_book import Change
 from engine.domain.orders import TERMINAL, Flag, Order, Terms
-from engine.domain.records import FillBooked, LatchKind, OrderChanged, PositionRecorded
+from engine.domain.records import FillBooked, OrderChanged, PositionRecorded
 from engine.domain.risk import Contribution, StanceNotice
 from engine.events import Filled, OrderMoved
 from engine.inbound.candle_series import Added, Ignored, Inserted, Placement, Replaced
 from engine.inbound.candle_stream import CandleStream, NoOverlap
 from engine.links import FeedLink
+from engine.outbound.day_watch import DayWatch
 from engine.outbound.decision_handler import DecisionHandler
 from engine.outbound.entries import EntryRoad
 from engine.outbound.entry_gate import EntryGate
@@ -48,6 +49,8 @@ log = logging.getLogger(__name__)
 KEEP_CANDLES = 600
 KEEP_MARKS = 200
 RETRY_HISTORY_SECONDS = 2.0
+LOOPS = (":doubt loop", ":guard", ":data half")
+"""Ends of the names of a trader's standing tasks: when one fails, the session starts again."""
 QUIET_EVENTS = frozenset({"asked", "report", "intent", "abandoned", "denied", "lost", "adopted", "journalled"})
 """Changes that nothing at the broker follows from: reads need not wait for them to settle."""
 
@@ -83,6 +86,7 @@ class RealtimeTrader:
         self.recovery = Recovery(desk, self.submission.cancel)
         self.flattener = Flattener(desk, self.submission, self.exits)
         self.decisions = DecisionHandler(desk, self.gate, self.submission, self.entries, self.exits, self.guard)
+        self.day = DayWatch(desk, self.entries, self.decisions)
         self.runner = StrategyRunner(desk, strategy, watchdog, self.entries, self.decisions, self.counters)
         self.stream = self._new_stream()
         self.stance: StanceNotice | None = None
@@ -95,6 +99,8 @@ class RealtimeTrader:
         self._subscribed = False
         self._refilling = False
         self._broken: BaseException | None = None
+        self._reporting = False
+        self._reported: Millis = 0
 
     def _new_stream(self) -> CandleStream:
         settings, numbers = self.desk.settings, self.desk.numbers
@@ -187,18 +193,21 @@ class RealtimeTrader:
     # -- life ---------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Both halves of the start, then the upkeep; returns only by an exception or cancellation."""
+        """The account half of the start, then the upkeep beside the data half; ends by an exception only."""
         desk = self.desk
         self.ready.clear()
         self._broken = None
         desk.blocks.set("start", "session is starting")
-        loops = (
+        self._reporting = False
+        loops = [
             desk.tasks.spawn(self.recovery.run(), "doubt loop"),
             desk.tasks.spawn(self.guard.run(), "guard"),
-        )
+        ]
         try:
             await self._account_half()
-            await self._data_half()
+            self._reporting = True
+            self.report_heat()
+            loops.append(desk.tasks.spawn(self._data_half(), "data half"))
             while True:
                 self.upkeep()
                 if await desk.until(lambda: self._broken is not None, 1.0):
@@ -207,11 +216,10 @@ class RealtimeTrader:
             await cancel_and_wait(*loops)
 
     async def _account_half(self) -> None:
-        """Wait for no data: orders recovered, position agreed, heat reported, protection at work."""
+        """Wait for no data: orders recovered and position agreed; before that nobody may count with this risk."""
         desk = self.desk
         desk.phase, desk.phase_detail = Phase.RECOVERING, "asking about open orders"
         await self._ask_about_open_orders()
-        self.report_heat()
         desk.phase, desk.phase_detail = Phase.RECONCILING, "comparing position and orders"
         desk.road.suspect(f"{desk.id} starts", orders=True)
         since = desk.now()
@@ -319,33 +327,13 @@ class RealtimeTrader:
             self._refilling = False
 
     def upkeep(self) -> None:
-        """Once a second: the day, the daily loss, flat-by, and blocks that follow from disagreements."""
+        """Once a second: the heat report, the day, the daily loss, flat-by, and blocks by disagreements."""
         desk = self.desk
         now = desk.now()
-        if desk.ledger.roll(now):
-            self.entries_day_over()
-        loss = desk.settings.limits.max_daily_loss
-        if (
-            desk.ledger.total(desk.book.position, desk.mark) <= -loss
-            and f"latch:{LatchKind.DAILY_LOSS}" not in desk.blocks
-        ):
-            self.entries.latch(
-                LatchKind.DAILY_LOSS, f"the day lost more than {loss}", until=desk.instrument.calendar.trade_date(now)
-            )
-            self.cancel_entries("daily loss limit")
-        flat_by = desk.settings.limits.flat_by
-        local = desk.instrument.calendar.local(now).time()
-        if flat_by is not None and local >= flat_by and not desk.book.position.is_flat:
-            origin = f"flat-by:{desk.instrument.calendar.trade_date(now)}"
-            if not any(o.key.startswith(f"{desk.id}/{origin}") and o.is_open for o in desk.book.open()):
-                self.decisions.leave(origin, f"flat by {flat_by:%H:%M}")
+        if now - self._reported >= desk.numbers.heat_report_every * 1000:
+            self.report_heat()
+        self.day.look(now)
         self.read_disagreements()
-
-    def entries_day_over(self) -> None:
-        """A new trade date: daily latches open by themselves."""
-        key = f"latch:{LatchKind.DAILY_LOSS}"
-        if key in self.desk.blocks:
-            self.desk.blocks.clear(key)
 
     def read_disagreements(self) -> None:
         """Entries wait while a disagreement of this session is neither explained nor acknowledged."""
@@ -416,7 +404,7 @@ class RealtimeTrader:
 
     def loop_failed(self, name: str, error: BaseException) -> None:
         """One of this session's standing loops ended: the session has to start again."""
-        if name.endswith((":doubt loop", ":guard")):
+        if name.endswith(LOOPS):
             self._broken = error
             self.desk.moved()
 
@@ -426,8 +414,11 @@ class RealtimeTrader:
         self.desk.moved()
 
     def report_heat(self) -> None:
-        """Declare this session's risk; nobody else may."""
+        """Declare this session's risk; nobody else may, and nobody for a trader that does not run any more."""
         desk = self.desk
+        if not self._reporting:
+            return
+        self._reported = desk.now()
         orders = desk.book.open()
         excess, _ = excess_exits(orders, desk.book.position)
         self._report(

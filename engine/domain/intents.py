@@ -80,6 +80,10 @@ class Concluded(Struct, frozen=True, kw_only=True, tag="outcome"):
     detail: str = ""
 
 
+PAUSE_NOTE = "pause held"
+"""A note by which an import restores a session's pause."""
+
+
 class Noted(Struct, frozen=True, kw_only=True, tag="noted"):
     """Journal: a risk-lowering override that took effect while nothing else could record it."""
 

@@ -10,12 +10,12 @@ from engine import commands as c
 from engine.desk_account import DeskAccount
 from engine.domain.broker import AcceptedOrder, RefusedOrder
 from engine.domain.ids import ClientOrderId, CommandId, DecisionKey, SessionId
-from engine.domain.intents import Noted
+from engine.domain.intents import PAUSE_NOTE, Noted
 from engine.domain.orders import Order
 from engine.domain.records import LatchKind, LatchSet, OverrideRecorded
 from engine.engine import Engine
 from engine.errors import SextantError, StoreError
-from engine.periodic import Tasks
+from engine.periodic import Tasks, done_within
 from engine.session import LockOut, NoAnswer, NotSent
 from engine.session_run import SessionRun
 from engine.snapshot import Severity
@@ -87,26 +87,47 @@ class OverrideBase:
             raise Refusal(f"not done: it could not be recorded first ({error})") from error
 
     def _note(self, origin: c.Origin, what: str, session: SessionId | None = None, reason: str = "") -> None:
-        """What lowers risk: it happens; the row is queued, and journalled where the database is in trouble."""
+        """What lowers risk: it happens; the row is queued, and journalled where the database does not take it."""
         self._engine.store.record(self._record(origin, what, session, reason))
-        if not self._engine.store.health().ok:
-            noted = Noted(
-                key=DecisionKey(f"override/{origin.id}"),
-                at=origin.at,
-                what=what,
-                operator=origin.operator,
-                origin=origin.place,
-                session=session,
-                detail=reason,
-            )
-            self._tasks.launch(self._journal(noted), "journal override")
+        self._secure(self._noted(origin, f"override/{origin.id}", what, session, reason))
 
-    async def _journal(self, noted: Noted) -> None:
+    def _hold(self, run: SessionRun, origin: c.Origin, reason: str) -> None:
+        """Pause a session's entries until resumed, in this life and the next ones."""
+        run.desk.blocks.set("pause", reason)
+        self._engine.store.record(self._latch(run.id, LatchKind.PAUSE, True, reason, origin.operator))
+        self._secure(self._noted(origin, f"override/{origin.id}/{run.id}", PAUSE_NOTE, run.id, reason))
+
+    def _noted(self, origin: c.Origin, key: str, what: str, session: SessionId | None, detail: str) -> Noted:
+        return Noted(
+            key=DecisionKey(key),
+            at=self._engine.clock.now(),
+            what=what,
+            operator=origin.operator,
+            origin=origin.place,
+            session=session,
+            detail=detail,
+        )
+
+    def _secure(self, noted: Noted) -> None:
+        self._tasks.launch(self._journal_unless_written(noted), "journal override")
+
+    async def _journal_unless_written(self, noted: Noted) -> None:
+        """Into the journal when the rows queued so far are not durable within an exit's patience."""
+        engine = self._engine
+        written = self._tasks.spawn(self._written(), "override written")
+        if await done_within(engine.clock, engine.plan.numbers.exit_commit, written) and written.result():
+            return
         try:
-            with self._engine.clock.outside():
-                await self._engine.plan.journal.append(noted)
+            await engine.plan.journal.append(noted)
         except OSError as error:
             log.critical("override %s is recorded nowhere yet: %s", noted.what, error)
+
+    async def _written(self) -> bool:
+        try:
+            await self._engine.store.settled()
+        except StoreError:
+            return False
+        return True
 
     def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self._tasks.launch(work, name)

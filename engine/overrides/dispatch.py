@@ -115,10 +115,7 @@ class Overrides(OrderOverrides, DisagreementOverrides):
     def _pause(self, command: c.Pause) -> str:
         cancelled = 0
         for run in self._runs(command.session):
-            run.desk.blocks.set("pause", f"paused by {command.origin.operator}")
-            self._engine.store.record(
-                self._latch(run.id, LatchKind.PAUSE, True, f"by {command.origin.operator}", command.origin.operator)
-            )
+            self._hold(run, command.origin, f"paused by {command.origin.operator}")
             if not command.keep_resting:
                 cancelled += run.trader.cancel_entries("pause")
         self._note(command.origin, "pause", command.session)
@@ -128,6 +125,7 @@ class Overrides(OrderOverrides, DisagreementOverrides):
         await self._committed(command.origin, "resume", command.session, command.reason)
         for run in self._runs(command.session):
             run.desk.blocks.clear("pause")
+            run.desk.blocks.clear_all("task:")
             self._engine.store.record(
                 self._latch(run.id, LatchKind.PAUSE, False, command.reason, command.origin.operator)
             )
@@ -199,6 +197,8 @@ class Overrides(OrderOverrides, DisagreementOverrides):
             what = "the broker does not answer" if position is None else f"position {position.quantity}"
             raise Refusal(f"not stood down: {what}, {len(open_orders)} own orders open")
         await self._committed(command.origin, "stand down", command.session, command.reason)
+        run.supervisor.give_up()
+        self._account_of(run).disown(run.desk)
         run.stood_down = True
         run.desk.phase = Phase.STOOD_DOWN
         self._engine.portfolio.stood_down(run.id)

@@ -11,7 +11,6 @@ from engine import commands as c
 from engine.domain import order_lifecycle as lifecycle
 from engine.domain.ids import CommandId
 from engine.domain.orders import Order, OrderState, OrderType, Role
-from engine.domain.records import LatchKind
 from engine.outbound.entries import EntryWish
 from engine.outbound.exit_road import Failed, Held, Left
 from engine.overrides.base import OverrideBase, Refusal, told
@@ -108,8 +107,7 @@ class OrderOverrides(OverrideBase):
         title = "Flatten everything" if command.session is None else f"Flatten {command.session}"
         runs = self._runs(command.session)
         for run in runs:
-            run.desk.blocks.set("pause", f"paused: flatten by {command.origin.operator}")
-            self._engine.store.record(self._latch(run.id, LatchKind.PAUSE, True, "flatten", command.origin.operator))
+            self._hold(run, command.origin, f"paused: flatten by {command.origin.operator}")
         self._note(command.origin, title.lower(), command.session)
         say = self._engine.board.begin(command.origin.id, title, command.session)
         self._start(self._flatten_runs(command, runs, say), title.lower())
@@ -144,7 +142,10 @@ class OrderOverrides(OverrideBase):
         if order.state is not OrderState.LOST:
             raise Refusal(f"{order.client_id} is {order.state}, not lost")
         await self._committed(command.origin, f"declare dead {order.client_id}", run.id, command.reason)
-        run.desk.put(lifecycle.declared_dead(run.desk.current(order), run.desk.now(), command.reason), "declared dead")
+        legs = [o for o in run.desk.book.open() if o.parent == order.client_id and o.state is OrderState.LOST]
+        for dead in (order, *legs):  # they left in one request: what is true of the entry is true of its legs
+            dead = lifecycle.declared_dead(run.desk.current(dead), run.desk.now(), command.reason)
+            run.desk.put(dead, "declared dead")
         run.trader.recovery.mark_doubt()
         return f"{order.client_id} is closed"
 

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from engine.domain.ids import BrokerOrderId, CommandId, DecisionKey
 from engine.domain.intents import (
+    PAUSE_NOTE,
     CancelIntent,
     Concluded,
     IntentRecord,
@@ -25,7 +26,7 @@ from engine.domain.intents import (
     SubmitIntent,
 )
 from engine.domain.orders import Doubt, Flag, Order, OrderState
-from engine.domain.records import OverrideRecorded
+from engine.domain.records import LatchKind, LatchSet, OverrideRecorded
 from engine.persistence.order_rows import put_order
 from engine.persistence.statements import import_key, statements_of
 from engine.persistence.store import SqlStore
@@ -81,8 +82,14 @@ async def _note(store: SqlStore, note: Noted) -> Imported:
         detail=detail,
         outcome="journalled",
     )
-    (count, _) = await store.apply(note.what, statements_of(override))
-    return Imported(note.key, note.what, "noted", bool(count))
+    statements = statements_of(override)
+    if note.what == PAUSE_NOTE:
+        held = LatchSet(
+            session=note.session, kind=LatchKind.PAUSE, held=True, reason=note.detail, at=note.at, by=note.operator
+        )
+        statements += statements_of(held)
+    counts = await store.apply(note.what, statements)
+    return Imported(note.key, note.what, "noted", bool(counts[0]))
 
 
 async def _intent(store: SqlStore, intent: IntentRecord, outcome: Concluded | None) -> Imported:

@@ -1,0 +1,183 @@
+"""What several flow tests do to a desk: decisions for its scripted strategy, ends of a life, a store that fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from engine.domain.decisions import Decision, Intent, StrategyContext, Submit
+from engine.domain.ids import CommandId, Symbol
+from engine.domain.orders import Order, OrderType, Role, Side
+from engine.errors import CommitUnknown, StoreUnavailable
+from engine.persistence.store import SqlStore
+from engine.ports import Store
+from engine.snapshot import Procedure, ProtectionState
+from tests.flows.harness import ES, MINUTE, Desk
+
+Script = Callable[[StrategyContext], Decision]
+
+
+def enter(side: Side = Side.BUY, stop: str = "4990", quantity: str | None = None, limit: str | None = None) -> Script:
+    """A scripted entry with a protective stop, at market or at a limit."""
+    return lambda context: Submit(
+        state=context.state,
+        intent=Intent.ENTER,
+        side=side,
+        quantity=None if quantity is None else Decimal(quantity),
+        type=OrderType.MARKET if limit is None else OrderType.LIMIT,
+        limit=None if limit is None else Decimal(limit),
+        stop_loss=Decimal(stop),
+        reason="scripted",
+    )
+
+
+def leave(context: StrategyContext) -> Decision:
+    """A scripted exit of everything."""
+    return Submit(state=context.state, intent=Intent.EXIT, reason="scripted")
+
+
+def reverse(side: Side, stop: str) -> Script:
+    """A scripted exit followed by an entry the other way."""
+    return lambda context: Submit(
+        state=context.state, intent=Intent.REVERSE, side=side, stop_loss=Decimal(stop), reason="scripted"
+    )
+
+
+async def next_window(desk: Desk, **prices: str) -> None:
+    """Every market trades in the next window, at the price given or at its last one: all candles before it close."""
+    await desk.clock.advance(desk.clock.now() // MINUTE * MINUTE + MINUTE)
+    for symbol in desk.symbols:
+        desk.feed.trade(symbol, prices.get(symbol[:2], desk.feed.market[symbol][-1].price))
+    await desk.clock.settle()
+
+
+async def hold(desk: Desk, symbol: Symbol = ES, price: str = "5000", *, stop: str = "4990", size: str = "2") -> None:
+    """Let the strategy buy at market; return once the position is covered by a stop."""
+    desk.strategies[symbol].script.append(enter(stop=stop, quantity=size))
+    await next_window(desk, **{symbol[:2]: price})
+    await desk.until(lambda: desk.position(symbol) == Decimal(size), 5)
+    await desk.until(lambda: desk.trader(symbol).desk.protection is ProtectionState.COVERED, 5)
+
+
+async def rest(
+    desk: Desk, symbol: Symbol = ES, price: str = "5000", *, limit: str = "4980", stop: str = "4970"
+) -> Order:
+    """Let the strategy place a limit entry under the market; return it once it works."""
+    desk.strategies[symbol].script.append(enter(stop=stop, limit=limit))
+    await next_window(desk, **{symbol[:2]: price})
+    await desk.until(lambda: any(o.broker_id is not None for o in working(desk, Role.ENTRY, symbol)), 5)
+    return working(desk, Role.ENTRY, symbol)[-1]
+
+
+def working(desk: Desk, role: Role, symbol: Symbol = ES) -> list[Order]:
+    """Own orders of a role that are not proven ended."""
+    return [o for o in desk.orders(role, symbol) if o.is_open]
+
+
+def alerts(desk: Desk) -> str:
+    """All alerts as one text."""
+    return "\n".join(f"{a.severity}: {a.text}" for a in desk.engine.board.alerts())
+
+
+def procedure(desk: Desk, id: CommandId) -> Procedure:
+    """The lines and the result of a command."""
+    return next(p for p in desk.engine.board.procedures() if p.id == id)
+
+
+async def finished(desk: Desk, id: CommandId, seconds: float = 70) -> Procedure:
+    """The command's procedure once it has a result."""
+    await desk.until(lambda: procedure(desk, id).ok is not None, seconds)
+    return procedure(desk, id)
+
+
+# -- ends and beginnings of a life ------------------------------------------------------------------------
+
+
+async def kill(desk: Desk) -> None:
+    """End this life as a crash does: no cancel, no farewell, nothing written that was not yet written."""
+    store = desk.real_store
+    assert isinstance(store, SqlStore)
+    await store._written().abandon()
+    me = asyncio.current_task()
+    while others := {t for t in asyncio.all_tasks() if t is not me and "aiosqlite" not in t.get_name()}:
+        for task in others:
+            task.cancel()
+        await asyncio.wait(others, timeout=1)
+    store._written()._records.clear()
+    store._written()._intents.clear()
+    desk.link.close()
+    await store._database.close()
+    desk.lock.release_all()
+    desk.watchdog.close()
+    desk.blocking.close()
+    desk.engine.stopped.set()
+
+
+async def next_life(
+    desk: Desk, make_desk: Callable[..., Desk], *, later: float = 0, trading: bool = True, **options: Any
+) -> Desk:
+    """A new desk on the same directory and exchange book, started; `later` seconds of silence lie between."""
+    now = desk.clock.now() + round(later * 1000)
+    again = make_desk(**{"symbols": desk.symbols, **desk.options, **options, "now": now})
+    again.feed.market = desk.feed.market
+    await again.start(trading=False)
+    if trading:
+        await trades_again(again)
+    return again
+
+
+async def trades_again(desk: Desk) -> None:
+    """Wait until every session trades, and let each market trade once where it last did."""
+    await desk.until(lambda: all(run.trader.ready.is_set() for run in desk.engine.sessions.values()), 60)
+    for symbol in desk.symbols:
+        desk.feed.trade(symbol, desk.feed.market[symbol][-1].price)
+    await desk.pass_(1)
+
+
+# -- a store that fails ------------------------------------------------------------------------------------
+
+
+class FailingStore:
+    """A store whose writing can be told to fail; everything else is the real one's."""
+
+    def __init__(self, real: Store) -> None:
+        self.real = real
+        self.down = False
+        self.silent = asyncio.Event()
+        self.silent.set()
+        self.lose_next_answer = False
+        self.lose_next_commit = False
+        self.commits = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+    async def _may(self) -> None:
+        await self.silent.wait()
+        if self.down:
+            raise StoreUnavailable("disk I/O error")
+
+    async def commit(self, intent: Any) -> Any:
+        """As the real one, unless told to fail; `lose_next_*` say CommitUnknown with and without the row."""
+        await self._may()
+        self.commits += 1
+        if self.lose_next_commit:
+            self.lose_next_commit = False
+            raise CommitUnknown("the connection broke before the commit")
+        outcome = await self.real.commit(intent)
+        if self.lose_next_answer:
+            self.lose_next_answer = False
+            raise CommitUnknown("the connection broke after the commit")
+        return outcome
+
+    async def bury(self, key: Any) -> Any:
+        """As the real one, unless told to fail."""
+        await self._may()
+        return await self.real.bury(key)
+
+    async def write(self, record: Any) -> None:
+        """As the real one, unless told to fail."""
+        await self._may()
+        await self.real.write(record)
