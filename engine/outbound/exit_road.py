@@ -23,6 +23,7 @@ from engine.outbound.exits import (
     Send,
     Shrink,
     Wait,
+    leaves_at_once,
     plan_market_exit,
 )
 from engine.outbound.submission import ExitOrder, Submission
@@ -192,9 +193,9 @@ class ExitRoad:
             case Wait(order=order):
                 revision = order.revision
                 moved = await desk.until(lambda: desk.current(order).revision != revision, PROOF_SECONDS)
-                return (
-                    Failed(f"{order.client_id} is {desk.current(order).state}") if moved else Left(order, "under way")
-                )
+                if not moved and leaves_at_once(order):
+                    return Left(order, "under way")
+                return Failed(f"{order.role} {order.client_id} is {desk.current(order).state}")
             case _:
                 assert_never(plan)
 

@@ -10,8 +10,10 @@ from msgspec import Struct
 from engine.domain.broker import Capabilities, Enforcer
 from engine.domain.order_book import closable, parent_unfilled, reduces
 from engine.domain.order_lifecycle import may_replace
-from engine.domain.orders import IN_DOUBT, ZERO, Order, OrderState, Role
+from engine.domain.orders import IN_DOUBT, ZERO, Order, OrderState, OrderType, Role
 from engine.domain.positions import Position
+
+_UNKNOWN = (OrderState.SUBMITTING, *IN_DOUBT, OrderState.LOST)
 
 
 class NothingToClose(Struct, frozen=True):
@@ -60,13 +62,22 @@ class Wait(Struct, frozen=True):
 Plan: TypeAlias = NothingToClose | Send | Convert | Shrink | CancelFirst | Wait
 
 
+def leaves_at_once(order: Order) -> bool:
+    """An exit on its way: an order of the exit road, or a stop that became a market order."""
+    return order.role is Role.EXIT or order.terms.type is OrderType.MARKET
+
+
 def resting_exits(orders: tuple[Order, ...], position: Position) -> tuple[Order, ...]:
     """Own protective orders that rest at the broker against this position."""
     index = {order.client_id: order for order in orders}
     return tuple(
         order
         for order in orders
-        if order.role.is_protective and order.is_open and reduces(order, position) and not parent_unfilled(order, index)
+        if order.role.is_protective
+        and not leaves_at_once(order)
+        and order.is_open
+        and reduces(order, position)
+        and not parent_unfilled(order, index)
     )
 
 
@@ -75,38 +86,59 @@ def plan_market_exit(
 ) -> Plan:
     """Plan closing `wanted` (None: all) at market; never more than |position| in all exits together.
 
-    Order of preference: what is free, else the conversion of a working stop, else shrinking or cancelling with
-    proof. An exit in doubt defers everything but the conversion of a known working protective order.
+    What other exits already close is not closed again. Order of preference: what is free, else the conversion of a
+    working stop, else shrinking or cancelling with proof. An exit in doubt defers everything but the conversion of
+    a known working protective order (protocol, rule 9).
     """
     held = abs(position.quantity)
     if not held:
         return NothingToClose()
-    quantity = held if wanted is None else min(wanted, held)
     resting = resting_exits(orders, position)
-    moving = [o for o in orders if o.role is Role.EXIT and o.is_open and reduces(o, position)]
-    doubtful = next((o for o in moving if o.state in (OrderState.SUBMITTING, *IN_DOUBT, OrderState.LOST)), None)
+    moving = [o for o in orders if not o.is_entry and leaves_at_once(o) and o.is_open and reduces(o, position)]
+    doubtful = next((o for o in moving if o.state in _UNKNOWN), None)
+    leaving = sum((o.at_most for o in moving), ZERO)
+    known = sum((o.at_most for o in moving if o.state not in _UNKNOWN), ZERO)
+    quantity = min(held if wanted is None else wanted, max(ZERO, held - leaving))
     stops = [o for o in resting if o.role is Role.STOP and may_replace(o)]
-    if moving and doubtful is None and closable(orders, position) < quantity and not stops:
+    if known >= held or (moving and doubtful is None and not quantity):
         return Wait(moving[0], in_doubt=False)
-    if doubtful is not None and not stops:
+    convertible = bool(stops) and capabilities.replace_may_change_type
+    if doubtful is not None and not (convertible and (wanted is None or wanted >= held)):
         return Wait(doubtful, in_doubt=True)
     if doubtful is None and closable(orders, position) >= quantity:
         return Send(quantity)
-    if quantity == held and stops and capabilities.replace_may_change_type:
+    if convertible and leaving + quantity >= held:
         stop = stops[0]
         others = tuple(o for o in resting if o is not stop and not _linked(o, stop, capabilities))
-        leaving = sum((o.remaining for o in moving if o is not doubtful), ZERO)
-        if leaving < quantity:
-            return Convert(stop, quantity - leaving, others)
-        return Wait(moving[0], in_doubt=False)
-    if doubtful is not None:
-        return Wait(doubtful, in_doubt=True)
+        return Convert(stop, quantity or min(stop.remaining, held - known), others)
     unsettled = next((o for o in resting if not may_replace(o)), None)
     if unsettled is not None:
-        return Wait(unsettled, in_doubt=unsettled.is_in_doubt)
-    if quantity < held:
-        return Shrink(resting, held - quantity, quantity)
+        return Wait(unsettled, in_doubt=unsettled.is_in_doubt or unsettled.state is OrderState.LOST)
+    if leaving + quantity < held:
+        return _make_room(resting, quantity, quantity - closable(orders, position))
     return CancelFirst(resting, quantity)
+
+
+def _make_room(resting: tuple[Order, ...], quantity: Decimal, needed: Decimal) -> Plan:
+    """Free `needed` of what resting exits hold: shrink the newest one that is large enough, else cancel the newest."""
+    groups: dict[str, list[Order]] = {}
+    for order in sorted(resting, key=lambda o: o.created, reverse=True):
+        groups.setdefault(_group(order), []).append(order)
+    sizes = {name: max(o.at_most for o in members) for name, members in groups.items()}
+    for name, members in groups.items():
+        if sizes[name] > needed:
+            return Shrink(tuple(members), sizes[name] - needed, quantity)
+    gone: list[Order] = []
+    for name, members in groups.items():
+        if needed > 0:
+            gone.extend(members)
+            needed -= sizes[name]
+    return CancelFirst(tuple(gone), quantity)
+
+
+def _group(order: Order) -> str:
+    """Legs that the broker links hold their larger size once; every other order stands alone."""
+    return f"pair:{order.parent}" if order.linked and order.parent is not None else order.client_id
 
 
 def _linked(one: Order, other: Order, capabilities: Capabilities) -> bool:
@@ -129,13 +161,12 @@ def excess_exits(orders: tuple[Order, ...], position: Position) -> tuple[Decimal
     for order in orders:
         if order.is_entry or not order.is_open or parent_unfilled(order, index):
             continue
-        pair = f"pair:{order.parent}" if order.linked and order.parent is not None else order.client_id
-        groups.setdefault(pair, []).append(order)
+        groups.setdefault(_group(order), []).append(order)
     room = abs(position.quantity)
     excess, extra = ZERO, []
     for members in sorted(groups.values(), key=lambda group: min(o.created for o in group)):
         wrong_side = not reduces(members[0], position)
-        size = max(o.remaining for o in members)
+        size = max(o.at_most for o in members)
         if not wrong_side and size <= room:
             room -= size
             continue
