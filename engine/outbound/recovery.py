@@ -35,6 +35,7 @@ class Recovery:
         self._cancel = cancel
         self._cancels: dict[str, int] = {}
         self._fills_asked: dict[str, Millis] = {}
+        self._lost: set[str] = set()
 
     async def run(self) -> None:
         """Until cancelled: settle what is in doubt, and look after cancels that wait for an id."""
@@ -88,6 +89,8 @@ class Recovery:
             desk.blocks.clear("doubt")
         for order in doubtful:
             lost = order.state is OrderState.LOST
+            if lost:
+                self._lost.add(order.client_id)
             desk.reporter.alert(
                 f"doubt:{order.client_id}",
                 Severity.CRITICAL if lost else Severity.WARNING,
@@ -98,6 +101,19 @@ class Recovery:
         for order in desk.book:
             if not (order.is_in_doubt or order.state is OrderState.LOST):
                 desk.reporter.clear(f"doubt:{order.client_id}")
+                self._look_at_revived(order)
+
+    def _look_at_revived(self, order: Order) -> None:
+        if order.client_id not in self._lost:
+            return
+        self._lost.discard(order.client_id)
+        if order.state is not OrderState.ABANDONED:
+            self._desk.reporter.alert(
+                f"revived:{order.client_id}",
+                Severity.CRITICAL,
+                f"{self._desk.id}: {order.role} {order.client_id} was presumed lost and lives after all: {order.state}",
+                lasting=True,
+            )
 
     async def _cancel_again(self, order: Order) -> None:
         tries = self._cancels.get(order.client_id, 0)
@@ -131,6 +147,7 @@ class Recovery:
             self._again(current, False, "the broker gave no complete answer")
             return
         found = self._match(current, rows)
+        current = desk.current(current)
         if isinstance(found, BrokerOrder):
             after = desk.book.report(current, found, Evidence.QUERY, now)
             if after.is_in_doubt:
