@@ -10,6 +10,7 @@ from msgspec import Struct
 from engine.domain.orders import TERMINAL, Order, Role
 from engine.outbound.exit_road import ExitRoad, Failed, Held, Left
 from engine.outbound.submission import Submission
+from engine.periodic import done_within
 from engine.session import SessionDesk
 from engine.snapshot import Severity
 
@@ -42,7 +43,9 @@ class Flattener:
         while round_number == 0 or desk.clock.monotonic() < deadline:
             round_number += 1
             await self._cancel_entries_and_targets(say)
-            await self._close(f"{id}:{round_number}", say)
+            if not await self._close(f"{id}:{round_number}", say, deadline):
+                last = FlattenResult(False, "NOT flat: the exit still waits for the broker and leaves when it can")
+                break
             last = await self._verify(say)
             if last.flat:
                 desk.reporter.clear(f"flatten:{desk.id}")
@@ -81,11 +84,16 @@ class Flattener:
         if not proven:
             say(f"not every cancel was confirmed in {CANCEL_SECONDS:g} s")
 
-    async def _close(self, origin: str, say: Callable[[str], None]) -> None:
+    async def _close(self, origin: str, say: Callable[[str], None], deadline: float) -> bool:
+        """Whether the exit came to an end by the deadline; one that still waits is left to go on by itself."""
         desk = self._desk
         held = desk.book.position.quantity
-        result = await self._exits.leave(origin, None, "flatten", say=say)
-        match result:
+        if not desk.road.is_up:
+            say("the account link is down: the exit leaves when it is up")
+        leaving = desk.tasks.spawn(self._exits.leave(origin, None, "flatten", say=say), f"flatten exit {origin}")
+        if not await done_within(desk.clock, max(1.0, deadline - desk.clock.monotonic()), leaving):
+            return False
+        match leaving.result():
             case Left(order=order, text=text):
                 say(text + (f" ({order.client_id}, {desk.current(order).state})" if order is not None else ""))
                 if order is not None:
@@ -95,6 +103,7 @@ class Flattener:
                 say(f"{text}; type REVERSE to force, which risks a reversal")
             case Failed(text=text):
                 say(text)
+        return True
 
     async def _verify(self, say: Callable[[str], None]) -> FlattenResult:
         desk = self._desk

@@ -19,6 +19,7 @@ from engine.domain.intents import (
     CancelIntent,
     Concluded,
     IntentRecord,
+    JournalRecord,
     Outcome,
     Prepared,
     ReplaceIntent,
@@ -297,14 +298,12 @@ class Submission:
             refusal = commit.result()
             if refusal is None or refusal.startswith(("this decision was used", "another engine")):
                 return refusal
-        try:
-            with desk.clock.outside():
-                await desk.journal.append(Prepared(intent))
-        except OSError as error:
+        failure = await self._journalled(Prepared(intent))
+        if failure is not None:
             desk.reporter.alert(
                 f"unrecorded:{intent.key}",
                 Severity.CRITICAL,
-                f"{desk.id}: exit sent WITHOUT A RECORD; database and journal both fail ({error})",
+                f"{desk.id}: exit sent WITHOUT A RECORD; database and journal both fail ({failure})",
                 lasting=True,
             )
         else:
@@ -338,8 +337,20 @@ class Submission:
             broker_id=order.broker_id,
             detail=order.reason,
         )
+        if (failure := await self._journalled(record)) is not None:
+            log.critical("the outcome of %s could not be journalled: %s", key, failure)
+
+    async def _journalled(self, record: JournalRecord) -> str | None:
+        """None when it is durable in the journal, else why not; a disk that hangs is waited for as little."""
+        desk = self._desk
+        writing = desk.tasks.spawn(self._append(record), "journal")
+        if await done_within(desk.clock, desk.numbers.exit_commit, writing):
+            return writing.result()
+        return f"the journal did not answer in {desk.numbers.exit_commit * 1000:g} ms"
+
+    async def _append(self, record: JournalRecord) -> str | None:
         try:
-            with self._desk.clock.outside():
-                await self._desk.journal.append(record)
+            await self._desk.journal.append(record)
         except OSError as error:
-            log.critical("the outcome of %s could not be journalled: %s", key, error)
+            return str(error)
+        return None

@@ -12,9 +12,9 @@ from engine.domain.ids import CommandId, Symbol
 from engine.domain.orders import Order, OrderType, Role, Side
 from engine.errors import CommitUnknown, StoreUnavailable
 from engine.persistence.store import SqlStore
-from engine.ports import Store
+from engine.ports import Store, StoreHealth
 from engine.snapshot import Procedure, ProtectionState
-from tests.flows.harness import ES, MINUTE, Desk
+from tests.flows.harness import ES, MINUTE, PAPER, Desk
 
 Script = Callable[[StrategyContext], Decision]
 
@@ -140,29 +140,54 @@ async def trades_again(desk: Desk) -> None:
 
 
 class FailingStore:
-    """A store whose writing can be told to fail; everything else is the real one's."""
+    """A store that can be told to fail; rows recorded meanwhile wait, as the real writer's do."""
 
     def __init__(self, real: Store) -> None:
         self.real = real
         self.down = False
-        self.silent = asyncio.Event()
-        self.silent.set()
+        self.silent = False
         self.lose_next_answer = False
         self.lose_next_commit = False
-        self.commits = 0
+        self.waiting: list[Any] = []
+        self.never = asyncio.Event()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)
 
     async def _may(self) -> None:
-        await self.silent.wait()
+        if self.silent:
+            await self.never.wait()
         if self.down:
             raise StoreUnavailable("disk I/O error")
+
+    def back(self) -> None:
+        """The database answers again, and what waited is written."""
+        self.down = self.silent = False
+        waiting, self.waiting = self.waiting, []
+        for record in waiting:
+            self.real.record(record)
+
+    def health(self) -> StoreHealth:
+        """In trouble as soon as a row could not be written; a silent one is not noticed here."""
+        if self.down and self.waiting:
+            return StoreHealth(ok=False, detail="disk I/O error", waiting=len(self.waiting))
+        return self.real.health()
+
+    def record(self, record: Any) -> None:
+        """Queued while the database is away."""
+        if self.down or self.silent:
+            self.waiting.append(record)
+        else:
+            self.real.record(record)
+
+    async def settled(self) -> None:
+        """As the real one, unless told to fail."""
+        await self._may()
+        await self.real.settled()
 
     async def commit(self, intent: Any) -> Any:
         """As the real one, unless told to fail; `lose_next_*` say CommitUnknown with and without the row."""
         await self._may()
-        self.commits += 1
         if self.lose_next_commit:
             self.lose_next_commit = False
             raise CommitUnknown("the connection broke before the commit")
@@ -181,3 +206,60 @@ class FailingStore:
         """As the real one, unless told to fail."""
         await self._may()
         await self.real.write(record)
+
+
+def failing(desk: Desk) -> FailingStore:
+    """The failing store of a desk made with `wrap_store=FailingStore`."""
+    assert isinstance(desk.store, FailingStore)
+    return desk.store
+
+
+# -- memory, database and broker ---------------------------------------------------------------------------
+
+
+async def rows(desk: Desk, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+    """Rows of the desk's database, read by its own reader once what is queued is written."""
+    store = desk.real_store
+    assert isinstance(store, SqlStore)
+    await store.settled()
+    return await store._read().query(sql, values)
+
+
+async def all_agree(desk: Desk) -> None:
+    """Memory, database and broker tell the same positions, average prices, fills and open orders."""
+    store = desk.real_store
+    assert isinstance(store, SqlStore)
+    await store.settled()
+    kept = await store.positions(PAPER)
+    at_broker = {row.symbol: row for row in desk.exchange.positions(PAPER)}
+    open_at_broker = {
+        (o.client_id, o.broker_id, o.terms.side, o.terms.quantity - o.filled, o.terms.limit, o.terms.stop)
+        for o in desk.exchange.open_orders(PAPER)
+    }
+    in_memory: set[tuple[Any, ...]] = set()
+    for symbol in desk.symbols:
+        book = desk.trader(symbol).desk.book
+        theirs = at_broker.get(symbol)
+        assert book.position.quantity == (theirs.quantity if theirs else 0), desk.describe()
+        if theirs is not None:
+            assert book.position.average_price == theirs.average_price, desk.describe()
+            assert kept[symbol].quantity == theirs.quantity
+            assert kept[symbol].average_price == theirs.average_price
+        else:
+            assert symbol not in kept
+        in_memory |= {_told(o) for o in book.open()}
+    in_database = {_told(o) for o in await store.open_orders(PAPER)}
+    assert in_memory == open_at_broker, desk.describe()
+    assert in_database == open_at_broker, desk.describe()
+    filled = {
+        o.client_id: o.filled for o in desk.exchange.orders_since(PAPER, 0) if o.client_id is not None and o.filled
+    }
+    booked: dict[str, Decimal] = {}
+    for client_id, quantity in await rows(desk, "SELECT client_id, quantity FROM fills"):
+        booked[client_id] = booked.get(client_id, Decimal(0)) + Decimal(quantity)
+    assert booked == filled
+
+
+def _told(order: Order) -> tuple[Any, ...]:
+    terms = order.terms
+    return (order.client_id, order.broker_id, terms.side, order.remaining, terms.limit, terms.stop)

@@ -1,0 +1,364 @@
+"""Flow 3 while it fails: entries are refused, exits leave through the journal, and afterwards all three agree."""
+
+from __future__ import annotations
+
+import resource
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from engine import commands as c
+from engine.domain.ids import SessionId
+from engine.domain.intents import Noted, Prepared
+from engine.domain.orders import Flag, OrderState, Role
+from engine.errors import DeskUnusable
+from engine.persistence.store import SqlStore
+from engine.snapshot import Lamp
+from tests.flows.acts import (
+    FailingStore,
+    alerts,
+    all_agree,
+    enter,
+    failing,
+    finished,
+    hold,
+    kill,
+    leave,
+    next_life,
+    next_window,
+    rest,
+    rows,
+    working,
+)
+from tests.flows.harness import ES, Desk
+
+S_ES = SessionId(f"s-{ES}")
+
+
+async def _entry_refused(desk: Desk) -> str:
+    desk.strategies[ES].script.append(enter(quantity="1"))
+    await next_window(desk)
+    await desk.pass_(8)
+    entry = desk.orders(Role.ENTRY)[-1]
+    assert entry.state in (OrderState.ABANDONED, OrderState.DENIED), desk.describe()
+    assert desk.exchange.orders_of(desk.manager.account, entry.client_id) == ()
+    return entry.reason
+
+
+async def test_an_entry_needs_the_database_and_an_exit_does_not(make_desk: Callable[..., Desk]) -> None:
+    desk = await make_desk(wrap_store=FailingStore).start()
+    await hold(desk)
+    failing(desk).down = True
+    assert "database does not answer: disk I/O error" in await _entry_refused(desk)
+    assert desk.snapshot().lamps.persistence.lamp is Lamp.ALARM
+    begun = desk.clock.now()
+    receipt = await desk.send(lambda o: c.Flatten(origin=o, session=S_ES))
+    await desk.until(lambda: desk.broker_position() == 0, 3)
+    # One sizing read after our last event settled, 250 ms for the journal road, one trip.
+    assert desk.clock.now() - begun <= 250 + 400
+    assert (await finished(desk, receipt.id)).ok
+    pending = await desk.journal.pending()
+    assert any(isinstance(r, Prepared) for r in pending)
+    failing(desk).back()
+    await desk.stop()
+    again = await next_life(desk, make_desk)
+    await again.pass_(5)
+    await all_agree(again)
+    assert again.position() == 0
+    kinds = await rows(again, "SELECT DISTINCT origin FROM intents")
+    assert ("journal",) in kinds
+    assert await again.journal.pending() == ()
+
+
+async def test_a_database_that_hangs_holds_an_exit_for_250_ms_and_no_longer(make_desk: Callable[..., Desk]) -> None:
+    desk = await make_desk(wrap_store=FailingStore).start()
+    await hold(desk)
+    failing(desk).silent = True
+    desk.strategies[ES].script.append(leave)
+    await next_window(desk)
+    begun = desk.clock.now()
+    await desk.until(lambda: desk.broker_position() == 0, 3)
+    assert 250 <= desk.clock.now() - begun <= 250 + 100
+    assert "did not take the order in time" in await _entry_refused(desk)
+
+
+@pytest.mark.parametrize("how", ["fails", "hangs"])
+async def test_when_the_journal_fails_too_an_exit_leaves_with_the_loudest_alarm(
+    make_desk: Callable[..., Desk], how: str
+) -> None:
+    desk = await make_desk(wrap_store=FailingStore).start()
+    await hold(desk)
+    failing(desk).down = True
+
+    async def broken(record: Any) -> None:
+        if how == "hangs":
+            await failing(desk).never.wait()
+        raise OSError(28, "No space left on device")
+
+    desk.journal.append = broken  # type: ignore[method-assign]
+    desk.strategies[ES].script.append(leave)
+    await next_window(desk)
+    await desk.until(lambda: desk.broker_position() == 0, 3)
+    assert "WITHOUT A RECORD" in alerts(desk)
+    await desk.until(lambda: desk.position() == 0, 3)
+    assert any(a.severity == "critical" and "WITHOUT A RECORD" in a.text for a in desk.engine.board.alerts())
+
+
+async def test_what_was_journalled_survives_a_crash_before_the_database_came_back(
+    make_desk: Callable[..., Desk],
+) -> None:
+    desk = await make_desk(wrap_store=FailingStore).start()
+    await hold(desk)
+    failing(desk).down = True
+    receipt = await desk.send(lambda o: c.Flatten(origin=o, session=S_ES))
+    await desk.until(lambda: desk.broker_position() == 0, 5)
+    await desk.pass_(0.5)
+    await kill(desk)
+    again = await next_life(desk, make_desk)
+    await again.pass_(5)
+    await all_agree(again)
+    assert not any(d.blocks_entries for d in again.engine.accounts[again.manager.account].ledger.all())
+    assert receipt.taken
+
+
+async def test_a_pause_by_hand_holds_in_the_next_life_though_the_database_was_down(
+    make_desk: Callable[..., Desk],
+) -> None:
+    desk = await make_desk(wrap_store=FailingStore).start()
+    await hold(desk)
+    failing(desk).down = True
+    await desk.send(lambda o: c.Pause(origin=o, session=S_ES))
+    await desk.pass_(1)
+    assert any(isinstance(r, Noted) for r in await desk.journal.pending())
+    await kill(desk)
+    again = await next_life(desk, make_desk)
+    view = again.snapshot().session(S_ES)
+    assert view is not None
+    assert view.paused
+    assert [what for (what,) in await rows(again, "SELECT what FROM overrides")].count("pause") == 1
+    await again.send(lambda o: c.Resume(origin=o, session=S_ES, reason="the disk is back"))
+    await again.stop()
+    third = await next_life(again, make_desk)
+    assert third.blocks() == ()
+
+
+async def test_a_kill_holds_in_the_next_life_though_the_database_was_down(make_desk: Callable[..., Desk]) -> None:
+    desk = await make_desk(wrap_store=FailingStore).start()
+    failing(desk).down = True
+    await desk.send(lambda o: c.Kill(origin=o))
+    await kill(desk)
+    again = await next_life(desk, make_desk)
+    assert again.snapshot().killed
+    assert "KILL" in alerts(again)
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["the row held", "the row was lost"])
+async def test_an_unknown_commit_is_settled_by_a_tombstone(make_desk: Callable[..., Desk], held: bool) -> None:
+    desk = await make_desk(wrap_store=FailingStore).start()
+    failing(desk).lose_next_answer = held
+    failing(desk).lose_next_commit = not held
+    desk.strategies[ES].script.append(enter())
+    await next_window(desk)
+    await desk.pass_(5)
+    (entry,) = desk.orders(Role.ENTRY)
+    ((kind,),) = await rows(desk, "SELECT kind FROM intents WHERE key = ?", entry.key)
+    if held:
+        assert entry.state is OrderState.FILLED
+        assert kind == "submit"
+    else:
+        assert entry.state is OrderState.ABANDONED
+        assert kind == "tombstone"
+        assert "its key is void" in entry.reason
+        assert desk.broker_position() == 0
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["the row held", "the row was lost"])
+async def test_an_exit_leaves_whatever_became_of_its_commit(make_desk: Callable[..., Desk], held: bool) -> None:
+    desk = await make_desk(wrap_store=FailingStore).start()
+    await hold(desk)
+    failing(desk).lose_next_answer = held
+    failing(desk).lose_next_commit = not held
+    desk.strategies[ES].script.append(leave)
+    await next_window(desk)
+    await desk.until(lambda: desk.broker_position() == 0, 5)
+    await desk.pass_(3)
+    await desk.stop()
+    again = await next_life(desk, make_desk)
+    await again.pass_(3)
+    await all_agree(again)
+
+
+# -- a disk that is really full -----------------------------------------------------------------------------
+
+
+@contextmanager
+def _no_file_grows_over(size: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+async def test_the_real_database_made_unwritable_under_a_running_desk(make_desk: Callable[..., Desk]) -> None:
+    desk = await make_desk().start()
+    await hold(desk)
+    await desk.pass_(2)
+    log_file = desk.state / "desk.sqlite3-wal"
+    book = desk.state / "exchange.book"
+    assert book.stat().st_size + 50_000 < log_file.stat().st_size
+    with _no_file_grows_over(log_file.stat().st_size):
+        reason = await _entry_refused(desk)
+        assert "database" in reason or "disk I/O error" in reason
+        assert not desk.store.health().ok
+        receipt = await desk.send(lambda o: c.Flatten(origin=o, session=S_ES))
+        await desk.until(lambda: desk.broker_position() == 0, 5)
+        assert (await finished(desk, receipt.id)).ok
+        await kill(desk)
+    again = await next_life(desk, make_desk)
+    await again.pass_(5)
+    await all_agree(again)
+    view = again.snapshot().session(S_ES)
+    assert view is not None
+    assert view.paused
+
+
+async def test_the_database_comes_back_by_itself_and_takes_what_waited(make_desk: Callable[..., Desk]) -> None:
+    desk = await make_desk().start()
+    await hold(desk)
+    await desk.pass_(2)
+    with _no_file_grows_over((desk.state / "desk.sqlite3-wal").stat().st_size):
+        await _entry_refused(desk)
+        desk.strategies[ES].script.append(leave)
+        await next_window(desk)
+        await desk.until(lambda: desk.broker_position() == 0, 5)
+    await desk.until(lambda: desk.store.health().ok, 30)
+    await desk.pass_(2)
+    await all_agree(desk)
+    desk.strategies[ES].script.append(enter(quantity="1"))
+    await next_window(desk)
+    await desk.until(lambda: desk.position() == 1, 5)
+
+
+# -- starts that cannot be made ------------------------------------------------------------------------------
+
+
+async def test_a_journal_that_cannot_be_read_is_a_sentence_and_nothing_starts(make_desk: Callable[..., Desk]) -> None:
+    desk = make_desk()
+    (desk.state / "journal").mkdir()
+    (desk.state / "journal" / "intents-000001.journal").mkdir()
+    with pytest.raises(DeskUnusable, match="intents-000001"):
+        await desk.start()
+    assert desk.engine.sessions == {}
+
+
+async def test_a_database_that_fails_during_the_start_is_a_sentence(make_desk: Callable[..., Desk]) -> None:
+    class Failing(FailingStore):
+        async def claim_epoch(self, account: Any, holder: str) -> int:
+            await self._may()
+            self.down = True
+            return await self.claim_epoch(account, holder)
+
+    desk = make_desk(wrap_store=Failing)
+    with pytest.raises(DeskUnusable, match="disk I/O error"):
+        await desk.start()
+
+
+# -- principles of the seed ----------------------------------------------------------------------------------
+
+
+def _schema(desk: Desk) -> dict[str, list[str]]:
+    with sqlite3.connect(desk.state / "desk.sqlite3") as connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {name: [row[1] for row in connection.execute(f"PRAGMA table_info({name})")] for name in tables}
+
+
+async def test_persist_only_what_cannot_be_recomputed(make_desk: Callable[..., Desk]) -> None:
+    """After a whole trade the database holds no tick, no candle, no heat and no strategy state."""
+    desk = await make_desk().start()
+    await hold(desk)
+    desk.strategies[ES].script.append(leave)
+    await next_window(desk, ES="5005")
+    await desk.until(lambda: desk.position() == 0, 5)
+    await desk.pass_(40)
+    await rows(desk, "SELECT 1")
+    schema = _schema(desk)
+    words = {word for name, columns in schema.items() for word in (name, *columns)}
+    assert not {w for w in words if any(bad in w for bad in ("tick", "ohlc", "bar", "percent_of", "warm"))}
+    assert not {"open", "high", "low", "close", "volume", "heat", "strategy_state", "contribution"} & words
+    assert {name for name in schema if "candle" in name} == {"evaluated_candles", "replaced_candles"}
+    assert schema["evaluated_candles"] == ["session", "candle", "at"]
+    # The moment of the newest candle, not the candles: one row however many closed.
+    for _ in range(5):
+        await next_window(desk)
+    assert len(await rows(desk, "SELECT * FROM evaluated_candles")) == 1
+    # A balance row only when a figure changed.
+    balances = await rows(desk, "SELECT equity, cash, margin_used, currency FROM balances ORDER BY number")
+    assert all(one != other for one, other in pairwise(balances))
+    await desk.pass_(120)
+    assert len(await rows(desk, "SELECT 1 FROM balances")) == len(balances)
+
+
+async def test_heavy_work_goes_to_the_job(make_desk: Callable[..., Desk]) -> None:
+    """The fill's own transaction queues the recomputation of trades; the trader never waits for it."""
+    desk = await make_desk().start()
+    store = desk.real_store
+    assert isinstance(store, SqlStore)
+    seen: list[bool] = []
+    connection = store._written()._connection
+    transact = connection.transact
+
+    async def watch(statements: Any) -> Any:
+        texts = [sql for sql, _ in statements]
+        if any("INSERT INTO fills" in t for t in texts):
+            seen.append(any("INSERT INTO jobs" in t for t in texts))
+        return await transact(statements)
+
+    connection.transact = watch  # type: ignore[method-assign]
+    await hold(desk)
+    desk.strategies[ES].script.append(leave)
+    await next_window(desk, ES="5010")
+    await desk.until(lambda: desk.position() == 0, 5)
+    await desk.pass_(10)
+    assert seen
+    assert all(seen)
+    ((quantity, profit),) = await rows(desk, "SELECT quantity, profit FROM trades")
+    assert Decimal(quantity) == 2
+    assert Decimal(profit) == 2 * 10 * 50
+    assert await rows(desk, "SELECT 1 FROM jobs") == []
+
+
+async def test_a_job_outlives_a_crash_before_it_ran(make_desk: Callable[..., Desk]) -> None:
+    desk = await make_desk().start()
+    jobs = [t for t in desk.engine._tasks._running if t.get_name().endswith(":jobs")]
+    jobs[0].cancel()
+    await hold(desk)
+    desk.strategies[ES].script.append(leave)
+    await next_window(desk, ES="5010")
+    await desk.until(lambda: desk.position() == 0, 5)
+    await desk.pass_(1)
+    assert await rows(desk, "SELECT 1 FROM trades") == []
+    assert len(await rows(desk, "SELECT 1 FROM jobs")) == 1
+    await kill(desk)
+    again = await next_life(desk, make_desk)
+    await again.pass_(6)
+    assert len(await rows(again, "SELECT 1 FROM trades")) == 1
+
+
+async def test_a_flag_tells_which_orders_went_through_the_journal(make_desk: Callable[..., Desk]) -> None:
+    desk = await make_desk(wrap_store=FailingStore).start()
+    resting = await rest(desk)
+    failing(desk).down = True
+    await desk.send(lambda o: c.CancelOrder(origin=o, order=resting.client_id))
+    await desk.until(lambda: working(desk, Role.ENTRY) == [], 5)
+    assert Flag.JOURNALLED in desk.trader().desk.current(resting).flags
+    await kill(desk)
+    again = await next_life(desk, make_desk)
+    await again.pass_(5)
+    await all_agree(again)
