@@ -116,18 +116,26 @@ class CandleStream:
                 self.late_ignored += 1
                 return Ignored(alone(tick, self.timeframe), repeated=False)
             placement = self.series.add_or_replace(alone(tick, self.timeframe), self._window)
+            if isinstance(placement, Ignored):
+                self.late_ignored += 1
+                return placement
+            self._remember(start, tick.at, tick.at)
             # Its window had passed for empty when a later one began, even if no candle has closed since.
             return Inserted(placement.candle) if isinstance(placement, Added) else placement
         first_at, last_at = self._spans.get(start, (start, start + self.timeframe.ms - 1))
-        self._spans[start] = (min(first_at, tick.at), max(last_at, tick.at))
+        self._remember(start, min(first_at, tick.at), max(last_at, tick.at))
         return self._count(self.series.add_or_replace(amended(old, tick, first_at, last_at), self._window))
 
     def _place_closed(self, closed: Candle, span: tuple[Millis, Millis, Millis]) -> Placement:
         start, first_at, last_at = span
-        self._spans[start] = (first_at, last_at)
-        while len(self._spans) > self._window:
-            del self._spans[next(iter(self._spans))]
+        self._remember(start, first_at, last_at)
         return self._count(self.series.add_or_replace(closed, self._window))
+
+    def _remember(self, start: Millis, first_at: Millis, last_at: Millis) -> None:
+        """Times of the first and last tick of a window that a late tick may still change; the oldest go first."""
+        self._spans[start] = (first_at, last_at)
+        while len(self._spans) > 2 * self._window:
+            del self._spans[min(self._spans)]
 
     def _count(self, placement: Placement) -> Placement:
         if isinstance(placement, Ignored) and not placement.repeated:
@@ -146,14 +154,13 @@ class CandleStream:
         elif last is not None:
             self.gaps.begin(last.start + self.timeframe.ms, cause)
         if self._buffer is None:
-            self._buffer = deque(maxlen=BUFFER)
-            self._subscribed = now
-        self._overflowed = False
+            self.link_restored(now)
 
     def link_restored(self, now: Millis) -> None:
         """Ticks from before the cut prove nothing about what came after it: buffer anew."""
         self._buffer = deque(maxlen=BUFFER)
         self._subscribed = now
+        self._overflowed = False
 
     def _keep(self, tick: Tick) -> None:
         assert self._buffer is not None
