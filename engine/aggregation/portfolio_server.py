@@ -180,7 +180,7 @@ class PortfolioServer:
     def _total_equity(self) -> Decimal | None:
         if any(account not in self._equity for account in self._accounts):
             return None
-        return sum((entry.value for entry in self._equity.values()), ZERO)
+        return sum((self._equity[account].value for account in self._accounts), ZERO)
 
     def _money(self, group: str | None = None, *, whole: bool = True) -> Decimal:
         parts = [
