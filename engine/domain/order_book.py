@@ -8,9 +8,10 @@ from decimal import Decimal
 from msgspec import Struct
 
 from engine.domain import order_lifecycle as lifecycle
-from engine.domain.broker import BrokerFill, BrokerOrder, Capabilities, FillsKind
+from engine.domain.broker import BrokerFill, BrokerOrder, BrokerStatus, Capabilities, FillsKind, ReplaceId
 from engine.domain.fills import Fill
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, SessionId, Symbol
+from engine.domain.incarnations import unbooked, whole
 from engine.domain.order_lifecycle import Evidence
 from engine.domain.orders import TERMINAL, ZERO, Order, OrderState, Side
 from engine.domain.positions import FLAT, Position, after_fill
@@ -73,7 +74,17 @@ class OrderBook:
     def owner_of(self, report: BrokerOrder) -> Order | None:
         """The order that a broker's record is about."""
         by_id = self._orders.get(report.client_id) if report.client_id is not None else None
-        return by_id or self.by_broker_id(report.broker_id)
+        by_id = by_id or self.by_broker_id(report.broker_id)
+        return by_id or (self.by_broker_id(report.replaces) if report.replaces is not None else None)
+
+    def whole(self, order: Order, report: BrokerOrder) -> BrokerOrder:
+        """The record in terms of our order: where ids change with a replace, what filled before counts too."""
+        if self._capabilities.replace_id is ReplaceId.KEEPS:
+            return report
+        return whole(report, (f for f in self._fills_of(order) if f.broker_id != report.broker_id))
+
+    def _fills_of(self, order: Order) -> tuple[Fill, ...]:
+        return tuple(fill for fill in self._fills.values() if fill.client_id == order.client_id)
 
     def __iter__(self) -> Iterator[Order]:
         return iter(tuple(self._orders.values()))
@@ -122,27 +133,17 @@ class OrderBook:
 
         A final word that names fills we lack is kept, and ends the order once they are there.
         """
+        if self._capabilities.replace_id is ReplaceId.CHANGES and order.broker_id is not None:
+            if report.replaces == order.broker_id:
+                order = self._succeeded(order, report, now)
+            elif report.broker_id != order.broker_id:
+                return self._of_the_past(order, report, now)
+            elif report.status is BrokerStatus.CANCELLED and order.wanted and evidence is Evidence.STREAM:
+                return order  # cancelled, or replaced by what we asked for: the answer or a query says which
+            report = self.whole(order, report)
         if self._capabilities.fills is FillsKind.CUMULATIVE and report.filled > order.filled:
-            price = lifecycle.fill_price(order, report)
-            quantity = report.filled - order.filled
-            order = self._book(
-                order,
-                Fill(
-                    key=f"{order.client_id}:{order.filled}-{report.filled}",
-                    account=self.account,
-                    session=self.session,
-                    symbol=self.symbol,
-                    client_id=order.client_id,
-                    broker_id=report.broker_id,
-                    side=order.terms.side,
-                    quantity=quantity,
-                    price=price,
-                    at=report.updated or now,
-                    since=order.filled,
-                    upto=report.filled,
-                ),
-                now,
-            )
+            quantity, price = report.filled - order.filled, lifecycle.fill_price(order, report)
+            order = self._book(order, self._interval(order, report, quantity, price, now), now)
         after = lifecycle.reported(order, now, report, evidence)
         if after is not order:
             moved = after.state is not order.state
@@ -150,6 +151,40 @@ class OrderBook:
         if report.status.is_final and after.is_open and report.filled > after.filled:
             self._last_words[after.client_id] = report
         return after
+
+    def _interval(self, order: Order, report: BrokerOrder, quantity: Decimal, price: Decimal, now: Millis) -> Fill:
+        """A fill where the broker tells cumulative quantities only."""
+        upto = order.filled + quantity
+        return Fill(
+            key=f"{order.client_id}:{order.filled}-{upto}",
+            account=self.account,
+            session=self.session,
+            symbol=self.symbol,
+            client_id=order.client_id,
+            broker_id=report.broker_id,
+            side=order.terms.side,
+            quantity=quantity,
+            price=price,
+            at=report.updated or now,
+            since=order.filled,
+            upto=upto,
+        )
+
+    def _succeeded(self, order: Order, report: BrokerOrder, now: Millis) -> Order:
+        """The broker shows the order that took the place of ours: the replace is proven."""
+        after = lifecycle.replaced(order, now, report.broker_id)
+        if after is order:
+            after = lifecycle.accepted(order, now, report.broker_id)
+        return self.put(after, "replaced", now, f"now {report.broker_id}")
+
+    def _of_the_past(self, order: Order, report: BrokerOrder, now: Millis) -> Order:
+        """A record under an id that the order no longer carries tells of fills, never of its state."""
+        if self._capabilities.fills is FillsKind.CUMULATIVE:
+            known = (fill for fill in self._fills_of(order) if fill.broker_id == report.broker_id)
+            quantity, price = unbooked(report, known)
+            if quantity:
+                return self._book(order, self._interval(order, report, quantity, price, now), now)
+        return order
 
     def execution(self, order: Order, fill: BrokerFill, now: Millis) -> Order:
         """Book an execution once; a newer revision of a booked one corrects or busts it."""

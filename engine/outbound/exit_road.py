@@ -67,6 +67,11 @@ class ExitRoad:
         self._submission = submission
         self._turn = asyncio.Lock()
 
+    @property
+    def busy(self) -> bool:
+        """Whether an exit is being carried out: what it cancels on the way is not missing protection."""
+        return self._turn.locked()
+
     async def leave(
         self,
         origin: str,
@@ -200,9 +205,7 @@ class ExitRoad:
                 assert_never(plan)
 
     def _replace_size(self, order: Order, remaining: Decimal) -> Decimal:
-        """The quantity that a replace has to carry so that `remaining` is left to fill."""
-        if self._desk.road.capabilities.replace_quantity is ReplaceQuantity.REMAINING:
-            return remaining
+        """The total of an order of which `remaining` is left to fill."""
         return order.filled + remaining
 
     def _verdict(self, order: Order, text: str) -> ExitResult | None:

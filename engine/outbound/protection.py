@@ -108,7 +108,8 @@ class Guard:
             self._target_hit = False
             await self._exits.leave(f"target:{desk.now()}", None, f"target {self.target_price} reached")
             return
-        if any(o.role is Role.EXIT and o.is_open for o in desk.book.open()) or self._converted():
+        exiting = any(o.role is Role.EXIT and o.is_open for o in desk.book.open())
+        if self._exits.busy or exiting or self._converted():
             self._show(ProtectionState.COVERING)
             return
         await self._cover()
@@ -220,10 +221,11 @@ class Guard:
             if desk.book.position != position:
                 break
             if not fit.remaining:
+                if order.role is Role.TARGET and position.quantity:
+                    self.target_price = order.terms.limit  # watched here from now on
                 await self._submission.cancel(order, f"position is {position.quantity}")
             elif lifecycle.may_replace(order):
-                total = desk.road.capabilities.replace_quantity is ReplaceQuantity.TOTAL
-                wanted = changed(order.terms, quantity=order.filled + fit.remaining if total else fit.remaining)
+                wanted = changed(order.terms, quantity=order.filled + fit.remaining)
                 await self._submission.replace(order, wanted, f"position is {position.quantity}")
         self._uneven_since = None
 

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from engine.domain import order_lifecycle as lifecycle
 from engine.domain.broker import BrokerOrder, IdMode
 from engine.domain.ids import Millis
+from engine.domain.incarnations import record_of
 from engine.domain.order_book import book_executions
 from engine.domain.order_lifecycle import Evidence
 from engine.domain.orders import Flag, Order, OrderState
@@ -173,9 +174,9 @@ class Recovery:
 
     def _match(self, order: Order, rows: tuple[BrokerOrder, ...]) -> BrokerOrder | int:
         """The broker's record of this order, or how many candidates there are."""
-        for row in rows:
-            if row.client_id == order.client_id or (order.broker_id is not None and row.broker_id == order.broker_id):
-                return row
+        mine = record_of(order, rows)
+        if mine is not None:
+            return mine
         if self._desk.road.capabilities.id_mode is not IdMode.NONE:
             return 0
         assert order.doubt is not None

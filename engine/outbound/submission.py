@@ -11,9 +11,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any, assert_never
 
 from msgspec import Struct
+from msgspec.structs import replace as changed
 
 from engine.domain import order_lifecycle as lifecycle
-from engine.domain.broker import AcceptedOrder, AttachedLeg, RefusedOrder, SubmitRequest
+from engine.domain.broker import AcceptedOrder, AttachedLeg, RefusedOrder, ReplaceQuantity, SubmitRequest
 from engine.domain.ids import DecisionKey, decision_key
 from engine.domain.intents import (
     CancelIntent,
@@ -25,7 +26,7 @@ from engine.domain.intents import (
     ReplaceIntent,
     SubmitIntent,
 )
-from engine.domain.orders import TERMINAL, Flag, Order, OrderState, Terms
+from engine.domain.orders import TERMINAL, ZERO, Flag, Order, OrderState, Terms
 from engine.domain.risk import Approved
 from engine.errors import CommitUnknown, StoreError
 from engine.outbound.entry_gate import EntryGate
@@ -206,7 +207,10 @@ class Submission:
         return order
 
     async def replace(self, order: Order, wanted: Terms, reason: str) -> Order:
-        """Ask for other terms of a working order; the old ones stand until the broker says otherwise."""
+        """Ask for other terms of a working order; the old ones stand until the broker says otherwise.
+
+        `wanted` carries the order's total; where a broker reads what remains, that is what is sent.
+        """
         desk = self._desk
         order = desk.current(order)
         if not lifecycle.may_replace(order) or lifecycle.same_terms(order.terms, wanted):
@@ -226,9 +230,12 @@ class Submission:
         order = desk.current(order)
         if refusal is not None or not lifecycle.may_replace(order):
             return order
+        asked = wanted
+        if desk.road.capabilities.replace_quantity is ReplaceQuantity.REMAINING:
+            asked = changed(wanted, quantity=max(wanted.quantity - order.filled, ZERO))
         order = desk.put(lifecycle.replace_asked(order, desk.now(), wanted), "replace sent", reason)
         assert order.broker_id is not None
-        answer = await self._asked((order,), desk.road.replace(order.broker_id, order.client_id, wanted))
+        answer = await self._asked((order,), desk.road.replace(order.broker_id, order.client_id, asked))
         order = desk.current(order)
         match answer:
             case AcceptedOrder(broker_id=broker_id):

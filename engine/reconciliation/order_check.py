@@ -11,6 +11,7 @@ from engine.domain.broker import BrokerFill, BrokerOrder, BrokerStatus, Report
 from engine.domain.disagreement_ledger import DisagreementLedger
 from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, Symbol
+from engine.domain.incarnations import record_of
 from engine.domain.order_book import book_executions
 from engine.domain.order_lifecycle import Evidence
 from engine.domain.orders import Order
@@ -23,6 +24,7 @@ from engine.reconciliation.compare import (
     Stranger,
     TermsDiffer,
     compare_orders,
+    terms_difference,
 )
 from engine.session import SessionDesk
 from engine.snapshot import ForeignOrder, Phase
@@ -121,7 +123,10 @@ class OrderCheck:
                     if current.revision == order.revision and current.updated <= begun:
                         desk.book.report(current, record, Evidence.QUERY, self._clock.now())
                 case TermsDiffer(order=order, record=record, what=what):
-                    self._terms_differ(desk, order, record, what)
+                    if terms_difference(order, desk.book.whole(order, record).terms):
+                        self._terms_differ(desk, order, desk.book.whole(order, record), what)
+                    else:
+                        self._differs.pop(order.client_id, None)
                 case Absent(order=order):
                     await self._missing(desk, order)
                 case DuplicateOrder(client_id=client_id, records=records):
@@ -185,7 +190,7 @@ class OrderCheck:
         if rows is None or current.revision != order.revision:
             return
         now = self._clock.now()
-        mine = next((r for r in rows if order.client_id == r.client_id or order.broker_id == r.broker_id), None)
+        mine = record_of(order, rows)
         if mine is not None:
             self._absent.pop(order.client_id, None)
             was = current.state

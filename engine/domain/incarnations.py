@@ -1,0 +1,51 @@
+"""Orders that change their broker id with every replace: several records, one order of ours. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+from msgspec.structs import replace as changed
+
+from engine.domain.broker import BrokerOrder
+from engine.domain.fills import Fill
+from engine.domain.orders import ZERO, Order
+
+
+def record_of(order: Order, rows: Iterable[BrokerOrder]) -> BrokerOrder | None:
+    """The record that says where the order stands now: what replaced it, else its own, else one with our id."""
+    rows = tuple(rows)
+    if order.broker_id is not None:
+        for row in rows:
+            if row.replaces == order.broker_id:
+                return row
+        for row in rows:
+            if row.broker_id == order.broker_id:
+                return row
+    return next((row for row in rows if row.client_id == order.client_id), None)
+
+
+def whole(record: BrokerOrder, earlier: Iterable[Fill]) -> BrokerOrder:
+    """The record as if the order had kept its id: with what filled under its earlier ids."""
+    earlier = tuple(earlier)
+    carried = sum((fill.quantity for fill in earlier), ZERO)
+    if not carried:
+        return record
+    cost = sum((fill.quantity * fill.price for fill in earlier), ZERO) + (record.average_price or ZERO) * record.filled
+    filled = record.filled + carried
+    return changed(
+        record,
+        terms=changed(record.terms, quantity=record.terms.quantity + carried),
+        filled=filled,
+        average_price=cost / filled,
+    )
+
+
+def unbooked(record: BrokerOrder, known: Iterable[Fill]) -> tuple[Decimal, Decimal]:
+    """Quantity and price of what the record of an earlier id reports beyond the fills known of that id."""
+    known = tuple(known)
+    quantity = record.filled - sum((fill.quantity for fill in known), ZERO)
+    if quantity <= 0:
+        return ZERO, ZERO
+    cost = (record.average_price or ZERO) * record.filled - sum((f.quantity * f.price for f in known), ZERO)
+    return quantity, cost / quantity
