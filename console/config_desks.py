@@ -19,7 +19,10 @@ _WIDE = Decimal(1_000_000_000_000)
 
 
 def default_desk(state_dir: Path, operator: str = "operator") -> DeskSettings:
-    """The embedded paper desk: four sessions on a synthetic market, sized so that heat moves between 1 and 6 %."""
+    """The embedded paper desk: four sessions on a synthetic market, sized so that heat moves between 0 and 6 %.
+
+    Two of them trade short candles, so that there is an order to see within a minute or two.
+    """
     return DeskSettings(
         origin="the embedded paper desk",
         state_dir=state_dir,
@@ -46,10 +49,10 @@ def default_desk(state_dir: Path, operator: str = "operator") -> DeskSettings:
             _future("6EZ6", "0.00005", 125_000, "fx", 1_500),
         ),
         sessions=(
-            _demo("es-cross", "ESZ6", "ema_cross", {"fast": 3, "slow": 8}, 3, 2_500),
+            _demo("es-cross", "ESZ6", "ema_cross", {"fast": 3, "slow": 8, "stop_atr": 4}, 3, 2_500, 5),
             _demo("cl-breakout", "CLF7", "donchian_breakout", {"entry": 12, "exit": 6}, 6, 2_000),
             _demo("nq-range", "NQZ6", "opening_range", {"period_minutes": 30, "range_minutes": 5}, 2, 4_000),
-            _demo("euro-cross", "6EZ6", "ema_cross", {"fast": 4, "slow": 11}, 5, 1_500),
+            _demo("euro-cross", "6EZ6", "ema_cross", {"fast": 4, "slow": 11, "stop_atr": 4}, 5, 1_500, 10),
         ),
     )
 
@@ -65,14 +68,20 @@ def _future(symbol: str, tick: str, point_value: int, group: str, worst_case: in
 
 
 def _demo(
-    name: str, symbol: str, strategy: str, arguments: dict[str, Any], contracts: int, worst_case: int
+    name: str,
+    symbol: str,
+    strategy: str,
+    arguments: dict[str, Any],
+    contracts: int,
+    worst_case: int,
+    seconds: int = 60,
 ) -> SessionSettings:
     return SessionSettings(
         id=SessionId(name),
         account=PAPER,
         symbol=Symbol(symbol),
         strategy=strategy,
-        timeframe=MINUTE,
+        timeframe=Timeframe(seconds * 1000),
         arguments=arguments,
         warmup=60,
         sizing=FixedSize(Decimal(contracts)),

@@ -101,7 +101,7 @@ def test_a_symbol_leaves_its_sessions_and_a_strategy_takes_their_place() -> None
     (session,) = desk.sessions
     assert (session.symbol, session.strategy, session.arguments) == ("ESZ6", "donchian_breakout", {})
     assert (session.timeframe, session.warmup) == (Timeframe(5_000), 3)
-    assert settle(RunOptions(strategy="ema_cross"), HOME).sessions[0].arguments == {"fast": 3, "slow": 8}
+    assert settle(RunOptions(strategy="ema_cross"), HOME).sessions[0].arguments == {"fast": 3, "slow": 8, "stop_atr": 4}
     assert "no session of the embedded paper desk trades it; did you mean ESZ6?" in refusal(RunOptions(symbol="ESZ7"))
     assert refusal(RunOptions(symbol="a b")).startswith("--symbol must be a symbol such as")
 

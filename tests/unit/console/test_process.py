@@ -164,9 +164,9 @@ def test_the_terminal_is_prepared_before_textual_reads_its_environment() -> None
     before = dict(chosen)
     prepare_terminal(chosen)
     assert chosen == before, "what the operator set stays"
-    local: dict[str, str] = {}
+    local = {"COLUMNS": "80", "LINES": "24"}
     prepare_terminal(local)
-    assert "TEXTUAL_ANIMATIONS" not in local
+    assert set(local) == {"TEXTUAL_DISABLE_KITTY_KEY"}, "no animations to save, and the window tells its size"
 
 
 def test_preparing_imports_no_textual_and_textual_then_obeys() -> None:
