@@ -16,8 +16,8 @@ from msgspec import Struct
 
 from engine.domain.ids import Millis, SessionId
 from engine.domain.instruments import Instrument
+from engine.domain.order_book import live_exits
 from engine.domain.orders import (
-    LIVE_AT_BROKER,
     ZERO,
     Order,
     OrderState,
@@ -51,14 +51,8 @@ class RiskScale(Struct, frozen=True, kw_only=True):
 
 def confirmed_stops(orders: Iterable[Order], position: Position) -> list[Order]:
     """Own stops that the broker confirmed and that close this position."""
-    return [
-        order
-        for order in orders
-        if order.terms.type in (OrderType.STOP, OrderType.STOP_LIMIT)
-        and order.role is not Role.ENTRY
-        and order.state in LIVE_AT_BROKER
-        and order.terms.side.sign * position.quantity < 0
-    ]
+    stops = live_exits(tuple(orders), position, Role.STOP)
+    return [order for order in stops if order.terms.type in (OrderType.STOP, OrderType.STOP_LIMIT)]
 
 
 def position_risk(

@@ -13,7 +13,7 @@ from engine.domain.fills import Fill
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, SessionId, Symbol
 from engine.domain.incarnations import unbooked, whole
 from engine.domain.order_lifecycle import Evidence
-from engine.domain.orders import TERMINAL, ZERO, Order, OrderState, Side
+from engine.domain.orders import LIVE_AT_BROKER, TERMINAL, ZERO, Order, OrderState, Role, Side
 from engine.domain.positions import FLAT, Position, after_fill
 
 KEEP_RECENT = 200
@@ -303,6 +303,22 @@ def parent_unfilled(order: Order, orders: dict[ClientOrderId, Order]) -> bool:
     """Whether this is a leg whose parent has no fill yet: it holds no closable and is no excess."""
     parent = orders.get(order.parent) if order.parent is not None else None
     return parent is not None and parent.is_open and not parent.filled
+
+
+def live_exits(orders: tuple[Order, ...], position: Position, role: Role) -> list[Order]:
+    """Own orders of a protective role that can act on this position now.
+
+    The legs of an entry that has no fill yet are asleep at the broker: they guard nothing.
+    """
+    index = {order.client_id: order for order in orders}
+    return [
+        order
+        for order in orders
+        if order.role is role
+        and order.state in LIVE_AT_BROKER
+        and reduces(order, position)
+        and not parent_unfilled(order, index)
+    ]
 
 
 def held_quantity(orders: tuple[Order, ...], position: Position) -> Decimal:

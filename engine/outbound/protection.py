@@ -7,12 +7,10 @@ from decimal import Decimal
 from msgspec.structs import replace as changed
 
 from engine.domain import order_lifecycle as lifecycle
-from engine.domain.broker import ReplaceQuantity
 from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
 from engine.domain.ids import DecisionKey, Millis, decision_key
-from engine.domain.order_book import parent_unfilled, reduces
+from engine.domain.order_book import live_exits, parent_unfilled, reduces
 from engine.domain.orders import (
-    LIVE_AT_BROKER,
     ZERO,
     Order,
     OrderState,
@@ -166,7 +164,7 @@ class Guard:
 
     def _resting(self, role: Role) -> list[Order]:
         book = self._desk.book
-        return [o for o in book.open() if o.role is role and o.state in LIVE_AT_BROKER and reduces(o, book.position)]
+        return live_exits(book.open(), book.position, role)
 
     def _stops(self) -> list[Order]:
         return [o for o in self._resting(Role.STOP) if o.terms.type is not OrderType.MARKET]
