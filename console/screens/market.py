@@ -13,7 +13,7 @@ from console.widgets.lines import Pane
 from console.widgets.scale import Scale
 from console.widgets.spans import Line, Span, hatched, line, outside, wrap
 from engine.domain.ids import SessionId
-from engine.snapshot import SessionView
+from engine.snapshot import Phase, SessionView
 
 PAN_BY = 10
 
@@ -101,7 +101,10 @@ def completeness(view: SessionView, desk: Replica, width: int) -> list[Line]:
     """The seam between history and feed, gaps, replacements."""
     lines: list[Line] = []
     if view.seam is None:
-        lines.append(line((" seam      ", "dim"), (f"not joined yet: {view.phase}", "warn")))
+        if view.phase in (Phase.WARMING, Phase.TRADING):
+            lines.append(line((" seam      ", "dim"), ("none: a recording from its start", "dim")))
+        else:
+            lines.append(line((" seam      ", "dim"), (f"not joined yet: {view.phase}", "warn")))
     else:
         seam = view.seam
         ink = "ok" if seam.overlap else "warn"
