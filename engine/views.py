@@ -33,7 +33,8 @@ RECENT_ORDERS = 60
 
 def take(engine: Engine, lag: LoopLag) -> DeskSnapshot:
     """The desk as it stands in this loop step."""
-    sessions = tuple(_session(engine, run) for run in engine.sessions.values())
+    equity = _equity(engine)
+    sessions = tuple(_session(engine, run, equity) for run in engine.sessions.values())
     books = [run.desk.book for run in engine.sessions.values()]
     orders = sorted((o for book in books for o in book.open()), key=_urgency)
     recent = sorted((o for book in books for o in book.recent()), key=lambda o: -o.updated)[:RECENT_ORDERS]
@@ -103,15 +104,19 @@ def _urgency(order: Order) -> tuple[int, int]:
     return (1, -order.created)
 
 
-def _session(engine: Engine, run: SessionRun) -> SessionView:
+def _equity(engine: Engine) -> Decimal | None:
+    """What shares of heat are taken of; None while heat is incomplete."""
+    heat = engine.portfolio.heat()
+    return heat.equity if isinstance(heat, CompleteHeat) else None
+
+
+def _session(engine: Engine, run: SessionRun, equity: Decimal | None) -> SessionView:
     trader, desk = run.trader, run.desk
     settings = desk.settings
     orders = desk.book.open()
     stops = [o for o in orders if o.role is Role.STOP and o.is_open]
     targets = [o for o in orders if o.role is Role.TARGET and o.is_open]
     share = engine.portfolio.contribution(settings.id)
-    heat = engine.portfolio.heat()
-    equity = heat.equity if isinstance(heat, CompleteHeat) else None
     stance = engine.portfolio.stance(settings.id)
     held = not desk.book.position.is_flat
     return SessionView(
