@@ -11,7 +11,6 @@ from msgspec import Struct
 from msgspec.structs import replace as changed
 
 from engine.domain import order_lifecycle as lifecycle
-from engine.domain.broker import ReplaceQuantity
 from engine.domain.ids import decision_key
 from engine.domain.orders import TERMINAL, Flag, Order, OrderState, OrderType, Role, Terms, side_of
 from engine.domain.positions import Position
