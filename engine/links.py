@@ -356,7 +356,7 @@ class FeedLink:
     async def stop(self) -> None:
         """Disconnect."""
         await self._source.stop()
-        await self._tasks.close()
+        await self._tasks.drained()
 
     def failed(self, reason: str) -> None:
         """Whoever ran this feed has ended: nothing comes until it is started again."""
