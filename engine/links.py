@@ -16,6 +16,7 @@ from engine.domain.broker import (
     BrokerOrder,
     BrokerPosition,
     Capabilities,
+    FillsKind,
     IdMode,
     LinkChanged,
     LinkState,
@@ -33,8 +34,10 @@ from engine.ports import AccountManager, CandleSource, Clock, MarketDataSource
 from engine.session import LockOut, NoAnswer, NotSent, Sent
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
+Row = TypeVar("Row")
 HISTORY_TIMEOUT = 180.0
+STALE_MS = 1_000
+"""A report whose books were read that long before the question is an old picture, not an answer."""
 RECONNECT_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
 
 
@@ -243,11 +246,16 @@ class AccountLink:
 
     # -- queries; None is "no complete answer" ------------------------------------------------------------
 
-    async def _ask(self, query: Callable[[], Awaitable[T]], what: str) -> T | None:
+    async def _ask(self, query: Callable[[], Awaitable[Report[Row]]], what: str) -> Report[Row] | None:
         if not self.is_up:
             return None
+        begun = self._clock.now()
         try:
-            return await within(self._clock, self._numbers.query_timeout, query())
+            report = await within(self._clock, self._numbers.query_timeout, query())
+            if report.as_of >= begun - STALE_MS:
+                return report
+            self.failed_queries += 1
+            log.info("query %s of account %s gave an answer %d ms old", what, self.account, begun - report.as_of)
         except (TimeoutError, LinkError) as error:
             self.failed_queries += 1
             log.info("query %s of account %s failed: %s", what, self.account, error or "no answer in time")
@@ -283,7 +291,9 @@ class AccountLink:
         return None if report is None else report.rows
 
     async def fills_since(self, since: Millis) -> Report[BrokerFill] | None:
-        """Executions since a moment."""
+        """Executions since a moment; none where the broker tells cumulative quantities, in its order records."""
+        if self.capabilities.fills is FillsKind.CUMULATIVE:
+            return Report((), self._clock.now()) if self.is_up else None
         return await self._ask(lambda: self._manager.fills_since(since), "fills")
 
     async def balance(self) -> Report[Balance] | None:
