@@ -111,11 +111,13 @@ async def within(clock: Clock, seconds: float, work: Awaitable[T]) -> T:
     try:
         return await work
     except asyncio.CancelledError:
-        if expired and me.uncancel() <= cancelled_before:
+        if expired and me.cancelling() - 1 <= cancelled_before:
             raise TimeoutError from None
         raise
     finally:
         timer.cancel()
+        if expired:
+            me.uncancel()
 
 
 async def done_within(clock: Clock, seconds: float, task: asyncio.Future[Any]) -> bool:

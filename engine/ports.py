@@ -386,8 +386,8 @@ class AccountLock(Protocol):
 class Watchdog(Protocol):
     """Interrupts a strategy that runs too long on the engine's thread."""
 
-    def guard(self, seconds: float) -> AbstractContextManager[None]:
-        """Raise StrategyFailed inside the block once it ran longer than `seconds`."""
+    def run(self, seconds: float, call: Callable[[], T]) -> T:
+        """The result of `call`; raises StrategyFailed inside it once it ran longer than `seconds`."""
 
 
 class HeatGate(Protocol):

@@ -103,8 +103,7 @@ class StrategyRunner:
         if not warming:
             self._counters.strategy_runs += 1
         try:
-            with self._watchdog.guard(desk.numbers.strategy_budget):
-                decision = self._strategy.decide(context)
+            decision = self._watchdog.run(desk.numbers.strategy_budget, lambda: self._strategy.decide(context))
             if not isinstance(decision, Nothing | Submit | Modify | Cancel):
                 raise StrategyFailed(f"decide() returned {type(decision).__name__}, not a decision")
         except Exception as error:
