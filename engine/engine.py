@@ -264,6 +264,7 @@ class Engine:
     async def _check_heat(self) -> None:
         self.portfolio.check()
         for run in self.sessions.values():
+            run.trader.flattener.look()
             if run.dead is None and run.running is not None and run.running.done() and not self.stopping:
                 self._session_died(run.id, "its supervisor ended", final=True)
 

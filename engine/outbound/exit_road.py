@@ -54,6 +54,11 @@ class Failed(Struct, frozen=True):
 ExitResult = Left | Held | Failed
 
 
+def unproven(order: Order) -> bool:
+    """Whether nobody knows if this order still acts."""
+    return order.is_in_doubt or order.state is OrderState.LOST
+
+
 def ignore_line(_: str) -> None:
     """Nobody listens to the steps of this exit."""
 
@@ -90,7 +95,7 @@ class ExitRoad:
                 position, from_memory = await self._basis(say)
                 orders = desk.book.open()
                 if force:
-                    orders = tuple(o for o in orders if not (o.role is Role.EXIT and o.is_in_doubt))
+                    orders = tuple(o for o in orders if o.is_entry or not unproven(o))
                 plan = plan_market_exit(position, orders, quantity, desk.road.capabilities)
                 if isinstance(plan, NothingToClose):
                     nothing_seen += 1

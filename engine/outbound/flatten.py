@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from engine.domain.orders import TERMINAL, Order, Role
-from engine.outbound.exit_road import ExitRoad, Failed, Held, Left
+from engine.domain.orders import TERMINAL, ZERO, Order, Role
+from engine.outbound.exit_road import ExitRoad, Failed, Held, Left, ignore_line
 from engine.outbound.submission import Submission
 from engine.periodic import done_within
 from engine.session import SessionDesk
@@ -26,15 +26,48 @@ class FlattenResult(Struct, frozen=True):
 
 
 class Flattener:
-    """One session's flatten procedure; asking twice joins the one that runs."""
+    """One session's flatten procedure.
+
+    One that ended NOT flat stands until resumed: what its unproven orders still fill is closed under it.
+    """
 
     def __init__(self, desk: SessionDesk, submission: Submission, exits: ExitRoad) -> None:
         self._desk = desk
         self._submission = submission
         self._exits = exits
+        self._running = 0
+        self._stands = False
+        self._left = ZERO
 
     async def run(self, id: str, say: Callable[[str], None]) -> FlattenResult:
         """Carry it out, one line with the broker's evidence per step, until flat or the deadline."""
+        self._running += 1
+        self._stands = True
+        try:
+            result = await self._run(id, say)
+        finally:
+            self._running -= 1
+            self._left = self._desk.book.position.quantity
+        self._stands = not result.flat
+        return result
+
+    def look(self) -> None:
+        """Once a second: while a flatten stands, a position that moved since is closed again."""
+        held = self._desk.book.position.quantity
+        if self._stands and not self._running and held and held != self._left:
+            self._left = held
+            text = f"{self._desk.id}: position {held} under a standing flatten; closing it"
+            self._desk.reporter.alert(f"flatten:{self._desk.id}", Severity.CRITICAL, text, lasting=True)
+            self._desk.tasks.launch(self._again(), "standing flatten")
+
+    async def _again(self) -> None:
+        await self.run(f"standing:{self._desk.now()}", ignore_line)
+
+    def lift(self) -> None:
+        """Resumed: nothing stands any more."""
+        self._stands = False
+
+    async def _run(self, id: str, say: Callable[[str], None]) -> FlattenResult:
         desk = self._desk
         deadline = desk.clock.monotonic() + desk.numbers.flatten_deadline
         desk.blocks.set("pause", "paused: flattened by hand until resumed")

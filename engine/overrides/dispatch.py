@@ -126,6 +126,7 @@ class Overrides(OrderOverrides, DisagreementOverrides):
         for run in self._runs(command.session):
             run.desk.blocks.clear("pause")
             run.desk.blocks.clear_all("task:")
+            run.trader.flattener.lift()
             self._engine.store.record(
                 self._latch(run.id, LatchKind.PAUSE, False, command.reason, command.origin.operator)
             )

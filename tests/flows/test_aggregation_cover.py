@@ -20,8 +20,8 @@ async def test_the_legs_of_a_resting_entry_cover_nothing(make_desk: Callable[...
     await hold(desk, stop="4950", size="3")
     await desk.pass_(10)
     stops = {o.terms.stop: (o.status, o.terms.quantity) for o in desk.exchange.open_orders(PAPER) if o.terms.stop}
-    assert stops[Decimal(4950)] == (BrokerStatus.WORKING, 3), "the live stop was taken for surplus"
-    assert stops[Decimal(4955)] == (BrokerStatus.HELD, 2), "the sleeping leg was fitted to the position"
+    assert stops[Decimal(4950)] == (BrokerStatus.WORKING, Decimal(3)), "the live stop was taken for surplus"
+    assert stops[Decimal(4955)] == (BrokerStatus.HELD, Decimal(2)), "the sleeping leg was fitted to the position"
     assert desk.trader().guard.stop_price == Decimal(4950)
     reported = desk.engine.portfolio.contribution(SessionId(f"s-{ES}"))
     assert reported is not None
