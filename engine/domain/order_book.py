@@ -188,12 +188,23 @@ class OrderBook:
 
     def execution(self, order: Order, fill: BrokerFill, now: Millis) -> Order:
         """Book an execution once; a newer revision of a booked one corrects or busts it."""
-        key = fill.execution_id
-        known = self._fills.get(key)
+        known = self._fills.get(fill.execution_id)
         if known is not None and known.revision >= fill.revision:
             return order
-        booked = Fill(
-            key=key,
+        booked = self._fill_of(order, fill, order.filled)
+        if known is None:
+            return self._book(order, booked, now)
+        return self._correct(order, known, booked, now)
+
+    def account_for(self, order: Order, fill: BrokerFill) -> Fill:
+        """Know an execution whose effect was adopted with the position: it is kept and never booked again."""
+        upto = fill.cumulative if fill.cumulative is not None else fill.quantity
+        known = self._fills[fill.execution_id] = self._fill_of(order, fill, upto - fill.quantity)
+        return known
+
+    def _fill_of(self, order: Order, fill: BrokerFill, since: Decimal) -> Fill:
+        return Fill(
+            key=fill.execution_id,
             account=self.account,
             session=self.session,
             symbol=fill.symbol,
@@ -204,13 +215,10 @@ class OrderBook:
             price=fill.price,
             at=fill.at,
             fee=fill.fee,
-            since=order.filled,
-            upto=order.filled + fill.quantity,
+            since=since,
+            upto=since + fill.quantity,
             revision=fill.revision,
         )
-        if known is None:
-            return self._book(order, booked, now)
-        return self._correct(order, known, booked, now)
 
     def _book(self, order: Order, fill: Fill, now: Millis) -> Order:
         self._fills[fill.key] = fill

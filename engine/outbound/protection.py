@@ -147,16 +147,16 @@ class Guard:
         """The stop we should have: a working one's price, else that of the entry that opened the position."""
         book = self._desk.book
         stops = self._stops()
-        if stops:
-            self.stop_price = stops[0].terms.stop
-            return
         entries = [o for o in book if o.is_entry and o.filled and not reduces(o, book.position)]
         newest = max(entries, key=lambda o: o.updated, default=None)
-        if newest is not None:
-            if self.stop_price is None:
-                self.stop_price = newest.protect_stop
-            if self.target_price is None and self._ours(newest.target):
+        if newest is not None and self.target_price is None and self._ours(newest.target):
+            sent = any(o.role is Role.TARGET and o.parent == newest.client_id for o in book)
+            if not (stops and sent):
                 self.target_price = newest.target
+        if stops:
+            self.stop_price = stops[0].terms.stop
+        elif newest is not None and self.stop_price is None:
+            self.stop_price = newest.protect_stop
 
     def _ours(self, target: Decimal | None) -> bool:
         """Whether a target is ours to watch because no target order stands at the broker."""

@@ -6,11 +6,15 @@ from msgspec.structs import replace as changed
 
 from engine import commands as c
 from engine.desk_account import DeskAccount
-from engine.domain.broker import AcceptedOrder
+from engine.domain.broker import AcceptedOrder, BrokerFill, BrokerOrder
 from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
 from engine.domain.ids import DecisionKey
-from engine.domain.orders import Flag, Order, OrderState, OrderType, Role
+from engine.domain.orders import ZERO, Flag, Order, OrderState, OrderType, Role
+from engine.domain.records import FillBooked
 from engine.overrides.base import OverrideBase, Refusal, told
+from engine.session_run import SessionRun
+
+LOOK_BACK_MS = 5_000
 
 
 class DisagreementOverrides(OverrideBase):
@@ -63,13 +67,15 @@ class DisagreementOverrides(OverrideBase):
             raise Refusal(f"the broker does not show an open order {command.order} now")
         if record.terms.symbol != run.desk.book.symbol:
             raise Refusal(f"{command.session} trades {run.desk.book.symbol}, not {record.terms.symbol}")
+        counted, fills = await self._executed(run, account, record)
         await self._committed(command.origin, f"adopt {command.order}", command.session, command.reason)
         now = self._engine.clock.now()
         closes = run.desk.book.position.quantity * record.terms.side.sign < 0
         stop_like = record.terms.type in (OrderType.STOP, OrderType.STOP_LIMIT)
         role = (Role.STOP if stop_like else Role.TARGET) if closes else Role.ENTRY
         key = DecisionKey(f"{run.id}/adopted:{record.broker_id}/{role}/1")
-        run.desk.put(
+        filled = record.filled if counted else ZERO
+        adopted = run.desk.put(
             Order(
                 client_id=run.desk.client_id(key),
                 key=key,
@@ -77,12 +83,12 @@ class DisagreementOverrides(OverrideBase):
                 account=account.id,
                 role=role,
                 terms=record.terms,
-                state=OrderState.WORKING,
+                state=OrderState.PARTIALLY_FILLED if filled else OrderState.WORKING,
                 created=record.submitted or now,
                 updated=now,
                 broker_id=record.broker_id,
-                filled=record.filled,
-                average_price=record.average_price,
+                filled=filled,
+                average_price=record.average_price if counted else None,
                 reported=record.filled,
                 epoch=account.epoch,
                 flags=frozenset({Flag.EXTERNAL}),
@@ -90,10 +96,26 @@ class DisagreementOverrides(OverrideBase):
             ),
             "adopted",
         )
+        for execution in fills if counted else ():
+            fill = run.desk.book.account_for(adopted, execution)
+            run.desk.record(FillBooked(fill=fill, order=adopted, position=run.desk.book.position, at=now))
         account.reconciler.forget_foreign(record.broker_id)
         account.ledger.settle(f"foreign:{record.broker_id}", DisagreementState.EXPLAINED, f"adopted by {run.id}", now)
         self._reconcile_all()
         return f"{command.order} is now an order of {run.id}"
+
+    async def _executed(
+        self, run: SessionRun, account: DeskAccount, record: BrokerOrder
+    ) -> tuple[bool, tuple[BrokerFill, ...]]:
+        """Whether the position we believe in has what the order filled so far, and its executions."""
+        if not record.filled:
+            return False, ()
+        position = await run.desk.road.fresh_position(record.terms.symbol, run.desk.numbers.query_timeout)
+        report = await account.link.fills_since(record.submitted - LOOK_BACK_MS)
+        if position is None or report is None:
+            raise Refusal("it has filled in part, and the broker does not tell now what that did; try again")
+        fills = tuple(fill for fill in report.rows if fill.broker_id == record.broker_id)
+        return position.quantity == run.desk.book.position.quantity, fills
 
     def _cancel_foreign(self, command: c.CancelForeign) -> str:
         account = self._engine.accounts.get(command.account)

@@ -72,6 +72,7 @@ class OrderCheck:
         self._foreign: dict[BrokerOrderId, ForeignOrder] = {}
         self._absent: dict[ClientOrderId, int] = {}
         self._differs: dict[ClientOrderId, str] = {}
+        self._skipped = False
 
     @property
     def foreign(self) -> tuple[ForeignOrder, ...]:
@@ -80,12 +81,14 @@ class OrderCheck:
 
     @property
     def wants_second_look(self) -> bool:
-        """Whether something was seen once and has to repeat before it is believed."""
-        return bool(self._absent or self._differs)
+        """Whether something was seen once and has to repeat before it is believed, or could not be judged yet."""
+        return bool(self._absent or self._differs) or self._skipped
 
     def forget(self, broker_id: BrokerOrderId) -> None:
         """An order became ours, or is gone."""
-        self._foreign.pop(broker_id, None)
+        known = self._foreign.pop(broker_id, None)
+        if known is not None:
+            self._unowned(known.terms.symbol)
 
     async def check(self) -> bool:
         """One pass; whether the broker answered completely."""
@@ -105,8 +108,8 @@ class OrderCheck:
         for symbol, desk in desks.items():
             theirs = [row for row in report.rows if row.terms.symbol == symbol]
             if desk.book.version != versions[symbol] or self._road.settled_at(symbol) > begun:
+                self._skipped = True
                 continue
-            judged.add(symbol)
             strangers += await self._compare(desk, theirs, begun)
         strangers += [row for row in report.rows if row.terms.symbol not in desks]
         await self._strangers(strangers, {row.broker_id for row in report.rows}, desks)
