@@ -38,6 +38,7 @@ class DayLedger:
 
     def rebuild(self, fills: tuple[Fill, ...], entries: int, now: Millis) -> None:
         """Walk the contract's whole history of fills; only today's realised profit and fees count."""
+        self.day = None
         self.roll(now)
         position: Position = FLAT
         for fill in fills:

@@ -60,13 +60,12 @@ class EmaCross(Struct, frozen=True, kw_only=True):
         if held and (held > 0) == is_above:
             return Nothing(state=after, reason="already in the direction of the cross")
         reach = average_true_range(context.candles, self.atr)
-        if reach is None or not reach:
+        stop = candle.close - side.sign * (reach or 0) * Decimal(str(self.stop_atr))
+        if not reach or stop <= 0:
+            why = "the stop would lie below zero" if reach else "no range to place a stop by"
             if held:
-                return Submit(state=after, intent=Intent.EXIT, reason="crossed; no range to place a stop by")
-            return Nothing(state=after, reason="no range to place a stop by")
-        stop = candle.close - side.sign * reach * Decimal(str(self.stop_atr))
-        if stop <= 0:
-            return Nothing(state=after, reason="the stop would lie below zero")
+                return Submit(state=after, intent=Intent.EXIT, reason=f"crossed; {why}")
+            return Nothing(state=after, reason=why)
         return Submit(
             state=after,
             intent=Intent.REVERSE if held else Intent.ENTER,

@@ -33,7 +33,9 @@ def load_strategy(name: str, arguments: dict[str, Any], base: Path | None = None
     try:
         strategy = factory(**plain)
     except Exception as error:
-        raise ConfigurationError(f"strategy {name} does not take these arguments ({error}); correct them") from error
+        raise ConfigurationError(
+            f"strategy {name} does not take these arguments ({_in_one_line(error)}); correct them"
+        ) from error
     if not (callable(getattr(strategy, "decide", None)) and callable(getattr(strategy, "initial", None))):
         raise ConfigurationError(f"strategy {name} has no initial() and decide(); see engine/strategies/protocol.py")
     made: Strategy = strategy
@@ -51,7 +53,8 @@ def _factory(name: str, base: Path | None) -> Any:
         try:
             return point.load()
         except Exception as error:
-            raise ConfigurationError(f"strategy {name} could not be loaded: {error}; reinstall its package") from error
+            why = _in_one_line(error)
+            raise ConfigurationError(f"strategy {name} could not be loaded: {why}; reinstall its package") from error
     known = ", ".join(sorted(BUILT_IN))
     raise ConfigurationError(f"there is no strategy {name!r}; use one of {known}, or path.py:Class")
 
@@ -72,15 +75,19 @@ def _from_file(path: Path, attribute: str) -> Any:
         spec.loader.exec_module(module)
     except SyntaxError as error:
         raise ConfigurationError(f"strategy file {path}, line {error.lineno}: {error.msg}") from error
-    except Exception as error:
-        line = _line_in(error, path)
-        raise ConfigurationError(f"strategy file {path}{line} raised {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        line, why = _line_in(error, path), _in_one_line(error)
+        raise ConfigurationError(f"strategy file {path}{line} raised {type(error).__name__}: {why}") from error
     try:
         return getattr(module, attribute)
     except AttributeError:
         raise ConfigurationError(
             f"strategy file {path} has no class {attribute!r}; correct the name after ':'"
         ) from None
+
+
+def _in_one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
 
 
 def _line_in(error: BaseException, path: Path) -> str:
