@@ -138,8 +138,8 @@ def heat_line(desk: Replica, width: int) -> Line:
     ink = "stale" if desk.silent else _STANCE_INK[view.stance]
     act = "app.act('go_heat')"
     stance = _STANCE_WORDS[view.stance]
-    limits = f"warn {f.percent(view.limits.warn, 0)}  block {f.percent(view.limits.block, 0)}"
-    right = line((limits + " ", "dim")) if width >= 100 else line((f"of {f.percent(view.limits.block, 0)} ", "dim"))
+    warn, block = (f"{f.size(limit)} %" for limit in (view.limits.warn, view.limits.block))
+    right = line((f"warn {warn}  block {block} " if width >= 100 else f"of {block} ", "dim"))
     return spread(
         (
             Span(" HEAT ", "dim", act),

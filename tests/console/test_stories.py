@@ -297,6 +297,18 @@ async def test_faults_are_in_the_palette_and_nowhere_else() -> None:
         assert (command.fault, command.symbol, command.argument) == ("margin_desk", "EURUSD", "1")
 
 
+async def test_a_palette_that_was_left_takes_nothing_else_with_it() -> None:
+    async with story() as told:
+        desk = told.app.screen
+        await told.press("ctrl+p")
+        palette = told.app.screen
+        await told.press("escape")
+        assert told.app.screen is desk
+        _ = palette.dismiss()  # a second Enter or Escape that was on its way
+        await told.settle()
+        assert told.app.screen is desk
+
+
 async def test_a_dead_session_is_stood_down_from_the_palette() -> None:
     async with story(change_session(busy_desk(), 0, phase=Phase.DEAD)) as told:
         await palette(told, "stand down")

@@ -5,12 +5,24 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.await_complete import AwaitComplete
+from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
 
 from console import actions
 
 if TYPE_CHECKING:
     from console.app import SextantApp
+
+
+class DeskPalette(CommandPalette):
+    """Textual's palette, closed once: a second Enter on its way closes the screen beneath it, and so the console."""
+
+    def __init__(self) -> None:
+        super().__init__(id="--command-palette")
+
+    def dismiss(self, result: None = None) -> AwaitComplete:
+        """Leave, unless it is left already."""
+        return super().dismiss(result) if self.is_current else AwaitComplete()
 
 
 class DeskCommands(Provider):
