@@ -33,11 +33,11 @@ from console.screens.market import MarketScreen
 from console.screens.modals.base import DeskDialog
 from console.screens.modals.command import CommandDialog
 from console.screens.modals.help import HelpScreen
-from console.screens.modals.palette import DeskCommands
+from console.screens.modals.palette import DeskCommands, DeskPalette
 from console.screens.modals.quit import QuitDialog
 from console.screens.orders import OrdersScreen
 from console.screens.reconciliation import ReconciliationScreen
-from console.terminal import SafeLinuxDriver, mark_terminal_lost
+from console.terminal import SafeLinuxDriver, mark_terminal_lost, without_colour
 from engine.commands import Command, Origin, Receipt
 from engine.domain.ids import CommandId, SessionId
 from engine.domain.settings import ShutdownPolicy
@@ -81,6 +81,8 @@ class SextantApp(App[None], inherit_bindings=False):
         if not color:
             os.environ["NO_COLOR"] = "1"
         super().__init__(driver_class=SafeLinuxDriver)
+        if self.no_color:
+            without_colour(self)
         self.client = client
         self.operator = operator
         self.place = place
@@ -225,6 +227,11 @@ class SextantApp(App[None], inherit_bindings=False):
         words = answer if isinstance(answer, str) else answer.message or label
         taken = isinstance(answer, Receipt) and answer.taken
         self.notify(words, severity="information" if taken else "warning", timeout=4, markup=False)
+
+    def action_command_palette(self) -> None:
+        """Every action by name."""
+        if not isinstance(self.screen, DeskPalette):
+            _ = self.push_screen(DeskPalette())
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """None of Textual's own: the palette offers the table of actions."""

@@ -103,6 +103,9 @@ def prepare_terminal(environ: MutableMapping[str, str] = os.environ) -> None:
     environ.setdefault("TEXTUAL_DISABLE_KITTY_KEY", "1")
     if environ.get("SSH_CONNECTION"):
         environ.setdefault("TEXTUAL_ANIMATIONS", "none")
+    # A window's size is the terminal's to tell; exported copies of it are out of date or somebody else's.
+    for name in ("COLUMNS", "LINES"):
+        environ.pop(name, None)
     # Development tools open sockets and log widgets' contents.
     for name in ("TEXTUAL", "TEXTUAL_LOG", "TEXTUAL_DEBUG", "TEXTUAL_DRIVER", "TEXTUAL_PRESS", "TEXTUAL_SCREENSHOT"):
         environ.pop(name, None)

@@ -5,7 +5,8 @@ thread. Textual's writer thread has a queue of 30 slots and its `put` blocks; so
 queue is high, and one full repaint heals the picture once it has drained.
 
 Private names used here: LinuxDriver._writer_thread, WriterThread._queue, LinuxDriver.exit_event,
-LinuxDriver._sigtstp_application, LinuxDriver._sigcont_application, Driver._app, App._sync_available, App._driver.
+LinuxDriver._sigtstp_application, LinuxDriver._sigcont_application, Driver._app, App._sync_available, App._driver,
+App._filters.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 from textual.app import App
 from textual.drivers.linux_driver import LinuxDriver
+from textual.filter import NoColor
 
 log = logging.getLogger(__name__)
 
@@ -83,3 +85,8 @@ def mark_terminal_lost(app: App[Any]) -> None:
     driver = app._driver
     if isinstance(driver, SafeLinuxDriver):
         driver.terminal_lost()
+
+
+def without_colour(app: App[Any]) -> None:
+    """NO_COLOR means none: Textual would send greys, which are colours to a terminal. Attributes carry on."""
+    app._filters = [NoColor()]
