@@ -104,7 +104,7 @@ class OrderCheck:
                 if book_executions(desk.book, fills.rows, self._clock.now()):
                     versions[symbol] = -1
         strangers: list[BrokerOrder] = []
-        judged: set[Symbol] = set()
+        self._skipped = False
         for symbol, desk in desks.items():
             theirs = [row for row in report.rows if row.terms.symbol == symbol]
             if desk.book.version != versions[symbol] or self._road.settled_at(symbol) > begun:
