@@ -100,7 +100,7 @@ class DecisionHandler:
             self.log(candle, True, word, reason)
         self._desk.tasks.launch(work, f"{word or 'exit'} {candle.start}")
 
-    async def _enter(self, decision: Submit, side: Side, candle: Candle) -> None:
+    async def _enter(self, decision: Submit, side: Side, candle: Candle, deadline: Millis | None = None) -> None:
         wish = EntryWish(
             origin=str(candle.start),
             side=side,
@@ -112,21 +112,21 @@ class DecisionHandler:
             stop_loss=decision.stop_loss,
             take_profit=decision.take_profit,
             reason=decision.reason,
+            deadline=deadline,
         )
         self.made(candle.start, "entry", await self._entries.enter(wish))
 
     async def _reverse(self, decision: Submit, side: Side, candle: Candle, barred: str | None) -> None:
         desk = self._desk
-        deadline = min(desk.settings.timeframe.ms / 1000, desk.numbers.intent_deadline)
-        started = desk.clock.monotonic()
+        ends = desk.clock.monotonic() + min(desk.settings.timeframe.ms / 1000, desk.numbers.intent_deadline)
         await self._exit(str(candle.start), None, f"reverse: {decision.reason}")
-        left = max(0.0, deadline - (desk.clock.monotonic() - started))
+        left = max(0.0, ends - desk.clock.monotonic())
         if barred is not None:
             return
         if not await desk.until(lambda: desk.book.position.is_flat, left):
             self.log(candle, True, f"reverse {side}: not sent", "the exit was not confirmed in time")
             return
-        await self._enter(decision, side, candle)
+        await self._enter(decision, side, candle, desk.now() + round(1000 * (ends - desk.clock.monotonic())))
 
     async def _exit_as_decided(self, decision: Submit, candle: Candle) -> None:
         match decision.type:

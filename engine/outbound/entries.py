@@ -40,6 +40,7 @@ class EntryWish(Struct, frozen=True, kw_only=True):
     take_profit: Decimal | None = None
     reason: str = ""
     by_hand: bool = False
+    deadline: Millis | None = None
 
 
 class EntryRoad:
@@ -56,6 +57,7 @@ class EntryRoad:
         desk = self._desk
         key = decision_key(desk.settings.id, wish.origin, "entry", 1)
         deadline = desk.now() + round(min(desk.settings.timeframe.ms, desk.numbers.intent_deadline * 1000))
+        deadline = deadline if wish.deadline is None else min(deadline, wish.deadline)
         if self._busy:
             return self._denied(key, wish, "another entry of this session is on its way")
         self._busy = True

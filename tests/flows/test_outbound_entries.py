@@ -475,3 +475,26 @@ async def test_without_protection_an_entry_may_carry_no_stop(make_desk: MakeDesk
     await desk.pass_(20)
     assert desk.trader().desk.protection is ProtectionState.NOT_REQUIRED
     assert desk.orders(Role.STOP) == []
+
+
+async def test_the_entry_of_a_reverse_keeps_the_deadline_of_its_decision(make_desk: MakeDesk) -> None:
+    """The exit took most of the minute: the entry is not given another one."""
+    desk = await in_position(make_desk(wrap_store=StoreAround.wrap))
+
+    async def slowly(intent: IntentRecord) -> None:
+        if isinstance(intent, SubmitIntent) and intent.order.is_entry:
+            await desk.clock.sleep(2.5)
+
+    StoreAround.of(desk).after_commit = slowly
+    desk.faults.inject("partial-fills", None, "1")
+    desk.strategies[ES].script.append(reverse(Side.SELL, "5010"))
+    await desk.next_candle(ES, "5000")
+    await desk.pass_(58.5)
+    assert desk.position() == 1
+    desk.faults.inject("partial-fills", None, "0")
+    desk.feed.trade(ES, "5000")
+    await desk.pass_(5)
+    assert desk.broker_position() == 0
+    entry = desk.orders(Role.ENTRY)[-1]
+    assert entry.state is OrderState.ABANDONED
+    assert "deadline" in entry.reason
