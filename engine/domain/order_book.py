@@ -248,6 +248,8 @@ class OrderBook:
         if word is None or (order.is_open and order.filled < word.filled):
             return order
         del self._last_words[order.client_id]
+        if word.broker_id != order.broker_id:
+            return order  # the order lives on under another id
         after = lifecycle.reported(order, now, word, Evidence.STREAM)
         return self.put(after, f"broker says {word.status}", now, word.reason)
 

@@ -105,6 +105,16 @@ def test_a_final_word_that_a_larger_quantity_outdates_is_not_waited_for() -> Non
     assert known.state is S.CANCELLED
 
 
+def test_a_final_word_under_an_id_that_a_replace_left_behind_ends_nothing() -> None:
+    book, _ = a_book()
+    known = book.put(order(state=S.PENDING_REPLACE, of=terms(5), wanted=terms(4)), "replace sent", 1)
+    known = book.report(known, report(known, B.CANCELLED, 2), Evidence.QUERY, 2)
+    known = book.put(lifecycle.replaced(known, 3, BrokerOrderId("B2")), "replaced", 3)
+    for number in (1, 2):
+        known = book.execution(known, execution(known, number, 1), 4)
+    assert (known.state, known.remaining) == (S.PARTIALLY_FILLED, d(2))
+
+
 def test_facts_twice_change_nothing_and_tell_nobody() -> None:
     book, told = a_book()
     known = book.put(order(state=S.SUBMITTING, sent=1, of=terms(3)), "sent", 1)
