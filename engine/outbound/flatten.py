@@ -77,7 +77,8 @@ class Flattener:
             round_number += 1
             await self._cancel_entries_and_targets(say)
             if not await self._close(f"{id}:{round_number}", say, deadline):
-                last = FlattenResult(False, "NOT flat: the exit still waits for the broker and leaves when it can")
+                held = desk.book.position.quantity
+                last = FlattenResult(False, f"NOT flat: position is {held}; its exit goes on by itself")
                 break
             last = await self._verify(say)
             if last.flat:

@@ -129,8 +129,17 @@ class OverrideBase:
             return False
         return True
 
-    def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        self._tasks.launch(work, name)
+    def _start(self, work: Coroutine[Any, Any, None], name: str, id: CommandId | None = None) -> None:
+        """Run a procedure; one that fails ends its lines with the failure instead of running on for ever."""
+        self._tasks.launch(self._told(work, name, id), name)
+
+    async def _told(self, work: Coroutine[Any, Any, None], name: str, id: CommandId | None) -> None:
+        try:
+            await work
+        except Exception as error:
+            if id is not None:
+                self._engine.board.end(id, False, f"{name} failed: {type(error).__name__}: {error}")
+            raise
 
     def _latch(self, session: SessionId | None, kind: LatchKind, held: bool, reason: str, by: str) -> LatchSet:
         return LatchSet(session=session, kind=kind, held=held, reason=reason, at=self._engine.clock.now(), by=by)

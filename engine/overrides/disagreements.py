@@ -122,7 +122,7 @@ class DisagreementOverrides(OverrideBase):
         if account is None:
             raise Refusal(f"there is no account {command.account}")
         self._note(command.origin, f"cancel foreign {command.order}")
-        self._start(self._cancel_foreign_order(account, command), "cancel foreign order")
+        self._start(self._cancel_foreign_order(account, command), "cancel foreign order", command.origin.id)
         return "cancel is on its way"
 
     async def _cancel_foreign_order(self, account: DeskAccount, command: c.CancelForeign) -> None:

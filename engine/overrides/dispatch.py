@@ -163,7 +163,7 @@ class Overrides(OrderOverrides, DisagreementOverrides):
             say(f"the latch FILE COULD NOT BE WRITTEN: {error}; the row and this process hold it")
         engine.board.alert("kill", Severity.CRITICAL, f"KILL is set by {by}: no entry leaves anywhere", lasting=True)
         if command.flatten:
-            self._start(self._flatten_all(command.origin.id, say), "kill and flatten")
+            self._start(self._flatten_all(command.origin.id, say), "kill and flatten", command.origin.id)
         else:
             engine.board.end(command.origin.id, True, "killed; protective exits stay, nothing is closed")
         return "entries are latched off"

@@ -29,7 +29,7 @@ class OrderOverrides(OverrideBase):
             if terms.type is not OrderType.MARKET:
                 raise Refusal("an exit by hand is a market order; move the stop or the target to exit at a price")
             self._note(command.origin, "exit by hand", command.session, command.reason)
-            self._start(self._exit(run, command.origin.id, terms.quantity), "exit by hand")
+            self._start(self._exit(run, command.origin.id, terms.quantity), "exit by hand", command.origin.id)
             return "exit is on its way"
         await self._committed(command.origin, "entry by hand", command.session, command.reason)
         wish = EntryWish(
@@ -110,7 +110,7 @@ class OrderOverrides(OverrideBase):
             self._hold(run, command.origin, f"paused: flatten by {command.origin.operator}")
         self._note(command.origin, title.lower(), command.session)
         say = self._engine.board.begin(command.origin.id, title, command.session)
-        self._start(self._flatten_runs(command, runs, say), title.lower())
+        self._start(self._flatten_runs(command, runs, say), title.lower(), command.origin.id)
         return "entries are paused; closing"
 
     async def _flatten_runs(self, command: c.Flatten, runs: tuple[SessionRun, ...], say: Callable[[str], None]) -> None:
@@ -132,7 +132,7 @@ class OrderOverrides(OverrideBase):
             raise Refusal("type REVERSE: a second exit beside one in doubt may reverse the position")
         run = self._run(command.session)
         self._note(command.origin, "force exit", command.session, "typed REVERSE")
-        self._start(self._exit(run, command.origin.id, None, force=True), "force exit")
+        self._start(self._exit(run, command.origin.id, None, force=True), "force exit", command.origin.id)
         return "a second exit is on its way"
 
     async def _declare_dead(self, command: c.DeclareDead) -> str:

@@ -246,6 +246,27 @@ async def test_the_database_comes_back_by_itself_and_takes_what_waited(make_desk
     await desk.until(lambda: desk.position() == 1, 5)
 
 
+async def test_a_desk_that_ends_in_order_on_a_full_disk_finds_everything_again(make_desk: Callable[..., Desk]) -> None:
+    desk = await make_desk().start()
+    await hold(desk)
+    await desk.pass_(2)
+    with _no_file_grows_over((desk.state / "desk.sqlite3-wal").stat().st_size):
+        await _entry_refused(desk)
+        desk.strategies[ES].script.append(leave)
+        await next_window(desk)
+        await desk.until(lambda: desk.broker_position() == 0, 5)
+        await desk.send(lambda o: c.Pause(origin=o, session=S_ES))
+        await desk.pass_(1)
+        await desk.stop()
+    again = await next_life(desk, make_desk)
+    await again.pass_(5)
+    await all_agree(again)
+    view = again.snapshot().session(S_ES)
+    assert view is not None
+    assert view.paused
+    assert len(await rows(again, "SELECT 1 FROM trades")) == 1
+
+
 # -- starts that cannot be made ------------------------------------------------------------------------------
 
 

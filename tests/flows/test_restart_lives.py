@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import time
 from decimal import Decimal
 from random import Random
 
@@ -235,6 +236,22 @@ async def test_the_daily_loss_latch_holds_across_lives_until_the_next_trade_date
     await again.stop()
     tomorrow = await next_life(again, make_desk, later=86_400)
     assert not any("daily loss" in b for b in tomorrow.blocks())
+
+
+async def test_flat_by_leaves_in_time_though_history_never_comes(make_desk: Callable[..., Desk]) -> None:
+    """The upkeep of a session waits for no data: neither daily loss nor flat-by may sleep with the feed."""
+    settings = make_desk(directory="other").session_settings(ES)
+    limits = replace(settings.limits, flat_by=time(9, 30))  # 09:00 is now
+    desk = await make_desk(session={"limits": limits}).start()
+    await hold(desk)
+    await desk.pass_(1)
+    await kill(desk)
+    again = make_desk(**{**desk.options, "now": desk.clock.now() + 25 * MINUTE})
+    again.feed.history_fails = True
+    await again.start(trading=False)
+    await again.until(lambda: again.trader().desk.phase is Phase.LOADING_HISTORY, 20)
+    await again.until(lambda: again.broker_position() == 0, 6 * 60)
+    assert again.trader().desk.phase is Phase.LOADING_HISTORY
 
 
 # -- decisions are used once --------------------------------------------------------------------------------
