@@ -129,6 +129,7 @@ class Guard:
             self.stop_price = None
         desk.reporter.clear(f"naked:{desk.id}")
         desk.reporter.clear(f"inert:{desk.id}")
+        desk.reporter.clear(f"exit:{desk.id}")
         self._show(ProtectionState.FLAT)
         for order in leftovers:
             if lifecycle.may_cancel(order) and not order.is_in_doubt:

@@ -1,0 +1,147 @@
+"""Flow 2 under bad luck: things that cross on the wire, come twice, late, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+
+import pytest
+
+from brokers.paper import out_of_band
+from engine.domain.broker import Capabilities, FillsKind, IdMode, RefusedOrder, ReplaceId
+from engine.domain.market import Tick
+from engine.domain.orders import OrderState, OrderType, Role, Side
+from engine.snapshot import ProtectionState
+from tests.flows.harness import ES, PAPER, Desk
+from tests.flows.script import enter, in_position, leave
+
+MakeDesk = Callable[..., Desk]
+
+BROKERS = {
+    "default": Capabilities(),
+    "no brackets": Capabilities(brackets=False),
+    "cumulative": Capabilities(fills=FillsKind.CUMULATIVE),
+    "tag-less": Capabilities(id_mode=IdMode.NONE, find_by_client_id=False, fills=FillsKind.CUMULATIVE),
+    "changes the id": Capabilities(replace_id=ReplaceId.CHANGES),
+}
+
+
+def alerts(desk: Desk) -> str:
+    return "\n".join(alert.text for alert in desk.engine.board.alerts())
+
+
+@pytest.mark.parametrize("broker", BROKERS)
+async def test_reports_that_come_twice_are_booked_once(make_desk: MakeDesk, broker: str) -> None:
+    desk = await make_desk(capabilities=BROKERS[broker]).start()
+    desk.link.armed.duplicate_events = 12
+    await in_position(desk, enter(target="5050"))
+    desk.link.armed.duplicate_events = 12
+    desk.strategies[ES].script.append(leave)
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: desk.position() == 0, 8)
+    await desk.pass_(40)
+    assert desk.position() == desk.broker_position() == 0
+    assert desk.trader().counters.fills == 2
+    assert desk.snapshot().disagreements == ()
+
+
+@pytest.mark.parametrize("broker", BROKERS)
+async def test_answers_slower_than_the_deadline_leave_one_order_and_no_doubt(make_desk: MakeDesk, broker: str) -> None:
+    desk = await make_desk(capabilities=BROKERS[broker]).start()
+    desk.strategies[ES].script.append(enter())
+    await desk.clock.advance(desk.clock.now() - desk.clock.now() % 60_000 + 59_000)
+    await desk.next_candle(ES, "5000")
+    await desk.pass_(0.1)
+    desk.link.armed.delay_ms = 7_000
+    desk.link.armed.delay_until = desk.clock.now() + 20_000
+    await desk.until(lambda: desk.position() == 2, 60)
+    await desk.pass_(30)
+    assert [o.terms.quantity for o in desk.exchange.open_orders(PAPER)] == [2]
+    assert len(desk.orders(Role.ENTRY)) == 1
+    assert not [o for o in desk.orders() if o.is_in_doubt]
+
+
+@pytest.mark.parametrize("broker", BROKERS)
+async def test_a_stop_that_fills_while_it_is_converted_closes_once(make_desk: MakeDesk, broker: str) -> None:
+    desk = await in_position(make_desk(capabilities=BROKERS[broker]))
+    change = desk.manager.replace
+
+    async def crossed(*arguments: object) -> object:
+        desk.exchange.on_tick(Tick(ES, desk.clock.now(), Decimal(4990), Decimal(1)))
+        return await change(*arguments)  # type: ignore[arg-type]
+
+    desk.manager.replace = crossed  # type: ignore[method-assign, assignment]
+    desk.strategies[ES].script.append(leave)
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: desk.position() == 0, 8)
+    await desk.pass_(15)
+    assert desk.broker_position() == 0
+    assert desk.exchange.open_orders(PAPER) == ()
+    sold = [kept.fill.quantity for kept in desk.exchange.book.fills.values() if kept.fill.side is Side.SELL]
+    assert sum(sold) == 2
+    assert "exit not done" not in alerts(desk)
+    desk.feed.trade(ES, "5000")
+    assert desk.blocks() == ()
+
+
+async def test_a_cancel_that_crosses_with_the_fill_ends_filled_and_protected(make_desk: MakeDesk) -> None:
+    desk = await make_desk().start()
+    desk.strategies[ES].script.append(enter(limit="4995"))
+    await desk.next_candle(ES, "5000")
+    await desk.pass_(3)
+    cancel = desk.manager.cancel
+
+    async def crossed(broker_id: object) -> object:
+        desk.exchange.on_tick(Tick(ES, desk.clock.now(), Decimal(4995), Decimal(1)))
+        return await cancel(broker_id)  # type: ignore[arg-type]
+
+    desk.manager.cancel = crossed  # type: ignore[method-assign, assignment]
+    desk.trader().cancel_entries("test")
+    await desk.until(lambda: desk.position() == 2, 5)
+    await desk.pass_(8)
+    assert desk.orders(Role.ENTRY)[0].state is OrderState.FILLED
+    assert desk.trader().desk.protection is ProtectionState.COVERED
+
+
+@pytest.mark.parametrize("broker", BROKERS)
+async def test_an_exit_the_broker_refuses_leaves_a_stop_or_the_alarm(make_desk: MakeDesk, broker: str) -> None:
+    desk = await in_position(make_desk(capabilities=BROKERS[broker]))
+    refused: list[object] = []
+
+    async def no(*arguments: object) -> RefusedOrder:
+        refused.append(arguments)
+        return RefusedOrder("not now")
+
+    desk.manager.replace = no  # type: ignore[method-assign, assignment]
+    desk.strategies[ES].script.append(leave)
+    await desk.next_candle(ES, "5000")
+    await desk.pass_(10)
+    assert len(refused) == 5
+    assert "exit not done" in alerts(desk)
+    assert desk.broker_position() == 2
+    stops = [o for o in desk.exchange.open_orders(PAPER) if o.terms.type is OrderType.STOP]
+    assert [o.terms.quantity for o in stops] == [2]
+    desk.feed.trade(ES, "4990")
+    await desk.until(lambda: desk.position() == 0, 8)
+    await desk.pass_(3)
+    alert = next(alert for alert in desk.engine.board.alerts() if "exit not done" in alert.text)
+    assert not alert.lasting  # still to be seen, no longer so
+
+
+async def test_the_margin_desk_closing_while_our_exit_is_under_way_never_reverses_twice(make_desk: MakeDesk) -> None:
+    """The broker closes between our reading and our sending: what that opens is closed again and named."""
+    desk = await in_position(make_desk(capabilities=Capabilities(replace_may_change_type=False)))
+    submit = desk.manager.submit
+
+    async def crossed(request: object) -> object:
+        if desk.broker_position() == 2:
+            out_of_band.move_position(desk.exchange, PAPER, ES, Decimal(-2), desk.clock.now())
+        return await submit(request)  # type: ignore[arg-type]
+
+    desk.manager.submit = crossed  # type: ignore[method-assign, assignment]
+    desk.strategies[ES].script.append(leave)
+    await desk.next_candle(ES, "5000")
+    await desk.pass_(60)
+    assert desk.position() == desk.broker_position()
+    assert desk.snapshot().disagreements
+    assert desk.blocks()
