@@ -5,6 +5,7 @@ PaperLink(account, exchange, clock, rng, options=LinkOptions())
 - A request arrives after a random trip and its answer takes another; whoever stops waiting does not stop it.
 - Down at the moment of sending: LinkDown (a question: QueryFailed), nothing left. Cut while under way: the request
   still arrives and AnswerLost is raised (a question: QueryFailed).
+- A lost answer takes with it the events that its command caused at once: the connection broke under both.
 - Stream events keep their order. Those under way when the link is cut, or made while it is down, are lost for good.
 - All waiting is on the Clock's timers, so a tape drives it like any other timer.
 """
@@ -90,6 +91,7 @@ class PaperLink:
         self._flush_timer: Timer | None = None
         self._up_timer: Timer | None = None
         self._cut_until: Millis = 0
+        self._mute = False
         self._dropped: BrokerOrderId | None = None
         self._last_reports: dict[str, Report[Any]] = {}
         # Cumulative quantity last streamed of each open order: tells which record reports a fill.
@@ -163,7 +165,11 @@ class PaperLink:
         def work() -> T:
             if lose_request:
                 raise AnswerLost("the connection broke before an answer came")
-            result = call(self._clock.now())
+            self._mute = lose_answer
+            try:
+                result = call(self._clock.now())
+            finally:
+                self._mute = False
             if lose_answer:
                 raise AnswerLost("the connection broke before the answer came")
             return result
@@ -228,7 +234,7 @@ class PaperLink:
 
     def _send(self, event: AccountEvent) -> None:
         """An event leaves the exchange."""
-        if self.state is not LinkState.UP or self._is_dropped(event):
+        if self.state is not LinkState.UP or self._mute or self._is_dropped(event):
             return
         if self._spend("", self._options.drop_event):
             return

@@ -14,7 +14,7 @@ from engine import commands as c
 from engine.domain.broker import Capabilities, FillsKind, IdMode, SubmitRequest
 from engine.domain.ids import CommandId, SessionId
 from engine.domain.intents import IntentRecord, SubmitIntent
-from engine.domain.orders import IN_DOUBT, Flag, Order, OrderState, OrderType, Role, Side, Terms
+from engine.domain.orders import Flag, Order, OrderState, OrderType, Role, Side, Terms
 from engine.domain.settings import Protection
 from engine.snapshot import ProtectionState
 from tests.flows.harness import ES, MINUTE, PAPER, Desk
@@ -197,7 +197,7 @@ async def test_a_lost_answer_is_in_doubt_until_evidence_and_leaves_one_order(mak
     assert first.state is OrderState.WORKING
     assert first.broker_id is not None
     assert second.broker_id != first.broker_id
-    assert IN_DOUBT & set(states) or mode not in ("none", "none, cumulative")
+    assert OrderState.IN_DOUBT_SUBMIT in states
     entries = [o for o in desk.exchange.open_orders(PAPER) if o.parent is None]
     assert len(entries) == 2
     desk.feed.trade(ES, "4999")
