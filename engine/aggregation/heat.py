@@ -50,9 +50,14 @@ class RiskScale(Struct, frozen=True, kw_only=True):
 
 
 def confirmed_stops(orders: Iterable[Order], position: Position) -> list[Order]:
-    """Own stops that the broker confirmed and that close this position."""
+    """Own stops that the broker confirmed and that close this position; one that we asked to go is no cover."""
     stops = live_exits(tuple(orders), position, Role.STOP)
-    return [order for order in stops if order.terms.type in (OrderType.STOP, OrderType.STOP_LIMIT)]
+    return [
+        order
+        for order in stops
+        if order.terms.type in (OrderType.STOP, OrderType.STOP_LIMIT)
+        and order.state not in (OrderState.PENDING_CANCEL, OrderState.IN_DOUBT_CANCEL)
+    ]
 
 
 def position_risk(
@@ -70,7 +75,7 @@ def position_risk(
     for stop in sorted(stops, key=lambda o: (o.terms.stop or ZERO) * sign):
         assert stop.terms.stop is not None
         distance = (mark - stop.terms.stop) * sign
-        part = min(left, stop.remaining)
+        part = min(left, stop.at_least)
         if distance <= 0 or not part:
             continue
         covered += scale.money(part, distance, mark)

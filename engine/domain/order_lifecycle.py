@@ -363,7 +363,9 @@ def fill_price(order: Order, report: BrokerOrder) -> Decimal:
     """Price of the interval between the fills we know and the report's cumulative quantity.
 
     From (average x cumulative - known average x known) / difference; for brokers that report no executions.
+    A report that names no average leaves the order's own price as the nearest guess.
     """
     delta = report.filled - order.filled
-    total = (report.average_price or order.average_price or ZERO) * report.filled
+    guess = order.average_price or order.terms.limit or order.terms.stop or ZERO
+    total = (report.average_price or guess) * report.filled
     return (total - (order.average_price or ZERO) * order.filled) / delta

@@ -206,6 +206,12 @@ class Order(Struct, frozen=True, kw_only=True):
         return max(ZERO, self.largest - max(self.filled, self.reported))
 
     @property
+    def at_least(self) -> Decimal:
+        """Quantity that is left to fill whichever way a replace under way ends; never negative."""
+        smallest = self.terms.quantity if self.wanted is None else min(self.terms.quantity, self.wanted.quantity)
+        return max(ZERO, smallest - max(self.filled, self.reported))
+
+    @property
     def is_open(self) -> bool:
         """Whether the order may still fill, as far as anybody has proven."""
         return self.state not in TERMINAL

@@ -12,6 +12,7 @@ from msgspec.structs import replace as changed
 
 from engine.domain import order_lifecycle as lifecycle
 from engine.domain.ids import decision_key
+from engine.domain.order_book import closable
 from engine.domain.orders import TERMINAL, Flag, Order, OrderState, OrderType, Role, Terms, side_of
 from engine.domain.positions import Position
 from engine.outbound.exits import (
@@ -185,18 +186,11 @@ class ExitRoad:
                     after = await self._submission.replace(item, wanted, "making room for a partial exit")
                     if after.terms.quantity != wanted.quantity:
                         return Failed(f"{item.client_id} could not be made smaller: {after.reason}")
-                order = await self._submission.exit(ExitOrder(self._order(origin, position, quantity, reason, flags)))
-                return self._verdict(order, f"exit {order.terms.side} {order.terms.quantity} at market")
+                return await self._close_what_is_free(origin, quantity, reason, flags)
             case CancelFirst(orders=orders, quantity=quantity):
                 if not await self._gone(orders, reason, say):
                     return Failed("a protective order could not be proven cancelled")
-                left = min(quantity, abs(desk.book.position.quantity))
-                if not left:
-                    return Left(None, "the protective order closed it")
-                order = await self._submission.exit(
-                    ExitOrder(self._order(origin, desk.book.position, left, reason, flags))
-                )
-                return self._verdict(order, f"exit {order.terms.side} {order.terms.quantity} at market")
+                return await self._close_what_is_free(origin, quantity, reason, flags)
             case Wait(order=order, in_doubt=True):
                 return Held(order, f"exit {order.client_id} is {order.state}; a second one could reverse the position")
             case Wait(order=order):
@@ -207,6 +201,20 @@ class ExitRoad:
                 return Failed(f"{order.role} {order.client_id} is {desk.current(order).state}")
             case _:
                 assert_never(plan)
+
+    async def _close_what_is_free(
+        self, origin: str, quantity: Decimal, reason: str, flags: dict[Flag, bool]
+    ) -> ExitResult | None:
+        """After room was made: what filled meanwhile is not closed again, nor what another exit holds now."""
+        desk = self._desk
+        orders = desk.book.open()
+        if flags[Flag.FORCED]:
+            orders = tuple(o for o in orders if o.is_entry or not unproven(o))
+        left = min(quantity, closable(orders, desk.book.position))
+        if not left:
+            return Left(None, "the protective order closed it")
+        order = await self._submission.exit(ExitOrder(self._order(origin, desk.book.position, left, reason, flags)))
+        return self._verdict(order, f"exit {order.terms.side} {order.terms.quantity} at market")
 
     def _replace_size(self, order: Order, remaining: Decimal) -> Decimal:
         """The total of an order of which `remaining` is left to fill."""

@@ -49,7 +49,8 @@ def test_what_no_stop_covers_counts_at_worst_case_and_the_farthest_stop_counts_f
 
 @pytest.mark.parametrize("state", S)
 def test_only_a_stop_that_the_broker_confirmed_protects(state: OrderState) -> None:
-    assert bool(confirmed_stops([stop(4_900, state=state)], LONG)) is (state in LIVE_AT_BROKER)
+    leaving = state in (S.PENDING_CANCEL, S.IN_DOUBT_CANCEL)
+    assert bool(confirmed_stops([stop(4_900, state=state)], LONG)) is (state in LIVE_AT_BROKER and not leaving)
 
 
 def test_a_stop_on_the_wrong_side_and_a_stop_entry_protect_nothing() -> None:
