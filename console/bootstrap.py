@@ -127,6 +127,8 @@ class Desk:
         self._speed = speed
         self._watchdog: ThreadWatchdog | None = None
         self._blocking: ThreadBlocking | None = None
+        self._exchange: PaperExchange | None = None
+        self.host = EngineHost(self.plan)
 
     def plan(self) -> EnginePlan:
         """Everything wired; nothing started."""
@@ -139,6 +141,7 @@ class Desk:
         store = SqlStore.sqlite(settings.database.path, clock, blocking, ids)
         journal = FileIntentJournal(settings.state_dir / "journal", files, blocking)
         exchange, source, accounts = self._paper(clock)
+        self._exchange = exchange
         points = {i.symbol: i.point_value for i in settings.instruments}
 
         async def imported() -> int:
@@ -246,7 +249,10 @@ class Desk:
             )
 
     def close(self) -> None:
-        """End the helper threads."""
+        """End the helper threads; the exchange keeps its last prices and time, unless this desk was turned away."""
+        started, ended = self.host.started, self.host.ended
+        if self._exchange is not None and ended.done() and started.exception() is None:
+            self._exchange.close()
         if self._watchdog is not None:
             self._watchdog.close()
         if self._blocking is not None:
@@ -263,7 +269,7 @@ def run(options: RunOptions) -> int:
     from console import running
 
     desk = Desk(settings, tape, strategies, options.speed)
-    hosted = running.Hosted(EngineHost(desk.plan), settings, desk.close)
+    hosted = running.Hosted(desk.host, settings, desk.close)
     return running.headless(hosted, options) if options.headless else running.with_screen(hosted)
 
 

@@ -71,14 +71,14 @@ class BookFile:
         self._behind = False
 
     def load(self, book: Book) -> None:
-        """Fold the file into an empty book and rewrite it compactly."""
+        """Fold the file into an empty book. The first change rewrites it compactly; a desk turned away never does."""
         try:
             content = self._files.read(self._path)
         except OSError as error:
             raise DeskUnusable(f"{self._path}: the paper book cannot be read ({error.strerror or error})") from None
         if content is not None:
             self._fold(book, content)
-        self.rewrite(book)
+        self._behind = True
 
     def _fold(self, book: Book, content: bytes) -> None:
         if not content.startswith(HEADER):

@@ -88,7 +88,10 @@ def test_a_torn_last_line_is_dropped_and_the_rest_stands(tmp_path: Path) -> None
     path.write_bytes(torn[:-10])
     again = box_at(path)
     assert [order.terms.limit for order in again.exchange.open_orders(ACCOUNT)] == [90]
+    assert path.read_bytes() == torn[:-10], "reading changes nothing: the book may be another desk's"
+    again.accepted(terms(limit=92), client_id="later")
     assert path.read_bytes().endswith(b"\n")
+    assert [order.terms.limit for order in box_at(path).exchange.open_orders(ACCOUNT)] == [90, 92]
 
 
 @pytest.mark.parametrize("content", [b"hello", b"", b'{"format":"sextant paper book","version":2}\n'])
