@@ -274,7 +274,7 @@ def _calendar(section: Section) -> Calendar:
             raise ValueError(f'must be "24/7" or a table with zone and hours, not {read.shown(value)}')
         return ALWAYS_OPEN
 
-    plain = section.take("calendar", always, ALWAYS_OPEN)
+    plain: Calendar | None = section.take("calendar", always, ALWAYS_OPEN)
     if plain is not None:
         return plain
     table = section.section("calendar", KEYS["instruments.SYMBOL.calendar"])
