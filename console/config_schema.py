@@ -274,7 +274,8 @@ def _calendar(section: Section) -> Calendar:
             raise ValueError(f'must be "24/7" or a table with zone and hours, not {read.shown(value)}')
         return ALWAYS_OPEN
 
-    plain: Calendar | None = section.take("calendar", always, ALWAYS_OPEN)
+    by_default: Calendar | None = ALWAYS_OPEN
+    plain = section.take("calendar", always, by_default)
     if plain is not None:
         return plain
     table = section.section("calendar", KEYS["instruments.SYMBOL.calendar"])
