@@ -1,11 +1,23 @@
 """What every test shares: one hypothesis profile, and figures printed at the end of a run."""
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import settings
+
+from tests.postgres import MISSING, Cluster, binaries, running_cluster
 
 # The same examples on every machine and every run; a slow machine is no failure.
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Cluster]:
+    """A private PostgreSQL server, started by the first test of this process that asks for it."""
+    if binaries() is None:
+        pytest.skip(MISSING)
+    yield from running_cluster()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,4 +1,7 @@
-"""Numbered migrations, forward only: each is applied in one transaction together with its version row."""
+"""Numbered migrations, forward only: each is applied in one transaction together with its version row.
+
+Each database has a folder of its own in its own words; a number means the same tables and columns in both.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from engine.domain.ids import Millis
 from engine.persistence.connection import Statement
 
 FOLDER = Path(__file__).parent / "migrations"
+SQLITE = FOLDER / "sqlite"
+POSTGRES = FOLDER / "postgres"
 
 
 class Migration(Struct, frozen=True):
@@ -30,7 +35,7 @@ def split(script: str) -> Iterator[str]:
             yield part.strip()
 
 
-def migrations(folder: Path = FOLDER) -> tuple[Migration, ...]:
+def migrations(folder: Path = SQLITE) -> tuple[Migration, ...]:
     """All steps in order. Raises ValueError when a number is missing or doubled."""
     steps = []
     for path in sorted(folder.glob("*.sql")):
@@ -42,7 +47,7 @@ def migrations(folder: Path = FOLDER) -> tuple[Migration, ...]:
 
 
 def newest_version() -> int:
-    """The schema this program speaks."""
+    """The schema this program speaks, the same in every database."""
     return len(migrations())
 
 

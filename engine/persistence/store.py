@@ -16,6 +16,7 @@ from engine.domain.ids import AccountId, ClientOrderId, DecisionKey, Millis, Ses
 from engine.domain.intents import IntentRecord
 from engine.domain.orders import Order
 from engine.domain.positions import Position
+from engine.domain.postgres_url import PostgresUrl
 from engine.domain.records import FillBooked, LatchSet, LimitsChanged, Record
 from engine.errors import CommitUnknown, DeskUnusable, DuplicateKey, StoreError, StoreUnavailable
 from engine.persistence import pages, reads
@@ -84,6 +85,26 @@ class SqlStore:
         `read_only` neither creates, nor locks, nor migrates: for looking at a database beside a running desk.
         """
         return cls(SqliteDatabase(path, clock, blocking, read_only=read_only), clock, blocking, ids)
+
+    @classmethod
+    def postgres(
+        cls,
+        url: PostgresUrl,
+        clock: Clock,
+        blocking: Blocking,
+        ids: Ids,
+        *,
+        directory: Path | None = None,
+        read_only: bool = False,
+    ) -> SqlStore:
+        """A desk's store in a PostgreSQL database; `directory`, where the desk keeps its journal, is locked with it.
+
+        `read_only` neither makes, nor locks, nor migrates: for looking at a database beside a running desk.
+        """
+        from engine.persistence.postgres_database import PostgresDatabase  # a desk on SQLite never loads the driver
+
+        database = PostgresDatabase(url, clock, blocking, directory=directory, read_only=read_only)
+        return cls(database, clock, blocking, ids)
 
     async def open(self) -> None:
         """Open, check ownership, migrate. Raises DeskUnusable with a sentence; the file is then untouched."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +22,8 @@ from engine.domain.records import (
     OrderChanged,
     PositionRecorded,
 )
+from engine.errors import StoreUnavailable
+from engine.persistence import migrate
 from engine.persistence.store import SqlStore
 from engine.ports import Committed, NotHolder, Store, Taken
 from engine.queries import (
@@ -52,19 +55,23 @@ from tests.unit.persistence.samples import (
     one_of_each,
     order,
     override,
+    postgres_store,
     replace,
     sqlite_store,
     submit,
 )
 
+WHAT_WE_KEEP = migrate.FOLDER.parent / "what_we_keep.md"
 Maker = Callable[..., SqlStore]
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Maker:
     """Makes a store on one and the same database, as often as asked (a restart)."""
-    assert request.param == "sqlite"
-    return lambda **options: sqlite_store(tmp_path / "desk" / "sextant.db", **options)
+    if request.param == "sqlite":
+        return lambda **options: sqlite_store(tmp_path / "desk" / "sextant.db", **options)
+    url = request.getfixturevalue("postgres").emptied()
+    return lambda **options: postgres_store(url, directory=tmp_path / "desk", **options)
 
 
 @pytest.fixture
@@ -78,6 +85,17 @@ async def store(make: Maker) -> AsyncIterator[SqlStore]:
 def test_sqlstore_is_a_store(make: Maker) -> None:
     made: Store = make()
     assert made.salt == ""
+
+
+async def test_the_contract_says_on_what_it_ran(
+    store: SqlStore, record_property: Callable[[str, object], None]
+) -> None:
+    reader = store._read()
+    try:
+        ((version,),) = await reader.query("SELECT 'SQLite ' || sqlite_version()")
+    except StoreUnavailable:
+        ((version,),) = await reader.query("SELECT 'PostgreSQL ' || current_setting('server_version')")
+    record_property("figures", f"the Store's contract ran on {version}")
 
 
 # ------------------------------------------------------------------------------------------ intents
@@ -153,8 +171,8 @@ async def test_two_accounts_have_leases_of_their_own(store: SqlStore) -> None:
 
 async def dump(store: SqlStore) -> dict[str, list[tuple[object, ...]]]:
     reader = store._read()
-    names = await reader.query("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
-    return {name: await reader.query(f"SELECT * FROM {name} ORDER BY 1, 2") for (name,) in names}
+    names = re.findall(r"^\| `(\w+)` \|", WHAT_WE_KEEP.read_text("utf-8"), re.MULTILINE)
+    return {name: await reader.query(f"SELECT * FROM {name} ORDER BY 1, 2") for name in names}
 
 
 async def test_every_record_written_twice_changes_nothing_the_second_time(store: SqlStore) -> None:

@@ -10,7 +10,8 @@ import pytest
 from engine.clock import SystemClock
 from engine.errors import DuplicateKey, StoreUnavailable
 from engine.persistence.blocking import ThreadBlocking
-from engine.persistence.connection import Connections, RowRefused
+from engine.persistence.connection import Connections, Database, RowRefused
+from engine.persistence.postgres_database import PostgresDatabase
 from engine.persistence.sqlite_database import SqliteDatabase
 from engine.ports import StoreConnection
 
@@ -21,11 +22,18 @@ def row(name: str) -> tuple[object, ...]:
     return (name, "1", 1, "ann", "")
 
 
-@pytest.fixture(params=["sqlite"])
-async def opened(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Connections]:
-    assert request.param == "sqlite"
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
     clock = SystemClock()
-    database = SqliteDatabase(tmp_path / "desk" / "sextant.db", clock, ThreadBlocking(clock))
+    blocking = ThreadBlocking(clock)
+    if request.param == "sqlite":
+        return SqliteDatabase(tmp_path / "desk" / "sextant.db", clock, blocking)
+    url = request.getfixturevalue("postgres").emptied()
+    return PostgresDatabase(url, clock, blocking, directory=tmp_path / "desk")
+
+
+@pytest.fixture
+async def opened(database: Database) -> AsyncIterator[Connections]:
     yield await database.open()
     await database.close()
 
@@ -67,6 +75,18 @@ async def test_a_row_that_cannot_be_is_refused_and_rolled_back(
     assert await names(opened) == []
     await writer.transact([(PUT, row("c"))])
     assert await names(opened) == ["c"]
+
+
+async def test_a_value_of_the_wrong_kind_is_refused(opened: Connections, writer: StoreConnection) -> None:
+    with pytest.raises(RowRefused):
+        await writer.transact([(PUT, ("a", "1", object(), "ann", ""))])
+    assert await names(opened) == []
+
+
+async def test_marks_in_values_and_literals_are_only_text(opened: Connections, writer: StoreConnection) -> None:
+    await writer.transact([("UPDATE limits SET reason = '?' WHERE name = ? AND reason <> '$1'", ("a",))])
+    await writer.transact([(PUT, row("what? $1 '?'"))])
+    assert await names(opened) == ["what? $1 '?'"]
 
 
 async def test_foreign_keys_are_enforced(writer: StoreConnection) -> None:

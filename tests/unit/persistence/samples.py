@@ -28,6 +28,7 @@ from engine.domain.ids import (
 from engine.domain.intents import CancelIntent, ReplaceIntent, SubmitIntent
 from engine.domain.orders import Doubt, Flag, Order, OrderState, OrderType, Role, Side, Terms, TimeInForce
 from engine.domain.positions import Position
+from engine.domain.postgres_url import PostgresUrl
 from engine.domain.records import (
     BalanceChanged,
     CandleEvaluated,
@@ -69,6 +70,14 @@ class CountedIds:
 def sqlite_store(path: Path, *, read_only: bool = False, life: str = "life") -> SqlStore:
     clock = SystemClock()
     return SqlStore.sqlite(path, clock, ThreadBlocking(clock), CountedIds(life), read_only=read_only)
+
+
+def postgres_store(
+    url: PostgresUrl, *, directory: Path | None = None, read_only: bool = False, life: str = "life"
+) -> SqlStore:
+    clock = SystemClock()
+    blocking = ThreadBlocking(clock)
+    return SqlStore.postgres(url, clock, blocking, CountedIds(life), directory=directory, read_only=read_only)
 
 
 def terms(quantity: str = "2", side: Side = Side.BUY, symbol: Symbol = SYMBOL) -> Terms:
