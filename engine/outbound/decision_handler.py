@@ -139,8 +139,19 @@ class DecisionHandler:
             case _:
                 assert_never(decision.type)
 
+    def _call_off_entries(self, reason: str) -> None:
+        """Leaving everything means not entering further: what an entry has not filled yet is cancelled."""
+        for order in self._desk.book.open():
+            if order.is_entry and order.is_open and not order.cancel_wanted:
+                self._desk.tasks.launch(self._call_off(order, reason), f"call off {order.client_id}")
+
+    async def _call_off(self, order: Order, reason: str) -> None:
+        await self._submission.cancel(order, reason)
+
     async def _exit(self, origin: str, quantity: Decimal | None, reason: str, *, missed: bool = False) -> None:
         desk = self._desk
+        if quantity is None:
+            self._call_off_entries(reason)
         result = await self._exits.leave(origin, quantity, reason, missed=missed)
         match result:
             case Left(order=order):

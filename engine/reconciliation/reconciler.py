@@ -174,12 +174,17 @@ class Reconciler:
 
     def _explained(self, desk: SessionDesk) -> None:
         known = self._differences.pop(desk.book.symbol, None)
-        if known is not None:
-            self._ledger.settle(
-                known.id,
-                DisagreementState.EXPLAINED,
-                "the broker's executions explain it; booked as fills",
-                self._clock.now(),
+        row = self._ledger.get(known.id) if known is not None else None
+        if row is not None:
+            self._ledger.put(
+                changed(
+                    row,
+                    kind=DisagreementKind.MISSING_FILL,
+                    state=DisagreementState.EXPLAINED,
+                    done="the broker's executions explain it; booked as fills",
+                    updated=self._clock.now(),
+                    blocks_entries=False,
+                )
             )
         desk.blocks.clear("position")
 
