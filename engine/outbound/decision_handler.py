@@ -11,8 +11,9 @@ from msgspec.structs import replace as changed
 from engine.domain.decisions import Cancel, Decision, Intent, Modify, Nothing, Submit
 from engine.domain.ids import Millis, decision_key
 from engine.domain.market import Candle
-from engine.domain.orders import Order, OrderType, Role, Side, Terms
+from engine.domain.orders import ZERO, Order, OrderType, Role, Side, Terms
 from engine.domain.records import DecisionMade
+from engine.domain.risk import Denied
 from engine.domain.settings import Protection
 from engine.outbound.entries import EntryRoad, EntryWish
 from engine.outbound.entry_gate import EntryGate
@@ -217,7 +218,17 @@ class DecisionHandler:
             return broken.reason
         if wanted.quantity > order.terms.quantity:
             return "an entry is never made larger; submit another"
-        return self._gate.standing()
+        return self._gate.standing() or self._added_heat(order, wanted)
+
+    def _added_heat(self, order: Order, wanted: Terms) -> str | None:
+        """A price farther from its stop is more risk: it is reviewed, and reserved, like an entry of that size."""
+        desk = self._desk
+        now = desk.risk_of(order.terms, order.protect_stop, order.remaining)
+        then = desk.risk_of(wanted, order.protect_stop, max(wanted.quantity - order.filled, ZERO))
+        if then <= now:
+            return None
+        review = desk.heat.review(desk.settings.id, order.client_id, then - now)
+        return review.reason if isinstance(review, Denied) else None
 
     async def _cancel(self, decision: Cancel) -> None:
         desk = self._desk
