@@ -174,8 +174,8 @@ class SextantApp(App[None], inherit_bindings=False):
         if isinstance(self.screen, FlowScreen):
             self.act(actions.BY_NAME[name])
 
-    def act(self, action: actions.Action) -> None:
-        """Take an action's step, or say why it cannot be taken now."""
+    def act(self, action: actions.Action, opened_by: str | None = None) -> None:
+        """Take an action's step, or say why it cannot be taken now; `opened_by`: the key, where not the action's."""
         focus = self.focus_now()
         if not action.on(focus.screen) or not action.available(self.desk, focus):
             self.notify(f"{action.title}: {action.otherwise}", timeout=3, markup=False)
@@ -184,7 +184,7 @@ class SextantApp(App[None], inherit_bindings=False):
             case actions.GoTo(screen=screen):
                 _ = self.switch_mode(screen)
             case actions.Ask(dialog=dialog):
-                self._open(CommandDialog(dialog, action.key))
+                self._open(CommandDialog(dialog, action.key if opened_by is None else opened_by))
             case actions.SendNow(make=make, label=label):
                 self.run_worker(self._send_now(make, label), exit_on_error=False)
             case actions.OfScreen(what=what, by=by) if isinstance(self.screen, FlowScreen):

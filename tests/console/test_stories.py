@@ -309,6 +309,21 @@ async def test_a_palette_that_was_left_takes_nothing_else_with_it() -> None:
         assert told.app.screen is desk
 
 
+async def test_the_enter_that_chose_a_fault_does_not_show_it() -> None:
+    async with story() as told:
+        await told.press("ctrl+p")
+        await told.type("margin desk")
+        await told.pilot.pause(0.3)
+        await told.press("enter")
+        await told.pilot.pause(0.1)
+        await told.press("enter")
+        assert told.dialog.startswith("Fault on paper-1")
+        assert not told.client.sent, "pressed twice, it still only opened the dialog"
+        told.awake()
+        await told.press("enter")
+        assert isinstance(only(told), InjectFault)
+
+
 async def test_a_dead_session_is_stood_down_from_the_palette() -> None:
     async with story(change_session(busy_desk(), 0, phase=Phase.DEAD)) as told:
         await palette(told, "stand down")

@@ -46,7 +46,7 @@ class DeskCommands(Provider):
     async def discover(self) -> Hits:
         """Everything, before a letter is typed."""
         for text, action in self._entries():
-            yield DiscoveryHit(_plain(text), partial(self._app.act, action), text=text, help=action.help)
+            yield DiscoveryHit(_plain(text), partial(self._app.act, action, "enter"), text=text, help=action.help)
 
     async def search(self, query: str) -> Hits:
         """What matches."""
@@ -54,7 +54,7 @@ class DeskCommands(Provider):
         for text, action in self._entries():
             score = matcher.match(text)
             if score > 0:
-                yield Hit(score, _plain(text), partial(self._app.act, action), text=text, help=action.help)
+                yield Hit(score, _plain(text), partial(self._app.act, action, "enter"), text=text, help=action.help)
 
 
 def _plain(text: str) -> str:
