@@ -147,6 +147,21 @@ class Terminal:
         self.press("Escape")
         self.wait_without(pattern)
 
+    def press_until(self, key: str, pattern: str, seconds: float = PATIENCE_S) -> None:
+        """Press a key again and again, a second apart, until the screen matches."""
+        pressed = 0.0
+
+        def look() -> bool:
+            nonlocal pressed
+            if self.shows(pattern):
+                return True
+            if time.monotonic() - pressed > 1:
+                self.press(key)
+                pressed = time.monotonic()
+            return False
+
+        wait_until(look, lambda: f"no {pattern!r} on the screen:\n{self.screen()}", seconds)
+
     # -- the end ----------------------------------------------------------------------------------------
 
     def close(self) -> None:

@@ -31,8 +31,8 @@ def margin_desk(desk: Terminal, units: str) -> None:
     desk.wait_for("argument, Enter shows the fault")
     desk.press("BSpace")
     desk.type(units)
-    desk.press("Enter")
-    desk.wait_without("argument, Enter shows the fault")
+    desk.wait_for(rf"(?m)^.*│ +{units} +│")
+    desk.press_until("Enter", "margin desk moved")  # Enter opened the dialog, so for half a second it does not answer
 
 
 def test_the_margin_desk_is_shown_and_adopted_and_entries_wait(
@@ -51,6 +51,8 @@ def test_the_margin_desk_is_shown_and_adopted_and_entries_wait(
     desk.press("1")
     desk.wait_for(r"cl-breakout\s+trading.*LONG 5")
     desk.wait_for("entries wait for you")
+    desk.press("3")
+    desk.wait_for(r"stop +▼ SELL +0/5")
 
     # The row stays and names who has seen it; then entries go on.
     desk.press("4")
