@@ -33,10 +33,9 @@ MISSING = (
     "PostgreSQL was not tested: no server found on this machine. Install one (Debian: apt install postgresql; "
     "macOS: brew install postgresql), or name its bin directory in SEXTANT_TEST_POSTGRES_BIN"
 )
+# Nothing about durability: fsync stays on, as a server comes.
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
-    "fsync": "on",
-    "synchronous_commit": "on",
     "shared_buffers": "16MB",
     "max_connections": "40",
     "autovacuum": "off",
@@ -72,7 +71,10 @@ def binaries() -> Path | None:
 
 
 def _die_with_parent() -> None:
-    """Linux: a fast shutdown of the server when the tests are killed and cannot stop it themselves."""
+    """Linux: a fast shutdown of the server when the tests are killed and cannot stop it themselves.
+
+    What counts as the parent is the thread that starts the server: it must be the main one.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 
@@ -218,6 +220,13 @@ class Cluster:
                 await raw.close()
 
         return _in_thread(lambda: asyncio.run(ask()))
+
+    def await_setting(self, name: str, value: str) -> None:
+        """Return when new sessions have it; a reload reaches them a moment later."""
+        deadline = time.monotonic() + 10
+        while self.sql(f"SHOW {name}") != [(value,)]:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
     def end_sessions(self, url: PostgresUrl, like: str = "sextant process%") -> int:
         """pg_terminate_backend for a desk's sessions; how many there were."""

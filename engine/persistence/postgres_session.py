@@ -109,7 +109,7 @@ def said(error: BaseException) -> str:
     if isinstance(error, asyncio.TimeoutError):
         return "the database has not answered in time"
     if isinstance(error, OSError):
-        return error.strerror or "the connection was lost"
+        return os.strerror(error.errno).lower() if error.errno else "the connection was lost"
     return str(error) or type(error).__name__
 
 
@@ -167,5 +167,5 @@ def why_unreachable(error: BaseException) -> str:
     if isinstance(error, FileNotFoundError):
         return f"there is no {error.filename or 'server socket'}"
     if isinstance(error, OSError):
-        return (error.strerror or "the connection failed").lower()
+        return os.strerror(error.errno).lower() if error.errno else "the connection failed"
     return type(error).__name__
