@@ -19,7 +19,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.css.query import NoMatches
 from textual.screen import Screen
 
@@ -37,7 +37,7 @@ from console.screens.modals.palette import DeskCommands, DeskPalette
 from console.screens.modals.quit import QuitDialog
 from console.screens.orders import OrdersScreen
 from console.screens.reconciliation import ReconciliationScreen
-from console.terminal import SafeLinuxDriver, mark_terminal_lost, without_colour
+from console.terminal import QuietlyEndingApp, SafeLinuxDriver, mark_terminal_lost, without_colour
 from engine.commands import Command, Origin, Receipt
 from engine.domain.ids import CommandId, SessionId
 from engine.domain.settings import ShutdownPolicy
@@ -50,7 +50,7 @@ ECHO_S = 1.0
 SHUTDOWN_TIMEOUT_S = 75.0
 
 
-class SextantApp(App[None], inherit_bindings=False):
+class SextantApp(QuietlyEndingApp, inherit_bindings=False):
     """Shows one desk through a client; holds nothing of the engine but messages."""
 
     TITLE = "Sextant"

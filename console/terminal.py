@@ -6,7 +6,8 @@ queue is high, and one full repaint heals the picture once it has drained.
 
 Private names used here: LinuxDriver._writer_thread, WriterThread._queue, LinuxDriver.exit_event,
 LinuxDriver._sigtstp_application, LinuxDriver._sigcont_application, Driver._app, App._sync_available, App._driver,
-App._filters.
+App._filters, App._handle_exception, App._return_code, App._exception, App._exception_event, App._exit_renderables,
+App._close_messages_no_wait.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
+from rich.text import Text
 from textual.app import App
 from textual.drivers.linux_driver import LinuxDriver
 from textual.filter import NoColor
+
+from console.formatting import plain
+from console.process_log import redacted
 
 log = logging.getLogger(__name__)
 
@@ -90,3 +95,22 @@ def mark_terminal_lost(app: App[Any]) -> None:
 def without_colour(app: App[Any]) -> None:
     """NO_COLOR means none: Textual would send greys, which are colours to a terminal. Attributes carry on."""
     app._filters = [NoColor()]
+
+
+class QuietlyEndingApp(App[None]):
+    """An App whose unhandled error ends it with one line on the terminal.
+
+    Textual prints a traceback with the values of local variables, which may hold secrets and broker text; the log
+    has the traceback without them.
+    """
+
+    def _handle_exception(self, error: Exception) -> None:
+        log.critical("the console failed", exc_info=error)
+        self._return_code = 1
+        if self._exception is None:
+            self._exception = error
+            self._exception_event.set()
+        what = redacted(plain(f"{type(error).__name__}: {error}"))
+        said = f"sextant: the console failed ({what}); the desk stops by its policy, the log has the details"
+        self._exit_renderables.append(Text(said))
+        self._close_messages_no_wait()

@@ -373,10 +373,17 @@ class Engine:
                 if asked:
                     proven = await self._wait_for(self._no_entries, CANCEL_SECONDS)
                     say("entries are cancelled" if proven else "NOT every entry is confirmed cancelled")
+                if not self._protection_fits():
+                    say("waiting for protective orders to fit their positions")
+                    fits = await self._wait_for(self._protection_fits, CANCEL_SECONDS)
+                    say("protective orders fit" if fits else "NOT every position is covered by a stop of its size")
             case ShutdownPolicy.FLATTEN:
                 await self.flatten_all("shutdown", say)
             case _:
                 assert_never(policy)
+
+    def _protection_fits(self) -> bool:
+        return all(run.trader.guard.is_settled or run.dead is not None for run in self.sessions.values())
 
     def _no_entries(self) -> bool:
         return not any(o.is_entry and o.is_open for run in self.sessions.values() for o in run.desk.book.open())

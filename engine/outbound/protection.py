@@ -57,6 +57,11 @@ class Guard:
         self._inert: set[str] = set()
         self._target_hit = False
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether what rests at the broker fits the position, as far as the last look saw."""
+        return self._uneven_since is None and self._uncovered_since is None
+
     # -- ticks --------------------------------------------------------------------------------------------
 
     def on_tick(self, mark: Decimal, now: Millis) -> None:
