@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
+from typing import assert_never
 
 from msgspec.structs import replace
 
@@ -25,15 +26,18 @@ from brokers.paper.synthetic import SyntheticMarket
 from brokers.replay.source import ReplaySource
 from brokers.replay.tape import Tape, open_tape
 from console import config
-from console.config_model import DeskSettings, FeedKind
+from console.config_model import DeskSettings, FeedKind, SqliteFile
+from console.config_text import shown
 from console.options import AS_FAST_AS_IT_GOES, RunOptions
 from engine.clock import SystemClock, TapeClock
 from engine.domain.ids import Symbol
 from engine.domain.market import Timeframe
+from engine.domain.postgres_url import PostgresUrl
 from engine.errors import ConfigurationError, DeskUnusable
 from engine.host import EngineHost
 from engine.inbound.candle_stream import CandleStream
 from engine.persistence.blocking import ThreadBlocking
+from engine.persistence.connection import NoDeskYet
 from engine.persistence.files import RealFiles
 from engine.persistence.intent_journal import FileIntentJournal
 from engine.persistence.kill_latch import FileKillLatch
@@ -41,7 +45,7 @@ from engine.persistence.lease import FileAccountLock, lock_directory
 from engine.persistence.recovery_import import import_journal
 from engine.persistence.store import SqlStore
 from engine.plan import EnginePlan, PlannedAccount, PlannedSession
-from engine.ports import Clock, JobRunner, MarketDataSource
+from engine.ports import Clock, Ids, JobRunner, MarketDataSource
 from engine.strategies.loading import load_strategy
 from engine.strategies.protocol import Strategy
 from engine.watchdog import ThreadWatchdog
@@ -112,6 +116,19 @@ def strategies_for(settings: DeskSettings) -> dict[str, Strategy]:
     return {s.id: load_strategy(s.strategy, s.arguments) for s in settings.sessions}
 
 
+def _store(
+    settings: DeskSettings, clock: Clock, blocking: ThreadBlocking, ids: Ids, *, read_only: bool = False
+) -> SqlStore:
+    """The audit trail where the settings put it; journal, latches and locks stay in the state directory."""
+    match settings.database:
+        case SqliteFile(path=path):
+            return SqlStore.sqlite(path, clock, blocking, ids, read_only=read_only)
+        case PostgresUrl() as url:
+            return SqlStore.postgres(url, clock, blocking, ids, directory=settings.state_dir, read_only=read_only)
+        case _:
+            assert_never(settings.database)
+
+
 # -- building -----------------------------------------------------------------------------------------------------
 
 
@@ -138,7 +155,7 @@ class Desk:
         self._watchdog = ThreadWatchdog()
         files = RealFiles()
         ids = FreshIds()
-        store = SqlStore.sqlite(settings.database.path, clock, blocking, ids)
+        store = _store(settings, clock, blocking, ids)
         journal = FileIntentJournal(settings.state_dir / "journal", files, blocking)
         exchange, source, accounts = self._paper(clock)
         self._exchange = exchange
@@ -296,20 +313,25 @@ def doctor(options: RunOptions) -> int:
 
 
 async def _database_finding(settings: DeskSettings) -> tuple[str, bool, str]:
-    path = settings.database.path
-    if not path.exists():
-        return "database", True, f"{path} does not exist yet and will be made (SQLite, WAL, synchronous=FULL)"
+    database = settings.database
+    place, kind = f"{shown(database)}", "SQLite, WAL, synchronous=FULL"
+    if isinstance(database, PostgresUrl):
+        place, kind = database.place, "PostgreSQL, fsync, synchronous commit"
+    elif not database.path.exists():
+        return "database", True, f"{place} does not exist yet and will be made ({kind})"
     clock = SystemClock()
     blocking = ThreadBlocking(clock)
-    store = SqlStore.sqlite(path, clock, blocking, FreshIds(), read_only=True)
+    store = _store(settings, clock, blocking, FreshIds(), read_only=True)
     try:
         await store.open()
         await store.close()
+    except NoDeskYet:
+        return "database", True, f"{place} holds no desk yet; one will be made ({kind})"
     except DeskUnusable as error:
         return "database", False, str(error)
     finally:
         blocking.close()
-    return "database", True, f"{path} (SQLite, WAL, synchronous=FULL)"
+    return "database", True, f"{place} ({kind})"
 
 
 def candles(file: Path, timeframe: Timeframe, symbol: str | None, out: Path | None) -> int:
@@ -334,7 +356,7 @@ async def open_audit_trail(options: RunOptions) -> AsyncIterator[SqlStore]:
     settings = config.settle(options)
     clock = SystemClock()
     blocking = ThreadBlocking(clock)
-    store = SqlStore.sqlite(settings.database.path, clock, blocking, FreshIds(), read_only=True)
+    store = _store(settings, clock, blocking, FreshIds(), read_only=True)
     try:
         await store.open()
         try:

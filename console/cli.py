@@ -40,7 +40,10 @@ ConfigOption = Annotated[
     Path | None, typer.Option("--config", metavar="FILE", help="The sextant.toml to run (or SEXTANT_CONFIG).")
 ]
 DbOption = Annotated[
-    str | None, typer.Option("--db", metavar="URL", help="The audit trail: a SQLite file (or SEXTANT_DB).")
+    str | None,
+    typer.Option(
+        "--db", metavar="URL", help="The audit trail: a SQLite file, or postgresql://USER@HOST/DB (or SEXTANT_DB)."
+    ),
 ]
 StateOption = Annotated[
     Path | None,

@@ -42,12 +42,13 @@ from console.formatting import plain
 from console.options import AS_FAST_AS_IT_GOES, RunOptions
 from engine.domain.ids import Symbol
 from engine.domain.market import Timeframe
+from engine.domain.postgres_url import PostgresUrl
 from engine.domain.settings import SessionSettings
 from engine.errors import ConfigurationError
 
 __all__ = [
     "AS_FAST_AS_IT_GOES", "DATABASE_FILE", "KEYS", "AccountSettings", "Alerts", "Database", "DeskSettings",
-    "FeedKind", "HangUp", "RunOptions", "SqliteFile", "TapeFacts", "default_desk", "describe", "load",
+    "FeedKind", "HangUp", "PostgresUrl", "RunOptions", "SqliteFile", "TapeFacts", "default_desk", "describe", "load",
     "needs_tape_facts", "parse", "replay_desk", "settle", "state_home",
 ]  # fmt: skip
 

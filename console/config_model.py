@@ -13,6 +13,7 @@ from engine.domain.broker import Capabilities
 from engine.domain.ids import AccountId, SessionId, Symbol
 from engine.domain.instruments import Instrument
 from engine.domain.orders import ZERO
+from engine.domain.postgres_url import PostgresUrl
 from engine.domain.risk import PortfolioSettings
 from engine.domain.settings import Numbers, SessionSettings, ShutdownPolicy
 
@@ -44,7 +45,7 @@ class SqliteFile(Struct, frozen=True, tag="sqlite"):
     path: Path
 
 
-Database: TypeAlias = SqliteFile
+Database: TypeAlias = SqliteFile | PostgresUrl
 
 
 class AccountSettings(Struct, frozen=True, kw_only=True):

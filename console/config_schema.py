@@ -25,10 +25,12 @@ from console.config_model import (
 from console.config_session import session_settings
 from console.config_source import Section, Source, suggest
 from console.config_values import PERCENT, POSITIVE
+from console.process_log import hide
 from engine.domain.broker import Capabilities, Enforcer, FillsKind, IdMode, ReplaceId, ReplaceQuantity
 from engine.domain.calendar import ALWAYS_OPEN, Calendar
 from engine.domain.ids import AccountId, SessionId, Symbol
 from engine.domain.instruments import Instrument
+from engine.domain.postgres_url import SCHEMES, postgres_url
 from engine.domain.risk import GroupLimits, HeatLimits, PortfolioSettings
 from engine.domain.settings import (
     Numbers,
@@ -108,15 +110,21 @@ def desk_settings(source: Source, document: dict[str, Any], base: Path, elsewher
 
 
 def database_at(written: str, base: Path) -> Database:
-    """The database behind `--db` or `db`: a file, or `sqlite:///` and a file. Raises ValueError."""
+    """The database behind `--db` or `db`: a file, `sqlite:///` and a file, or a PostgreSQL URL. Raises ValueError.
+
+    The password of a URL is hidden from the log from here on, and never repeated.
+    """
     scheme, separator, rest = written.partition("://")
     if not separator:
         return SqliteFile(read.path_from(base)(written))
-    # The rest of a URL may hold a password and is never repeated.
-    if scheme.partition("+")[0] in ("postgresql", "postgres"):
-        raise ValueError("names a PostgreSQL database, which arrives with the next release; name a SQLite file for now")
+    if scheme.partition("+")[0] in SCHEMES:
+        url = postgres_url(written)
+        hide(url.password)
+        return url
     if scheme != "sqlite" or not rest.startswith("/") or len(rest) < 2:
-        raise ValueError("must be a file such as desk.sqlite3, or sqlite:////absolute/path/desk.sqlite3")
+        raise ValueError(
+            "must be a file such as desk.sqlite3, sqlite:////absolute/path/desk.sqlite3, or postgresql://USER@HOST/DATABASE"
+        )
     return SqliteFile(read.path_from(base)(rest[1:]))
 
 

@@ -8,13 +8,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, assert_never
 
-from console.config_model import AccountSettings, DeskSettings
+from console.config_model import AccountSettings, Database, DeskSettings
 from console.config_source import dotted, quoted
 from console.config_values import DAYS
 from console.formatting import plain
 from engine.domain.calendar import ALWAYS_OPEN, WEEK_MINUTES, Calendar
 from engine.domain.instruments import Instrument
 from engine.domain.market import Timeframe
+from engine.domain.postgres_url import PostgresUrl
 from engine.domain.settings import EntryWindow, FixedSize, RiskSize, SessionSettings, Sizing
 
 
@@ -27,6 +28,11 @@ def describe(settings: DeskSettings) -> list[str]:
     return lines
 
 
+def shown(database: Database) -> str:
+    """The database as `db` names it; a password is left out."""
+    return database.shown if isinstance(database, PostgresUrl) else str(database.path)
+
+
 def _tables(settings: DeskSettings) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
     yield (
         ("desk",),
@@ -37,7 +43,7 @@ def _tables(settings: DeskSettings) -> Iterator[tuple[tuple[str, ...], dict[str,
             "replay_symbol": settings.replay_symbol,
             "seed": settings.seed,
             "state_dir": settings.state_dir,
-            "db": settings.database.path,
+            "db": shown(settings.database),
             "shutdown": settings.shutdown,
             "on_hangup": settings.on_hangup,
             "alerts": settings.alerts,

@@ -8,6 +8,8 @@ row carries a natural key, so that writing it twice, or importing it after a cra
     store             the audit trail: one writer, one read-only connection, the rows of every record
     writer            group commit in lanes; intents ahead of everything
     connection        the narrow seam beneath; sqlite speaks it, sqlite_file guards the file
+    postgres          the same on a server: postgres_session opens and names errors, postgres_guard asks whose it is
+    migrate           numbered steps of the schema, a folder of them for each database
     intent_journal    the file that stands in for the database when an exit cannot wait; recovery_import reads it back
     jobs, trades      background work queued in its cause's transaction; FIFO round trips
     lease, kill_latch who commands an account; the synced half of the kill latch

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct
 
-from engine.errors import StoreError
+from engine.errors import DeskUnusable, StoreError
 from engine.ports import StoreConnection
 
 Statement: TypeAlias = tuple[str, Sequence[Any]]
@@ -19,6 +19,10 @@ Statement: TypeAlias = tuple[str, Sequence[Any]]
 
 class RowRefused(StoreError):
     """The database answers and refuses this very row (a constraint, a value it cannot hold); retrying is useless."""
+
+
+class NoDeskYet(DeskUnusable):
+    """A database that a desk may be made in was asked for what is kept in it."""
 
 
 class Connections(Struct, frozen=True):

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from engine.domain.postgres_url import PostgresUrl
 from engine.errors import DeskUnusable, StoreUnavailable
 from engine.persistence import postgres_guard as guard
-from engine.persistence.connection import Connections
+from engine.persistence.connection import Connections, NoDeskYet
 from engine.persistence.files import make_private_directory
 from engine.persistence.lease import Held, hold_desk
 from engine.persistence.migrate import newest_version
@@ -101,7 +101,7 @@ class PostgresDatabase:
             await guard.check_server(raw, self._url, read_only=True)
             found = await guard.look(raw, self._url)
             if self._identity is None and found.version is None:
-                raise guard.NoDeskYet(
+                raise NoDeskYet(
                     f"There is no desk in the database {self._url.place} yet; a desk that runs there makes one."
                 )
             if self._identity is None and (found.version or 0) < newest_version():

@@ -59,10 +59,6 @@ class Found(Struct, frozen=True):
     identity: str = ""
 
 
-class NoDeskYet(DeskUnusable):
-    """A database that a desk may be made in, asked for what is kept in it."""
-
-
 async def check_server(raw: Raw, url: PostgresUrl, *, read_only: bool) -> None:
     """Raise DeskUnusable for a server that cannot keep what it is given; read back, as SQLite's pragmas are."""
     number, version, encoding, fsync, is_standby, commit = await raw.fetchrow(SERVER)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from console.config import KEYS, DeskSettings, FeedKind, default_desk, describe, load, parse
+from console.config import KEYS, DeskSettings, FeedKind, SqliteFile, default_desk, describe, load, parse
 from engine.domain.calendar import Calendar
 from engine.domain.settings import EntryWindow, FixedSize, Protection, RiskSize, ShutdownPolicy
 from engine.errors import ConfigurationError
@@ -62,7 +62,7 @@ def test_a_small_desk_loads_with_every_default_settled() -> None:
     desk = read(DESK)
     assert (desk.title, desk.feed, desk.seed) == ("Mine", FeedKind.SYNTHETIC, 7)
     assert desk.state_dir == Path("/home/me/.local/state/sextant")
-    assert desk.database.path == Path("/home/me/.local/state/sextant/desk.sqlite3")
+    assert desk.database == SqliteFile(Path("/home/me/.local/state/sextant/desk.sqlite3"))
     assert desk.shutdown is ShutdownPolicy.CANCEL_ENTRIES
     assert desk.operator == "me"
     (session,) = desk.sessions
@@ -151,7 +151,8 @@ BAD: list[tuple[str, str, str, str]] = [
     ('"Mine"', '"Mine"\nalerts = "sms"', "3: desk.alerts", "arrive with a later release"),
     ('"Mine"', '"Mine"\nfeed = "replay"', "3: desk.feed", 'needs replay = "FILE"'),
     ('"Mine"', '"Mine"\nreplay = "x.csv"', "3: desk.replay", 'needs feed = "replay"'),
-    ('"Mine"', '"Mine"\ndb = "postgresql://me:hush@host/x"', "3: desk.db", "arrives with the next release"),
+    ('"Mine"', '"Mine"\ndb = "postgresql://me:hush@host"', "3: desk.db", "must be written postgresql://USER@HOST/"),
+    ('"Mine"', '"Mine"\ndb = "postgresql://me@h/d?sslmode=no"', "3: desk.db", "sslmode that is not known"),
     ("equity = 100_000", 'broker = "tradovate"', "9: accounts.paper.broker", "the only broker of this release"),
     ("equity = 100_000", "slippage_ticks = 2\n[accounts.two]", "10: accounts.two.slippage_ticks", "one exchange"),
     ("equity = 100_000", "margin_per_unit = { ESZ7 = 1 }", "9: accounts.paper.margin_per_unit.ESZ7", "mean ESZ6?"),

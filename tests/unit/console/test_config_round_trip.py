@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from console.config import AccountSettings, DeskSettings, SqliteFile, default_desk, describe, parse
+from console.config import AccountSettings, DeskSettings, PostgresUrl, SqliteFile, default_desk, describe, parse
 from engine.domain.broker import Capabilities, Enforcer, FillsKind, IdMode, ReplaceId, ReplaceQuantity
 from engine.domain.calendar import ALWAYS_OPEN, Calendar
 from engine.domain.ids import AccountId, SessionId, Symbol
@@ -116,6 +116,16 @@ def sessions(draw: st.DrawFn, name: str, account: str, symbol: str) -> SessionSe
     )
 
 
+DATABASES = st.builds(
+    PostgresUrl,
+    database=NAMES,
+    host=st.sampled_from(["", "db.example", "::1", "/run/pg"]),
+    port=st.none() | st.integers(1, 65535),
+    user=st.sampled_from(["", "ann", "a b@c"]),
+    tls=st.sampled_from([(), (("sslmode", "verify-full"), ("sslrootcert", "/etc/a b.pem"))]),
+)
+
+
 @st.composite
 def desks(draw: st.DrawFn) -> DeskSettings:
     symbols = draw(st.lists(SYMBOLS, min_size=1, max_size=3, unique=True))
@@ -129,7 +139,7 @@ def desks(draw: st.DrawFn) -> DeskSettings:
         title=draw(TITLES),
         seed=draw(st.integers(0, 1_000_000)),
         state_dir=Path("/var/lib/my desk"),
-        database=SqliteFile(Path("/srv/audit.sqlite3")),
+        database=draw(st.just(SqliteFile(Path("/srv/audit.sqlite3"))) | DATABASES),
         shutdown=draw(st.sampled_from(ShutdownPolicy)),
         operator=draw(NAMES),
         numbers=Numbers(tries=draw(st.integers(1, 99)), exit_commit=draw(st.floats(0.01, 5))),

@@ -9,13 +9,18 @@ from console.config import (
     AS_FAST_AS_IT_GOES,
     DeskSettings,
     FeedKind,
+    PostgresUrl,
     RunOptions,
+    SqliteFile,
     TapeFacts,
+    describe,
     load,
     needs_tape_facts,
     settle,
     state_home,
 )
+from console.config_text import shown
+from console.process_log import redacted
 from engine.domain.market import Timeframe
 from engine.domain.settings import RiskSize
 from engine.errors import ConfigurationError
@@ -47,7 +52,7 @@ def test_nothing_given_is_the_embedded_desk() -> None:
     desk = settle(RunOptions(), HOME)
     assert [session.symbol for session in desk.sessions] == ["ESZ6", "CLF7", "NQZ6", "6EZ6"]
     assert desk.feed is FeedKind.SYNTHETIC
-    assert desk.database.path == Path("/home/me/.local/state/sextant/desk.sqlite3")
+    assert desk.database == SqliteFile(Path("/home/me/.local/state/sextant/desk.sqlite3"))
     assert (desk.operator, desk.temporary) == ("me", False)
 
 
@@ -69,7 +74,7 @@ def test_options_win_over_the_environment_and_that_over_the_file(tmp_path: Path)
 
     def places(options: RunOptions, **environ: str) -> tuple[str, str]:
         desk = settle(options, {**HOME, "SEXTANT_CONFIG": str(file), **environ})
-        return str(desk.state_dir), str(desk.database.path)
+        return str(desk.state_dir), shown(desk.database)
 
     assert places(RunOptions()) == (f"{tmp_path}/mine", f"{tmp_path}/audit.sqlite3")
     assert places(RunOptions(), SEXTANT_STATE_DIR="/e") == ("/e", "/e/desk.sqlite3")
@@ -82,9 +87,10 @@ def test_options_win_over_the_environment_and_that_over_the_file(tmp_path: Path)
 @pytest.mark.parametrize(
     ("written", "words"),
     [
-        ("postgresql://me:hush@host/desk", "--db names a PostgreSQL database, which arrives with the next release"),
-        ("postgres://me:hush@host/desk", "arrives with the next release"),
-        ("postgresql+asyncpg://me:hush@host/desk", "arrives with the next release"),
+        ("postgresql://me:hush@host", "--db must be written postgresql://USER@HOST/DATABASE"),
+        ("postgres://me:hush@host/a#b", "must be written postgresql://"),
+        ("postgresql+asyncpg://me:hush@host/desk", "must be written postgresql://"),
+        ("postgresql://me:hush@one,two/desk", "names several servers"),
         ("mysql://me:hush@host/desk", "--db must be a file such as desk.sqlite3"),
         ("sqlite://hush", "must be a file"),
         ("", "--db must be 1 to 200 printable characters"),
@@ -94,6 +100,19 @@ def test_databases_that_cannot_be_are_refused_without_repeating_the_url(written:
     said = refusal(RunOptions(db=written))
     assert words in said
     assert "hush" not in said
+
+
+def test_a_postgresql_database_is_named_by_a_url_whose_password_is_hidden(tmp_path: Path) -> None:
+    written = "postgresql://me:hush-4711@db.example:6543/desk?sslmode=verify-full"
+    desk = settle(RunOptions(db=written, state_dir=tmp_path), HOME)
+    assert desk.state_dir == tmp_path, "journal, latches and locks stay here"
+    assert isinstance(desk.database, PostgresUrl)
+    assert (desk.database.place, desk.database.password) == ("desk on db.example", "hush-4711")
+    printed = "\n".join(describe(desk))
+    assert 'db = "postgresql://me@db.example:6543/desk?sslmode=verify-full"' in printed
+    assert "hush" not in f"{printed} {desk!r} {desk.database}"
+    assert "hush" not in redacted("it said hush-4711 by itself")
+    assert settle(RunOptions(), {**HOME, "SEXTANT_DB": written}).database == desk.database
 
 
 def test_a_symbol_leaves_its_sessions_and_a_strategy_takes_their_place() -> None:
@@ -126,7 +145,7 @@ def test_a_replay_alone_makes_one_complete_session(tape: Path, tmp_path: Path) -
     assert desk.temporary
     assert desk.state_dir.parent == tmp_path
     assert desk.state_dir.stat().st_mode & 0o777 == 0o700
-    assert desk.database.path.parent == desk.state_dir
+    assert desk.database == SqliteFile(desk.state_dir / "desk.sqlite3")
 
 
 @pytest.mark.parametrize("price", [Decimal("1.12"), Decimal(40_000)])
