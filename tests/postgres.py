@@ -187,6 +187,39 @@ class Cluster:
             self._server.wait(10)
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def certificate(self, name: str) -> Path:
+        """A certificate for 127.0.0.1 that nobody else signed; its key lies beside it."""
+        path = self.folder / f"{name}.crt"
+        what = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2", "-nodes", "-batch")
+        how = ("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1")
+        command: list[str | Path] = [*how, *what, "-keyout", path.with_suffix(".key"), "-out", path]
+        subprocess.run(command, check=True, capture_output=True, umask=0o077, **self._as)
+        return path
+
+    @contextlib.contextmanager
+    def tls(self) -> Iterator[bool]:
+        """Whether the server speaks TLS meanwhile; it needs openssl and a server that was built with it."""
+        is_on = shutil.which("openssl") is not None and self._turn_tls_on()
+        try:
+            yield is_on
+        finally:
+            if is_on:
+                self.sql("ALTER SYSTEM RESET ssl")
+                self.sql("SELECT pg_reload_conf()")
+                self.await_setting("ssl", "off")
+
+    def _turn_tls_on(self) -> bool:
+        path = self.certificate("server")
+        self.sql(f"ALTER SYSTEM SET ssl_cert_file = '{path}'")
+        self.sql(f"ALTER SYSTEM SET ssl_key_file = '{path.with_suffix('.key')}'")
+        try:
+            self.sql("ALTER SYSTEM SET ssl = on")
+        except asyncpg.PostgresError:
+            return False
+        self.sql("SELECT pg_reload_conf()")
+        self.await_setting("ssl", "on")
+        return True
+
     # ------------------------------------------------------------------------------------ databases
 
     def emptied(self) -> PostgresUrl:

@@ -240,3 +240,19 @@ async def test_orders_sort_by_bytes_as_in_sqlite(postgres: Cluster) -> None:
     found = [each.client_id for each in await store.open_orders(ACCOUNT)]
     assert found == sorted(order(name).client_id for name in names)
     await store.close()
+
+
+async def test_tls_as_the_url_asks_for_it(postgres: Cluster) -> None:
+    with postgres.tls() as is_on:
+        if not is_on:
+            pytest.skip("TLS was not tested: it takes openssl and a server built with it")
+        url, ours, other = postgres.emptied(), str(postgres.folder / "server.crt"), str(postgres.certificate("other"))
+        for mode, root in (("disable", ""), ("require", ""), ("verify-ca", ours), ("verify-full", ours)):
+            tls = (("sslmode", mode), *((("sslrootcert", root),) if root else ()))
+            store = await a_desk(msgspec.structs.replace(url, tls=tls))
+            encrypted = await store._read().query("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+            assert encrypted == [(mode != "disable",)]
+            await store.close()
+        stranger = (("sslmode", "verify-full"), ("sslrootcert", other))
+        said = await refusal(postgres_store(msgspec.structs.replace(url, tls=stranger)))
+        assert "its TLS certificate is not trusted" in said
