@@ -266,7 +266,7 @@ class Desk:
             )
 
     def close(self) -> None:
-        """End the helper threads; the exchange keeps its last prices and time, unless this desk was turned away."""
+        """End the other threads; the exchange keeps its last prices and time, unless this desk was turned away."""
         started, ended = self.host.started, self.host.ended
         if self._exchange is not None and ended.done() and started.exception() is None:
             self._exchange.close()

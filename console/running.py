@@ -53,7 +53,7 @@ class RunningHost(Host, Protocol):
 
 
 class Hosted(Struct, frozen=True):
-    """A desk about to run: its engine's thread, its settings, and what closes its helpers."""
+    """A desk about to run: its engine's thread, its settings, and what closes its threads."""
 
     host: RunningHost
     settings: DeskSettings

@@ -58,7 +58,7 @@ def binaries() -> Path | None:
     """The directory of initdb and postgres: the one named, else that of PATH, else the newest installed."""
     named = os.environ.get("SEXTANT_TEST_POSTGRES_BIN")
     if named:
-        return Path(named)
+        return Path(named) if (Path(named) / "initdb").exists() else None
     on_path = shutil.which("initdb")
     found = [Path(on_path).resolve().parent] if on_path else []
     for place in PLACES:
