@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from decimal import Decimal
 from pathlib import Path
@@ -26,7 +26,6 @@ from engine.domain.broker import (
 from engine.domain.disagreements import Disagreement
 from engine.domain.fills import Fill
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, DecisionKey, Millis, SessionId, Symbol
-from engine.domain.instruments import Instrument
 from engine.domain.intents import IntentRecord, JournalRecord
 from engine.domain.market import Candle, History, Tick, Timeframe
 from engine.domain.orders import Order, Terms
@@ -408,13 +407,3 @@ class JobRunner(Protocol):
 
     async def run(self) -> None:
         """Claim and run jobs until cancelled."""
-
-
-class Instruments(Protocol):
-    """Where instruments come from: the broker's table or the settings."""
-
-    def get(self, symbol: Symbol) -> Instrument:
-        """Raises KeyError."""
-
-    def all(self) -> Iterable[Instrument]:
-        """Every instrument of the desk."""

@@ -10,7 +10,7 @@ from msgspec import Struct
 from engine.domain.broker import Balance, LinkState
 from engine.domain.disagreements import Disagreement
 from engine.domain.freshness import Freshness
-from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, CommandId, Millis, SessionId, Symbol
+from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, CommandId, Millis, SessionId
 from engine.domain.instruments import Instrument
 from engine.domain.market import Candle, Timeframe
 from engine.domain.orders import Order, Side, Terms
@@ -311,10 +311,6 @@ class DeskSnapshot(Struct, frozen=True, kw_only=True):
     def session(self, id: SessionId) -> SessionView | None:
         """The session with this id."""
         return next((view for view in self.sessions if view.id == id), None)
-
-    def of_symbol(self, account: AccountId, symbol: Symbol) -> SessionView | None:
-        """The session that owns this contract of this account."""
-        return next((s for s in self.sessions if s.account == account and s.instrument.symbol == symbol), None)
 
     def order(self, client_id: ClientOrderId) -> Order | None:
         """An open or recent order."""

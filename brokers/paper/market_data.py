@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
+from brokers.common.feed_line import FeedLine
 from brokers.paper.record import MarketRecord
 from brokers.paper.synthetic import SyntheticMarket
 from engine.domain.broker import LinkState
@@ -19,14 +20,13 @@ from engine.domain.ids import Millis, Symbol
 from engine.domain.instruments import Instrument
 from engine.domain.market import History, Tick, Timeframe
 from engine.errors import QueryFailed
-from engine.ports import Clock, Timer
+from engine.ports import Clock
 
 BATCH = 200
-DELAY_LASTS_MS = 300_000
 TickSink = Callable[[Tick], None]
 
 
-class SyntheticSource:
+class SyntheticSource(FeedLine):
     """A feed made up on the spot; its faults are those of brokers.paper.faults.FeedFaults."""
 
     name = "synthetic"
@@ -41,6 +41,7 @@ class SyntheticSource:
         past_minutes: int = 4_320,
     ) -> None:
         self._market = market
+        super().__init__(clock)
         self._clock = clock
         self._before = before
         self._past_minutes = past_minutes
@@ -48,14 +49,9 @@ class SyntheticSource:
         self._records = {symbol: MarketRecord(each) for symbol, each in self._instruments.items()}
         self._sinks: dict[Symbol, list[TickSink]] = {symbol: [] for symbol in self._instruments}
         self._last: dict[Symbol, Tick] = {}
-        self._on_link: Callable[[LinkState, str], None] = lambda state, reason: None
-        self._state = LinkState.DOWN
         self._stopping = asyncio.Event()
         self._wake = asyncio.Event()
-        self._up_timer: Timer | None = None
         self._has_past = False
-        self._delay_ms = 0
-        self._delay_until: Millis = 0
 
     # ------------------------------------------------------------------------------------------ the port
 
@@ -74,9 +70,7 @@ class SyntheticSource:
         """End `run`; no sink is called afterwards."""
         self._stopping.set()
         self._wake.set()
-        self._state = LinkState.DOWN
-        if self._up_timer is not None:
-            self._up_timer.cancel()
+        self._hang_up()
 
     def subscribe(self, symbol: Symbol, sink: TickSink) -> None:
         """Call `sink` for each tick of `symbol`. Raises KeyError if unknown."""
@@ -95,14 +89,8 @@ class SyntheticSource:
         forming = newest[0] if newest and newest[0].start == current else None
         candles = self._records[symbol].candles(timeframe, count, min(until, current))
         answer = History(tuple(candles), forming, as_of)
-        if now < self._delay_until and self._delay_ms:
-            await self._clock.sleep(self._delay_ms / 1000)
-            self._check_link()
+        await self._wait_out_delay(now)
         return answer
-
-    def _check_link(self) -> None:
-        if self._state is not LinkState.UP:
-            raise QueryFailed(f"the feed is {self._state}")
 
     async def run(self) -> None:
         """Deliver ticks as their time comes until stopped."""
@@ -138,29 +126,7 @@ class SyntheticSource:
             for sink in self._sinks[tick.symbol]:
                 sink(tick)
 
-    def _change(self, state: LinkState, reason: str) -> None:
-        self._state = state
-        self._on_link(state, reason)
-
     # ------------------------------------------------------------------------------------------ its faults
-
-    def disconnect(self, seconds: float) -> None:
-        """Cut the feed and restore it after that many seconds; a longer cut replaces a running one."""
-        if self._state is LinkState.DOWN:
-            raise ValueError("the feed is not connected")
-        if self._up_timer is not None:
-            self._up_timer.cancel()
-        self._change(LinkState.RECONNECTING, "connection lost")
-        self._up_timer = self._clock.call_at(self._clock.now() + round(seconds * 1000), self._reconnect)
-
-    def _reconnect(self) -> None:
-        if self._state is LinkState.RECONNECTING:
-            self._change(LinkState.UP, "connected again")
-
-    def delay_history(self, seconds: float) -> None:
-        """Answer questions for history that much later for five minutes; 0 ends it."""
-        self._delay_ms = round(seconds * 1000)
-        self._delay_until = self._clock.now() + DELAY_LASTS_MS
 
     def replace_candle(self, symbol: Symbol | None, timeframe: Timeframe) -> str:
         """Deliver a late trade from the middle of the last closed window, two ticks above its high.

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 
+from brokers.common.feed_line import FeedLine
 from brokers.replay.columns import TapeKind
 from brokers.replay.played import SECOND_MS, Played
 from brokers.replay.tape import Tape
@@ -27,10 +28,9 @@ from engine.domain.ids import Millis, Symbol
 from engine.domain.market import Candle, History, Tick, Timeframe
 from engine.errors import ConfigurationError, QueryFailed
 from engine.periodic import Tasks
-from engine.ports import TapeDrive, Timer
+from engine.ports import TapeDrive
 
 FALLBACK_STEP_MS = 60_000
-DELAY_LASTS_MS = 300_000
 TickSink = Callable[[Tick], None]
 CandleSink = Callable[[Candle], None]
 
@@ -44,7 +44,7 @@ class _Subscription:
         self.newest: Millis = -1
 
 
-class ReplaySource:
+class ReplaySource(FeedLine):
     """A feed of recorded ticks or candles of one symbol; its faults are those of a paper feed."""
 
     name = "replay"
@@ -59,6 +59,7 @@ class ReplaySource:
         self.tape = tape
         self.ended = asyncio.Event()
         self.played_rows = 0
+        super().__init__(clock)
         self._clock = clock
         self._before = before
         self._on_end = on_end
@@ -70,15 +71,10 @@ class ReplaySource:
         self._next_at: Millis = tape.first
         self._sinks: list[TickSink] = []
         self._candle_sinks: list[_Subscription] = []
-        self._state = LinkState.DOWN
-        self._on_link: Callable[[LinkState, str], None] = lambda state, reason: None
         self._running = asyncio.Event()
         self._stopped = asyncio.Event()
         self._tasks = Tasks("replay", lambda name, error: None)
         self._idle: asyncio.Task[None] | None = None
-        self._up_timer: Timer | None = None
-        self._delay_ms = 0
-        self._delay_until: Millis = 0
 
     # ------------------------------------------------------------------------------------------ the port
 
@@ -91,10 +87,8 @@ class ReplaySource:
 
     async def stop(self) -> None:
         """End `run`; no sink is called afterwards."""
-        self._state = LinkState.DOWN
+        self._hang_up()
         self._stopped.set()
-        if self._up_timer is not None:
-            self._up_timer.cancel()
         self._running.set()
         await self._tasks.close()
 
@@ -138,14 +132,8 @@ class ReplaySource:
         newest = self._played.candles(timeframe, 1, as_of + 1)
         forming = newest[0] if newest and newest[0].start == current else None
         answer = History(tuple(self._played.candles(timeframe, count, min(until, current))), forming, as_of)
-        if now < self._delay_until and self._delay_ms:
-            await self._clock.sleep(self._delay_ms / 1000)
-            self._check_link()
+        await self._wait_out_delay(now)
         return answer
-
-    def _check_link(self) -> None:
-        if self._state is not LinkState.UP:
-            raise QueryFailed(f"the feed is {self._state}")
 
     async def run(self) -> None:
         """Play the tape to its end, then let time pass until stopped. Raises ConfigurationError if the file changed."""
@@ -258,28 +246,6 @@ class ReplaySource:
             to.sink(candle)
 
     # ------------------------------------------------------------------------------------------ its faults
-
-    def _change(self, state: LinkState, reason: str) -> None:
-        self._state = state
-        self._on_link(state, reason)
-
-    def disconnect(self, seconds: float) -> None:
-        """Cut the feed for that many seconds of tape. Raises ValueError when it is not connected."""
-        if self._state is LinkState.DOWN:
-            raise ValueError("the feed is not connected")
-        if self._up_timer is not None:
-            self._up_timer.cancel()
-        self._change(LinkState.RECONNECTING, "connection lost")
-        self._up_timer = self._clock.call_at(self._clock.now() + round(seconds * 1000), self._reconnect)
-
-    def _reconnect(self) -> None:
-        if self._state is LinkState.RECONNECTING:
-            self._change(LinkState.UP, "connected again")
-
-    def delay_history(self, seconds: float) -> None:
-        """Answer questions for history that much later for five minutes; 0 ends it."""
-        self._delay_ms = round(seconds * 1000)
-        self._delay_until = self._clock.now() + DELAY_LASTS_MS
 
     def replace_candle(self, symbol: Symbol | None, timeframe: Timeframe) -> str:
         """Change the last closed candle's high by one price step: candles are sent again, ticks get a late one.

@@ -336,10 +336,6 @@ class Reconciler:
             )
         self._on_unowned("position", symbol, quantity)
 
-    def waits_for_second_look(self, symbol: Symbol) -> bool:
-        """Whether a difference on this contract is not settled yet."""
-        return symbol in self._differences
-
     # -- orders -------------------------------------------------------------------------------------------
 
     @property
