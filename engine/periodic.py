@@ -26,13 +26,13 @@ class Tasks:
     def __init__(self, owner: str, on_failure: Callable[[str, BaseException], None]) -> None:
         self._owner = owner
         self._on_failure = on_failure
-        self._running: set[asyncio.Task[Any]] = set()
+        self._running: dict[asyncio.Task[Any], None] = {}  # in order, so that they also end in order
         self._closed = False
 
     def spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
         """Start `work` under a name that logs and failures carry."""
         task = asyncio.get_running_loop().create_task(work, name=f"{self._owner}:{name}")
-        self._running.add(task)
+        self._running[task] = None
         task.add_done_callback(self._ended)
         if self._closed:
             task.cancel()
@@ -43,7 +43,7 @@ class Tasks:
         self.spawn(work, name)  # type: ignore[unused-awaitable]
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._running.discard(task)
+        self._running.pop(task, None)
         if task.cancelled():
             return
         if (error := task.exception()) is not None:
@@ -65,7 +65,7 @@ class Tasks:
     async def drained(self) -> None:
         """Return when nothing runs."""
         while self._running:
-            await asyncio.wait(self._running)
+            await asyncio.wait(tuple(self._running))
 
 
 async def every(
@@ -124,16 +124,20 @@ async def done_within(clock: Clock, seconds: float, task: asyncio.Future[Any]) -
     """Whether `task` ended before `seconds` passed on `clock`; it goes on either way."""
     if task.done():
         return True
-    expired = asyncio.get_running_loop().create_future()
-    timer = clock.call_at(
-        clock.now() + round(seconds * 1000), lambda: None if expired.done() else expired.set_result(None)
-    )
+    woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def wake(_: object = None) -> None:
+        if not woken.done():
+            woken.set_result(None)
+
+    timer = clock.call_at(clock.now() + round(seconds * 1000), wake)
+    task.add_done_callback(wake)
     try:
-        await asyncio.wait({task, expired}, return_when=asyncio.FIRST_COMPLETED)
+        await woken
         return task.done()
     finally:
         timer.cancel()
-        expired.cancel()
+        task.remove_done_callback(wake)
 
 
 class Bell:

@@ -112,7 +112,7 @@ class Files(Protocol):
     """File calls that durability rests on; replaced in simulation by torn, failing and hanging ones."""
 
     def append(self, path: Path, data: bytes) -> None:
-        """Append and fdatasync; creates the file 0600. Raises OSError."""
+        """Append and fdatasync; creates the file 0600, and its directory 0700. Raises OSError."""
 
     def replace(self, path: Path, data: bytes) -> None:
         """Write a new file 0600 beside, fsync, rename over, fsync the directory. Raises OSError."""

@@ -40,6 +40,9 @@ CLOCK_READS = frozenset(
 )
 THREADS = frozenset({"to_thread", "run_in_executor"})
 TASKS = frozenset({"create_task", "ensure_future"})
+HOST = "engine/host.py"
+LOOP_TIMERS = frozenset({"call_later", "time"})
+WAITS_WITH_TIME = frozenset({"asyncio.wait_for", "asyncio.timeout", "asyncio.timeout_at"})
 SQL_CALLS = frozenset(
     {"execute", "executemany", "executescript", "execute_insert", "execute_fetchall", "fetchrow", "fetchval"}
 )
@@ -124,6 +127,24 @@ def clocks_and_chance(tree: ast.Module, path: str) -> Iterator[tuple[int, str]]:
             yield node.lineno, name
         elif name == "asyncio.sleep" and id(node) not in yields:
             yield node.lineno, "asyncio.sleep of anything but a literal 0"
+
+
+def waits_beside_the_clock(tree: ast.Module, path: str) -> Iterator[tuple[int, str]]:
+    """Deadlines and timers of asyncio's own, which no virtual clock moves."""
+    if path in (CLOCK, PERIODIC, HOST):
+        return
+    names = imported_names(tree)
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Name | ast.Attribute):
+            continue
+        if (name := qualified(node, names)) in WAITS_WITH_TIME:
+            yield node.lineno, str(name)
+        elif (
+            isinstance(node, ast.Attribute)
+            and node.attr in LOOP_TIMERS
+            and re.search(r"loop(\(\))?$", ast.unparse(node.value))
+        ):
+            yield node.lineno, ast.unparse(node)
 
 
 def bare_tasks(tree: ast.Module, path: str) -> Iterator[tuple[int, str]]:
@@ -223,6 +244,14 @@ def test_only_the_clock_reads_time_and_chance_is_passed_in() -> None:
     )
 
 
+def test_every_wait_is_on_the_clock() -> None:
+    found = offences(waits_beside_the_clock, "engine", "brokers")
+    assert not found, (
+        "Deadlines are the Clock's: within() and done_within() of engine/periodic.py, clock.sleep, clock.call_at; "
+        f"a timer of the loop's own stands still in a replay and in the simulation.\n{found}"
+    )
+
+
 def test_every_task_has_an_owner() -> None:
     found = offences(bare_tasks, "engine", "brokers")
     assert not found, (
@@ -288,6 +317,10 @@ OFFENCES: list[tuple[Detector, str]] = [
     (clocks_and_chance, "import asyncio\nasyncio.sleep(0.1)"),
     (clocks_and_chance, "import asyncio\nasyncio.sleep(pause)"),
     (clocks_and_chance, "import asyncio\nsleep = asyncio.sleep"),
+    (waits_beside_the_clock, "import asyncio\nasyncio.wait_for(f(), 1)"),
+    (waits_beside_the_clock, "from asyncio import timeout\ntimeout(1)"),
+    (waits_beside_the_clock, "import asyncio\nasyncio.get_running_loop().call_later(1, f)"),
+    (waits_beside_the_clock, "self._loop.time()"),
     (bare_tasks, "import asyncio\nasyncio.create_task(f())"),
     (bare_tasks, "from asyncio import ensure_future\nensure_future(f())"),
     (bare_tasks, "import asyncio\nasyncio.get_running_loop().create_task(f())"),
@@ -306,6 +339,7 @@ FINE: list[tuple[Detector, str]] = [
     (clocks_and_chance, "import asyncio\nasyncio.sleep(0)"),
     (clocks_and_chance, "clock.now()\nclock.sleep(5)\ntime = 1\nprint(time)"),
     (clocks_and_chance, "from datetime import datetime, UTC\ndatetime.fromtimestamp(0, UTC)"),
+    (waits_beside_the_clock, "await within(clock, 5, f())\nclock.call_at(at, f)"),
     (bare_tasks, "group.create_task(f())"),
     (built_sql, "db.execute('select ?', (f'{x}',))"),
     (prints, "self.print = 1"),

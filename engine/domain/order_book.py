@@ -55,6 +55,8 @@ class OrderBook:
         self._capabilities = capabilities
         self._on_change = on_change
         self._orders: dict[ClientOrderId, Order] = {}
+        # Those of `_orders` that are open or open for fills: the question asked most often, of a book that only grows.
+        self._live: dict[ClientOrderId, Order] = {}
         self._by_broker: dict[BrokerOrderId, ClientOrderId] = {}
         self._fills: dict[str, Fill] = {}
         self._last_words: dict[ClientOrderId, BrokerOrder] = {}
@@ -91,7 +93,7 @@ class OrderBook:
 
     def open(self) -> tuple[Order, ...]:
         """Orders not proven terminal, and those still open for fills."""
-        return tuple(o for o in self._orders.values() if o.is_open or o.open_for_fills)
+        return tuple(self._live.values())
 
     def recent(self) -> tuple[Order, ...]:
         """Terminal orders still in memory, newest first."""
@@ -108,19 +110,14 @@ class OrderBook:
         """Take an order in the state that the lifecycle gave it; the same object twice says nothing."""
         if self._orders.get(order.client_id) is order:
             return order
-        self._orders[order.client_id] = order
-        if order.broker_id is not None:
-            self._by_broker[order.broker_id] = order.client_id
-        self._touched(now)
+        self._store(order, now)
         self._on_change(Change(order, event, detail), now)
         self._forget_old()
         return order
 
     def load(self, order: Order) -> None:
         """Take an order from the audit trail without telling anybody."""
-        self._orders[order.client_id] = order
-        if order.broker_id is not None:
-            self._by_broker[order.broker_id] = order.client_id
+        self._keep(order)
 
     def load_fill(self, fill: Fill) -> None:
         """Know an execution from the audit trail without booking it again."""
@@ -270,10 +267,17 @@ class OrderBook:
     # -- upkeep -------------------------------------------------------------------------------------------
 
     def _store(self, order: Order, now: Millis) -> None:
+        self._keep(order)
+        self._touched(now)
+
+    def _keep(self, order: Order) -> None:
         self._orders[order.client_id] = order
+        if order.is_open or order.open_for_fills:
+            self._live[order.client_id] = order
+        else:
+            self._live.pop(order.client_id, None)
         if order.broker_id is not None:
             self._by_broker[order.broker_id] = order.client_id
-        self._touched(now)
 
     def _touched(self, now: Millis) -> None:
         self.version += 1

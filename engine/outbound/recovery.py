@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from engine.domain import order_lifecycle as lifecycle
 from engine.domain.broker import BrokerOrder, IdMode
-from engine.domain.ids import Millis
+from engine.domain.ids import ClientOrderId, Millis
 from engine.domain.incarnations import record_of
 from engine.domain.order_book import book_executions
 from engine.domain.order_lifecycle import Evidence
@@ -37,6 +37,7 @@ class Recovery:
         self._cancels: dict[str, int] = {}
         self._fills_asked: dict[str, Millis] = {}
         self._lost: set[str] = set()
+        self._told: dict[ClientOrderId, None] = {}
 
     async def run(self) -> None:
         """Until cancelled: settle what is in doubt, and look after cancels that wait for an id."""
@@ -92,6 +93,7 @@ class Recovery:
             lost = order.state is OrderState.LOST
             if lost:
                 self._lost.add(order.client_id)
+            self._told[order.client_id] = None
             desk.reporter.alert(
                 f"doubt:{order.client_id}",
                 Severity.CRITICAL if lost else Severity.WARNING,
@@ -99,10 +101,13 @@ class Recovery:
                 + (": keeps its heat and blocks entries until you declare it dead" if lost else ""),
                 lasting=True,
             )
-        for order in desk.book:
-            if not (order.is_in_doubt or order.state is OrderState.LOST):
-                desk.reporter.clear(f"doubt:{order.client_id}")
-                self._look_at_revived(order)
+        for client_id in tuple(self._told):
+            told = desk.book.get(client_id)
+            if told is None or not (told.is_in_doubt or told.state is OrderState.LOST):
+                del self._told[client_id]
+                desk.reporter.clear(f"doubt:{client_id}")
+                if told is not None:
+                    self._look_at_revived(told)
 
     def _look_at_revived(self, order: Order) -> None:
         if order.client_id not in self._lost:

@@ -35,8 +35,11 @@ class RealFiles:
     """Files on the machine's own disk."""
 
     def append(self, path: Path, data: bytes) -> None:
-        """Append and fdatasync; creates the file 0600. Raises OSError."""
+        """Append and fdatasync; creates the file 0600, and its directory 0700. Raises OSError."""
         is_new = not path.exists()
+        if is_new and not path.parent.exists():
+            make_private_directory(path.parent)
+            sync_directory(path.parent.parent)
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, PRIVATE_FILE)
         try:
             _write_all(descriptor, data)

@@ -15,7 +15,6 @@ from pathlib import Path
 import msgspec
 
 from engine.domain.intents import JournalRecord
-from engine.persistence.files import make_private_directory, sync_directory
 from engine.ports import Blocking, Files
 
 log = logging.getLogger(__name__)
@@ -108,9 +107,6 @@ class FileIntentJournal:
         return found, free
 
     def _append(self, data: bytes) -> None:
-        if not self._directory.exists():
-            make_private_directory(self._directory)
-            sync_directory(self._directory.parent)
         if self._number is None:
             self._number = self._scan()[1]
         path = self._path(self._number)

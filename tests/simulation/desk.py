@@ -1,0 +1,236 @@
+"""One life of a desk: the real engine, writer, jobs, journal and overrides, on the world's database and files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+
+from msgspec import Struct
+
+from brokers.paper.exchange import PaperExchange
+from engine import commands as c
+from engine.domain.decisions import StrategyContext
+from engine.domain.ids import AccountId, CommandId, SessionId
+from engine.domain.instruments import Instrument
+from engine.domain.risk import PortfolioSettings
+from engine.domain.settings import Numbers, SessionSettings, ShutdownPolicy
+from engine.engine import Engine
+from engine.overrides.dispatch import Overrides
+from engine.persistence.intent_journal import FileIntentJournal
+from engine.persistence.jobs import Jobs
+from engine.persistence.kill_latch import FileKillLatch
+from engine.persistence.recovery_import import import_journal
+from engine.persistence.store import SqlStore
+from engine.plan import EnginePlan, PlannedAccount, PlannedSession
+from tests.simulation.database import SimConnections, SimDatabase
+from tests.simulation.feed import FeedTrouble, SimFeed
+from tests.simulation.files import InlineBlocking, SimFiles
+from tests.simulation.loop import Life, SimClock, SimLoop, within_life
+from tests.simulation.market import Market
+from tests.simulation.seams import Seams
+from tests.simulation.strategy import Restless, SimWatchdog
+from tests.simulation.streams import Streams
+from tests.simulation.wire import Wire, WireTrouble, Witness
+
+STATE = Path("/desk")
+
+
+class Locks:
+    """What the kernel holds for processes: account locks, dropped with the life that took them."""
+
+    def __init__(self) -> None:
+        self.held: dict[AccountId, Life] = {}
+
+
+class SimAccountLock:
+    """AccountLock of one life."""
+
+    def __init__(self, locks: Locks, life: Life) -> None:
+        self._locks = locks
+        self._life = life
+
+    def acquire(self, account: AccountId) -> str | None:
+        """None when obtained."""
+        holder = self._locks.held.get(account)
+        if holder is not None and holder is not self._life and not holder.dead:
+            return f"Account {account} is commanded by {holder.name}."
+        self._locks.held[account] = self._life
+        return None
+
+    def release_all(self) -> None:
+        """Let go."""
+        for account in [a for a, life in self._locks.held.items() if life is self._life]:
+            del self._locks.held[account]
+
+
+class SimIds:
+    """Names that no life gave before."""
+
+    def __init__(self, life: Life) -> None:
+        self._life = life
+        self._count = 0
+
+    def fresh(self, prefix: str) -> str:
+        """The next one."""
+        self._count += 1
+        return f"{prefix}{self._life.name}-{self._count}"
+
+
+class Durable(Struct, kw_only=True):
+    """What outlives a process, and the world around it; one for all lives of a desk."""
+
+    loop: SimLoop
+    clock: SimClock
+    streams: Streams
+    exchange: PaperExchange
+    market: Market
+    database: SimDatabase
+    files: SimFiles
+    locks: Locks
+    wires: dict[AccountId, WireTrouble]
+    feed: FeedTrouble
+    witness: Witness
+    instruments: tuple[Instrument, ...]
+    accounts: tuple[AccountId, ...]
+    sessions: tuple[SessionSettings, ...]
+    portfolio: PortfolioSettings
+    numbers: Numbers
+    watch: Callable[[SessionId, StrategyContext], None]
+    hit: Callable[[str], None]
+
+
+class Desk:
+    """One process. `start` schedules its beginning; nothing of it runs after its life is dead."""
+
+    def __init__(self, durable: Durable, name: str, on_death: Callable[[str], None]) -> None:
+        self.life = Life(name)
+        self.durable = durable
+        self.seams = Seams(self.life, on_death)
+        self.clock = SimClock(durable.loop, self.life)
+        self.failed: BaseException | None = None
+        self.starting: asyncio.Task[None] | None = None
+        self._commands = 0
+        with within_life(self.life):
+            self._build()
+
+    def _build(self) -> None:
+        durable, life = self.durable, self.life
+        ids = SimIds(life)
+        self.blocking = InlineBlocking(durable.files, self.clock, self.seams)
+        self.store = SqlStore(
+            SimConnections(durable.database, self.clock, self.seams), self.clock, self.blocking, ids, self._writer_died
+        )
+        self.journal = FileIntentJournal(STATE / "journal", durable.files, self.blocking)
+        self.wires = {
+            account: Wire(
+                account,
+                durable.exchange,
+                durable.clock,
+                life,
+                self.seams,
+                durable.wires[account],
+                durable.streams.of(f"wire/{account}"),
+                durable.witness,
+                durable.hit,
+            )
+            for account in durable.accounts
+        }
+        self.feed = SimFeed(durable.market, self.clock, durable.feed, durable.streams.of("feed"), durable.hit)
+        self.strategies = {
+            settings.id: Restless(
+                settings.id, durable.streams.of(f"strategy/{settings.id}"), durable.watch, durable.hit
+            )
+            for settings in durable.sessions
+        }
+        self.engine = Engine(self._plan(ids))
+        self.overrides = Overrides(self.engine, lambda command: None)
+
+    def _writer_died(self, name: str, error: BaseException) -> None:
+        self.failed = error
+
+    def _plan(self, ids: SimIds) -> EnginePlan:
+        durable = self.durable
+        store, journal = self.store, self.journal
+        values = {i.symbol: i.point_value for i in durable.instruments}
+
+        async def imported() -> int:
+            return len(await import_journal(store, journal))
+
+        def jobs() -> Jobs:
+            return store.jobs(lambda symbol: values[symbol])
+
+        return EnginePlan(
+            title="simulated desk",
+            live=False,
+            clock=self.clock,
+            ids=ids,
+            store=store,
+            journal=journal,
+            import_journal=imported,
+            jobs=jobs,
+            kill_latch=FileKillLatch(STATE / "KILL", durable.files),
+            account_lock=SimAccountLock(durable.locks, self.life),
+            watchdog=SimWatchdog(),
+            source=self.feed,
+            accounts=tuple(
+                PlannedAccount(manager=self.wires[account], broker="paper", live=False, identity=account)
+                for account in durable.accounts
+            ),
+            sessions=tuple(
+                PlannedSession(settings=settings, strategy=self.strategies[settings.id])
+                for settings in durable.sessions
+            ),
+            instruments=durable.instruments,
+            portfolio=durable.portfolio,
+            numbers=durable.numbers,
+            shutdown=ShutdownPolicy.CANCEL_ENTRIES,
+        )
+
+    def start(self) -> None:
+        """Begin this life in the next loop step."""
+        durable = self.durable
+        durable.market.listeners.append(self.feed.on_trade)
+        with within_life(self.life):
+            self.starting = durable.loop.create_task(self._start(), name=f"{self.life.name}: start")
+
+    async def _start(self) -> None:
+        try:
+            await self.engine.start()
+        except Exception as error:
+            self.failed = error
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the engine took up its work in this life."""
+        return self.starting is not None and self.starting.done() and self.failed is None and not self.life.dead
+
+    def die(self) -> None:
+        """The process is gone: nothing of it runs again, the kernel lets go of its locks, its lines are cut."""
+        durable = self.durable
+        self.life.dead = True
+        if self.feed.on_trade in durable.market.listeners:
+            durable.market.listeners.remove(self.feed.on_trade)
+        for wire in self.wires.values():
+            wire.close()
+
+    def send(self, operator: str, make: Callable[[c.Origin], c.Command]) -> None:
+        """Dispatch a command of an operator; its receipt is the operator's to look for."""
+        self._commands += 1
+        origin = c.Origin(
+            id=CommandId(f"{self.life.name}-{operator}-{self._commands}"),
+            operator=operator,
+            place="simulation",
+            at=self.clock.now(),
+        )
+        with within_life(self.life):
+            self.durable.loop.spawn(self._dispatch(make(origin)), f"{operator}: command")
+
+    async def _dispatch(self, command: c.Command) -> None:
+        receipt = await self.overrides.dispatch(command)
+        self.durable.hit(f"command {type(command).__name__}{'' if receipt.taken else ' refused'}")
+
+    def position(self, session: SessionId) -> Decimal:
+        """What memory believes."""
+        return self.engine.sessions[session].desk.book.position.quantity

@@ -1,0 +1,124 @@
+"""The feed of one life: the market as a wire brings it, with cuts, silence, late trades and slow or failing history."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from engine.domain.broker import LinkState
+from engine.domain.ids import Millis, Symbol
+from engine.domain.market import History, Tick, Timeframe
+from engine.errors import QueryFailed
+from engine.ports import Clock
+from tests.simulation.market import Market
+from tests.simulation.streams import Stream
+
+
+class FeedTrouble:
+    """What the feed suffers now, whichever life listens; written by the faults."""
+
+    def __init__(self) -> None:
+        self.cut_until: Millis = 0
+        self.silent_until: Millis = 0
+        self.late = 0.0
+        self.history_fails = 0.0
+        self.history_slow = (0.05, 0.5)
+
+
+class SimFeed:
+    """MarketDataSource over the market."""
+
+    name = "simulated"
+
+    def __init__(self, market: Market, clock: Clock, trouble: FeedTrouble, rng: Stream, hit: Callable[[str], None]):
+        self._market = market
+        self._clock = clock
+        self._trouble = trouble
+        self._rng = rng
+        self._hit = hit
+        self._on_link: Callable[[LinkState, str], None] = lambda state, reason: None
+        self._sinks: dict[Symbol, list[Callable[[Tick], None]]] = {}
+        self._state = LinkState.DOWN
+        self._stopped = asyncio.Event()
+
+    async def start(self, on_link: Callable[[LinkState, str], None]) -> None:
+        """Connect, or say that the line is down and connect when it is back."""
+        self._on_link = on_link
+        if self._market_time() < self._trouble.cut_until:
+            self.cut()
+        else:
+            self._change(LinkState.UP, "connected")
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        self._state = LinkState.DOWN
+        self._stopped.set()
+
+    async def run(self) -> None:
+        """Until stopped."""
+        await self._stopped.wait()
+
+    def subscribe(self, symbol: Symbol, sink: Callable[[Tick], None]) -> None:
+        """Deliver the symbol's trades."""
+        self._sinks.setdefault(symbol, []).append(sink)
+
+    def _market_time(self) -> float:
+        return self._clock.monotonic() * 1000
+
+    def _change(self, state: LinkState, reason: str) -> None:
+        self._state = state
+        self._on_link(state, reason)
+
+    # -- the line, driven by the world --------------------------------------------------------------------
+
+    def cut(self) -> None:
+        """The line is cut until the trouble's own end."""
+        if self._state is not LinkState.RECONNECTING:
+            self._change(LinkState.RECONNECTING, "connection lost")
+        wait = max(1.0, self._trouble.cut_until - self._market_time())
+        self._clock.call_at(self._clock.now() + round(wait), self._look)
+
+    def _look(self) -> None:
+        if self._state is LinkState.RECONNECTING:
+            if self._market_time() < self._trouble.cut_until:
+                self.cut()
+            else:
+                self._change(LinkState.UP, "connected again")
+
+    def on_trade(self, tick: Tick) -> None:
+        """The market trades; the desk hears of it now, late, or never."""
+        if self._state is not LinkState.UP:
+            return
+        if tick.at < self._trouble.silent_until:
+            self._hit("feed silence")
+            return
+        if self._rng.chance(self._trouble.late):
+            self._hit("late tick")
+            self._clock.call_at(self._clock.now() + self._rng.randint(500, 90_000), lambda: self.deliver(tick))
+            return
+        self.deliver(tick)
+
+    def deliver(self, tick: Tick) -> None:
+        """To whoever subscribed."""
+        if self._state is LinkState.UP:
+            for sink in self._sinks.get(tick.symbol, ()):
+                sink(tick)
+
+    # -- history ------------------------------------------------------------------------------------------
+
+    async def history(self, symbol: Symbol, timeframe: Timeframe, count: int, until: Millis) -> History:
+        """The past as it stands when asked. Raises QueryFailed."""
+        if self._state is not LinkState.UP:
+            raise QueryFailed("the feed is down")
+        now = round(self._market_time())
+        made = self._market.candles(symbol, timeframe, now + 1)
+        current = timeframe.start_of(now)
+        closed = tuple(c for c in made if c.start < min(current, until))[-count:]
+        forming = next((c for c in made if c.start == current), None)
+        await self._clock.sleep(self._rng.uniform(*self._trouble.history_slow))
+        if self._rng.chance(self._trouble.history_fails):
+            self._hit("history failed")
+            raise QueryFailed("history answered 503")
+        if self._state is not LinkState.UP:
+            raise QueryFailed("the feed was cut")
+        return History(closed, forming, now)

@@ -1,0 +1,315 @@
+"""A virtual-time event loop: seeded order of task steps, time that jumps, no threads, no sockets, lives that end.
+
+Every callback belongs to the life (one run of the desk's process) in whose context it was scheduled, or to the world.
+A life that died is never run again: not its timers, not its tasks, not their `finally`. Nothing of it is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import heapq
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from engine.domain.ids import Millis
+from engine.ports import Rng
+
+if TYPE_CHECKING:  # what is not offered here raises NotImplementedError, which is what a socket should meet
+    from asyncio import SelectorEventLoop as _Loop
+else:
+    _Loop = asyncio.AbstractEventLoop
+
+T = TypeVar("T")
+STEP_LIMIT = 100_000
+"""Callbacks run without time passing before the run is called stuck."""
+SWAPS = 4
+
+
+class Life:
+    """One run of a process. `dead` ends it at once; `paused` holds its callbacks as SIGSTOP would."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.dead = False
+        self.paused = False
+
+
+LIFE: contextvars.ContextVar[Life | None] = contextvars.ContextVar("life", default=None)
+
+
+class Stuck(AssertionError):
+    """Callbacks go on without time passing, or nothing will ever happen again."""
+
+
+class Forbidden(AssertionError):
+    """Code under simulation reached for a thread, a socket or the machine's clock."""
+
+
+class SimTimer:
+    """One pending call."""
+
+    __slots__ = ("call", "cancelled", "life")
+
+    def __init__(self, call: Callable[[], None], life: Life | None) -> None:
+        self.call = call
+        self.life = life
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        """Take the call back."""
+        self.cancelled = True
+
+
+class _Step(asyncio.Handle):
+    """A callback that is ready to run."""
+
+    __slots__ = ("is_task", "life")
+
+    def __init__(
+        self, callback: Callable[..., Any], args: tuple[Any, ...], context: contextvars.Context, is_task: bool
+    ) -> None:
+        self._callback = callback
+        self._args = args
+        self._context = context
+        self._cancelled = False
+        self.is_task = is_task
+        self.life = context.get(LIFE)
+
+    def cancel(self) -> None:
+        self._cancelled = True
+
+
+def _is_task_step(callback: Callable[..., Any]) -> bool:
+    return isinstance(getattr(callback, "__self__", None), asyncio.Task) or type(callback).__name__ in (
+        "TaskStepMethWrapper",
+        "TaskWakeupMethWrapper",
+    )
+
+
+class SimLoop(_Loop):
+    """Runs everything of one simulation. Times are integer milliseconds of virtual UTC."""
+
+    def __init__(self, start: Millis, rng: Rng, shuffle: float = 0.3) -> None:
+        self.at: Millis = start
+        self.steps = 0
+        self.failures: list[str] = []
+        self._rng = rng
+        self._shuffle = shuffle
+        self._ready: deque[_Step] = deque()
+        self._timers: list[tuple[Millis, int, SimTimer]] = []
+        self._count = 0
+        self._held: list[_Step | SimTimer] = []
+        self._closed = False
+
+    # -- time ---------------------------------------------------------------------------------------------
+
+    def add_timer(self, at: Millis, call: Callable[[], None], life: Life | None) -> SimTimer:
+        """Call at a moment of virtual time, for a life or for the world."""
+        self._count += 1
+        timer = SimTimer(call, life)
+        heapq.heappush(self._timers, (max(at, self.at), self._count, timer))
+        return timer
+
+    def run_until(self, at: Millis, stop: Callable[[], bool] | None = None) -> bool:
+        """Run to a moment, or until `stop` holds after a step; whether it was `stop`."""
+        ready, timers = self._ready, self._timers
+        asyncio._set_running_loop(self)
+        try:
+            while True:
+                budget = STEP_LIMIT
+                while ready:
+                    self._run_one()
+                    budget -= 1
+                    if not budget:
+                        raise Stuck(f"no time passes at {self.at}: {ready[0]._callback!r}")
+                    if stop is not None and stop():
+                        return True
+                if not timers or timers[0][0] > at:
+                    self.at = at
+                    return False
+                self.at, _, timer = heapq.heappop(timers)
+                if not timer.cancelled:
+                    self._fire(timer)
+                    if stop is not None and not ready and stop():
+                        return True
+        finally:
+            asyncio._set_running_loop(None)
+
+    def _fire(self, timer: SimTimer) -> None:
+        life = timer.life
+        if life is None:
+            timer.call()
+        elif life.paused:
+            self._held.append(timer)
+        elif not life.dead:
+            token = LIFE.set(life)
+            try:
+                timer.call()
+            finally:
+                LIFE.reset(token)
+
+    def _run_one(self) -> None:
+        ready = self._ready
+        if self._shuffle and len(ready) > 1 and self._rng.random() < self._shuffle:
+            other = self._rng.randint(1, min(len(ready), SWAPS) - 1)
+            if all(ready[i].is_task for i in range(other + 1)):
+                ready.rotate(-other)
+                step = ready.popleft()
+                ready.rotate(other)
+            else:
+                step = ready.popleft()
+        else:
+            step = ready.popleft()
+        life = step.life
+        if step._cancelled or (life is not None and life.dead):
+            return
+        if life is not None and life.paused:
+            self._held.append(step)
+            return
+        self.steps += 1
+        step._context.run(step._callback, *step._args)
+
+    def resume(self, life: Life) -> None:
+        """Let a paused life go on: what fell due meanwhile happens now, in its order."""
+        life.paused = False
+        held, self._held = self._held, []
+        for item in held:
+            if item.life is not life:
+                self._held.append(item)
+            elif isinstance(item, _Step):
+                self._ready.append(item)
+            else:
+                self.add_timer(self.at, item.call, life)
+
+    # -- what asyncio asks of a loop ------------------------------------------------------------------------
+
+    def call_soon(  # type: ignore[override]
+        self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        step = _Step(callback, args, context or contextvars.copy_context(), _is_task_step(callback))
+        self._ready.append(step)
+        return step
+
+    def time(self) -> float:
+        return self.at / 1000
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def create_task(  # type: ignore[override]
+        self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: contextvars.Context | None = None
+    ) -> asyncio.Task[T]:
+        if self._closed:
+            coro.close()
+            raise Forbidden("the simulation is over")
+        return asyncio.Task(coro, loop=self, name=name, context=context)
+
+    def spawn(self, coro: Coroutine[Any, Any, Any], name: str) -> None:
+        """Run it for its effects alone."""
+        self.create_task(coro, name=name)  # type: ignore[unused-awaitable]
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return self._closed
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        self.failures.append(f"{context.get('message')}: {context.get('exception')!r}")
+
+    def close(self) -> None:
+        """Nothing runs any more."""
+        self._closed = True
+        self._ready.clear()
+        self._timers.clear()
+        self._held.clear()
+
+    def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> NoReturn:  # type: ignore[override]
+        raise Forbidden("time comes from the Clock, not from loop.call_later")
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> NoReturn:  # type: ignore[override]
+        raise Forbidden("time comes from the Clock, not from loop.call_at")
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> NoReturn:  # type: ignore[override]
+        raise Forbidden("no threads: blocking calls go through the Blocking port")
+
+    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> NoReturn:  # type: ignore[override]
+        raise Forbidden("no other thread exists here")
+
+    async def create_connection(self, *args: Any, **options: Any) -> NoReturn:
+        raise Forbidden("no sockets: the exchange is the world")
+
+    async def create_server(self, *args: Any, **options: Any) -> NoReturn:
+        raise Forbidden("no sockets: the exchange is the world")
+
+
+@contextmanager
+def within_life(life: Life | None) -> Iterator[None]:
+    """What is scheduled inside belongs to that life."""
+    token = LIFE.set(life)
+    try:
+        yield
+    finally:
+        LIFE.reset(token)
+
+
+class SimClock:
+    """The clock of one life, or of the world. `step` moves its wall time; its monotonic time never moves with it."""
+
+    def __init__(self, loop: SimLoop, life: Life | None) -> None:
+        self._loop = loop
+        self._life = life
+        self._latest: Millis = 0
+        self.offset_ms = 0
+
+    def now(self) -> Millis:
+        """UTC milliseconds; like the machine's clock of the product it never goes back."""
+        at = self._loop.at + self.offset_ms
+        if at > self._latest:
+            self._latest = at
+        return self._latest
+
+    def monotonic(self) -> float:
+        """Virtual seconds, untouched by steps of the wall clock."""
+        return self._loop.at / 1000
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait on virtual time."""
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        woken = self._loop.create_future()
+        at = self._loop.at + max(1, round(seconds * 1000))
+        timer = self._loop.add_timer(at, lambda: None if woken.done() else woken.set_result(None), self._life)
+        try:
+            await woken
+        finally:
+            timer.cancel()
+
+    def call_at(self, at: Millis, call: Callable[[], None]) -> SimTimer:
+        """Run `call` once that much virtual time has passed as lies between now and `at`."""
+        return self._loop.add_timer(self._loop.at + max(0, at - self.now()), call, self._life)
+
+    @contextmanager
+    def outside(self) -> Iterator[None]:
+        """Nothing to hold: nothing is outside."""
+        yield
+
+
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Finalisers of dead lives must not run at a moment that no seed chooses."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
