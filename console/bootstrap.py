@@ -22,7 +22,9 @@ from brokers.paper.faults import FeedFaults, PaperFaults
 from brokers.paper.link import LinkOptions, PaperLink
 from brokers.paper.market_data import SyntheticSource
 from brokers.paper.options import AccountTerms, ExchangeOptions
+from brokers.paper.remote import RemotePaperAccount, RemoteSource, reach
 from brokers.paper.synthetic import SyntheticMarket
+from brokers.paper.wire import Listed
 from brokers.replay.source import ReplaySource
 from brokers.replay.tape import Tape, open_tape
 from console import config
@@ -33,7 +35,7 @@ from engine.clock import SystemClock, TapeClock
 from engine.domain.ids import Symbol
 from engine.domain.market import Timeframe
 from engine.domain.postgres_url import PostgresUrl
-from engine.errors import ConfigurationError, DeskUnusable
+from engine.errors import ConfigurationError, DeskUnusable, LinkDown
 from engine.host import EngineHost
 from engine.inbound.candle_stream import CandleStream
 from engine.persistence.blocking import ThreadBlocking
@@ -157,7 +159,7 @@ class Desk:
         ids = FreshIds()
         store = _store(settings, clock, blocking, ids)
         journal = FileIntentJournal(settings.state_dir / "journal", files, blocking)
-        exchange, source, accounts = self._paper(clock)
+        exchange, source, accounts = self._paper(clock) if settings.exchange is None else self._remote(clock)
         self._exchange = exchange
         points = {i.symbol: i.point_value for i in settings.instruments}
 
@@ -240,6 +242,24 @@ class Desk:
             )
         return exchange, source, tuple(accounts)
 
+    def _remote(self, clock: Clock) -> tuple[None, MarketDataSource, tuple[PlannedAccount, ...]]:
+        """Accounts and market of an exchange process."""
+        settings, path = self.settings, self.settings.exchange
+        assert path is not None
+        accounts = tuple(
+            PlannedAccount(
+                manager=RemotePaperAccount(
+                    a.id, a.currency, a.capabilities, settings.instruments, path, clock, random.Random(f"line {a.id}")
+                ),
+                broker=a.broker,
+                live=a.live,
+                # Every desk on this socket must see the others, by whatever name it reaches it.
+                identity=f"paper:unix:{path.resolve()}:{a.id}",
+            )
+            for a in settings.accounts
+        )
+        return None, RemoteSource(settings.instruments, path, clock, random.Random("line of the feed")), accounts
+
     def _source(self, clock: Clock, exchange: PaperExchange) -> tuple[MarketDataSource, FeedFaults]:
         settings = self.settings
         if self.tape is not None:
@@ -251,16 +271,18 @@ class Desk:
         synthetic = SyntheticSource(market, settings.instruments, clock, exchange.on_tick)
         return synthetic, synthetic
 
-    async def _check_tape(self, store: SqlStore, exchange: PaperExchange) -> None:
-        """A state directory belongs to one market: one recording, or the live feed."""
+    async def _check_tape(self, store: SqlStore, exchange: PaperExchange | None) -> None:
+        """A state directory belongs to one market: one recording, the live feed, or an exchange process."""
         mine = "live feed" if self.tape is None else f"tape {self.tape.fingerprint}"
+        if exchange is None:
+            mine = "exchange process"
         kept = await store.remember("market", mine)
         if kept != mine:
             raise DeskUnusable(
-                f"{self.settings.state_dir} was made by another {'recording' if kept != 'live feed' else 'feed'}; "
+                f"{self.settings.state_dir} was made by another {'recording' if kept.startswith('tape') else 'feed'}; "
                 "name another --state-dir"
             )
-        if self.tape is not None and exchange.last_time >= self.tape.last:
+        if self.tape is not None and exchange is not None and exchange.last_time >= self.tape.last:
             raise DeskUnusable(
                 f"{self.settings.state_dir} is already past the end of {self.tape.path}; name another --state-dir"
             )
@@ -303,13 +325,24 @@ def doctor(options: RunOptions) -> int:
         ("strategies", True, ", ".join(sorted({s.strategy for s in settings.sessions}))),
         checks.state_finding(settings.state_dir),
         asyncio.run(_database_finding(settings)),
-        ("brokers", True, "paper: in this process, always reachable"),
+        asyncio.run(_broker_finding(settings)),
         ("alerts", True, "none outside the screen"),
     ]
     if tape is not None:
         bad = f", {tape.bad_rows} bad rows left out" if tape.bad_rows else ""
         findings.append(("recording", True, f"{tape.path}: {tape.rows} rows of {tape.kind}{bad}"))
     return checks.examine(settings, findings)
+
+
+async def _broker_finding(settings: DeskSettings) -> tuple[str, bool, str]:
+    if settings.exchange is None:
+        return "brokers", True, "paper: in this process, always reachable"
+    accounts = [Listed(account=a.id, currency=a.currency, capabilities=a.capabilities) for a in settings.accounts]
+    try:
+        book = await reach(accounts, settings.instruments, settings.exchange, SystemClock(), random.Random("doctor"))
+    except LinkDown as error:
+        return "brokers", False, f"paper: {error}"
+    return "brokers", True, f"paper: the exchange on {settings.exchange} answers and keeps {book}"
 
 
 async def _database_finding(settings: DeskSettings) -> tuple[str, bool, str]:

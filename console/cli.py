@@ -49,6 +49,12 @@ StateOption = Annotated[
     Path | None,
     typer.Option("--state-dir", metavar="DIR", help="Where the desk keeps its state (or SEXTANT_STATE_DIR)."),
 ]
+ExchangeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--exchange", metavar="PATH", help="Trade on an exchange process: its socket (python -m brokers.paper)."
+    ),
+]
 ReplayOption = Annotated[
     Path | None, typer.Option("--replay", metavar="FILE", help="Play a recording (CSV) instead of a live feed.")
 ]
@@ -161,6 +167,7 @@ def run(
     config: ConfigOption = None,
     db: DbOption = None,
     state_dir: StateOption = None,
+    exchange: ExchangeOption = None,
     replay: ReplayOption = None,
     symbol: SymbolOption = None,
     timeframe: TimeframeOption = None,
@@ -183,6 +190,7 @@ def run(
             config=config,
             db=db,
             state_dir=state_dir,
+            exchange=exchange,
             replay=replay,
             symbol=symbol,
             timeframe=_timeframe(timeframe),
@@ -212,6 +220,7 @@ def doctor(
     config: ConfigOption = None,
     db: DbOption = None,
     state_dir: StateOption = None,
+    exchange: ExchangeOption = None,
     replay: ReplayOption = None,
     symbol: SymbolOption = None,
     timeframe: TimeframeOption = None,
@@ -233,6 +242,7 @@ def doctor(
             config=config,
             db=db,
             state_dir=state_dir,
+            exchange=exchange,
             replay=replay,
             symbol=symbol,
             timeframe=_timeframe(timeframe),

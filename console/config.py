@@ -35,7 +35,7 @@ from console.config_model import (
     HangUp,
     SqliteFile,
 )
-from console.config_schema import Elsewhere, database_at, desk_settings
+from console.config_schema import Elsewhere, database_at, desk_settings, exchange_at
 from console.config_source import read_file, read_text, suggest
 from console.config_text import describe
 from console.formatting import plain
@@ -123,7 +123,21 @@ def settle(
         raise ConfigurationError(
             "--live needs an account with live = true, and this release trades paper accounts only"
         )
-    return _with_state(desk, options, environ)
+    return _with_state(_at_exchange(desk, options), options, environ)
+
+
+def _at_exchange(desk: DeskSettings, options: RunOptions) -> DeskSettings:
+    """The desk on the exchange process that the options name; a recording always brings its own exchange."""
+    if desk.feed is FeedKind.REPLAY:
+        if options.exchange is not None:
+            raise ConfigurationError("--exchange and a recording exclude each other; leave one of them out")
+        return replace(desk, exchange=None)
+    if options.exchange is None:
+        return desk
+    try:
+        return replace(desk, exchange=exchange_at(options.exchange, Path.cwd()))
+    except ValueError as error:
+        raise ConfigurationError(f"--exchange {error}") from None
 
 
 def _config_file(options: RunOptions, environ: Mapping[str, str]) -> Path | None:

@@ -10,8 +10,8 @@ from engine.domain.settings import Numbers, SessionLimits
 KEYS: Final[dict[str, tuple[str, ...]]] = {
     "": ("desk", "portfolio", "accounts", "sessions", "instruments"),
     "desk": (
-        "title", "feed", "replay", "replay_symbol", "seed", "state_dir", "db", "shutdown", "on_hangup", "alerts",
-        "operator", "numbers",
+        "title", "feed", "exchange", "replay", "replay_symbol", "seed", "state_dir", "db", "shutdown", "on_hangup",
+        "alerts", "operator", "numbers",
     ),
     "desk.numbers": Numbers.__struct_fields__,
     "portfolio": (

@@ -74,12 +74,14 @@ class DeskSettings(Struct, frozen=True, kw_only=True):
     """Everything a desk needs to start; paths are absolute.
 
     `origin` says in words where the settings come from. `replay` and `replay_symbol` are set when `feed` is a
-    recording. `temporary` says that `state_dir` was made for this run alone and may be removed after it.
+    recording. `exchange` is the socket of an exchange process, None for an exchange inside this one. `temporary`
+    says that `state_dir` was made for this run alone and may be removed after it.
     """
 
     title: str = "Sextant"
     origin: str = ""
     feed: FeedKind = FeedKind.SYNTHETIC
+    exchange: Path | None = None
     replay: Path | None = None
     replay_symbol: Symbol | None = None
     seed: int = 7

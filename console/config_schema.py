@@ -65,6 +65,9 @@ def desk_settings(source: Source, document: dict[str, Any], base: Path, elsewher
             "feed" if replay is None else "replay",
             'needs replay = "FILE", the recording to play' if replay is None else 'needs feed = "replay" beside it',
         )
+    exchange = desk.take("exchange", lambda value: exchange_at(read.text(value), base), None)
+    if exchange is not None and feed is FeedKind.REPLAY:
+        raise desk.refuse("exchange", 'cannot stand beside feed = "replay": a recording brings its own exchange')
     written = desk.take("state_dir", read.path_from(base), elsewhere.default_state_dir)
     state_dir = elsewhere.state_dir or written
     database = desk.take("db", lambda value: database_at(read.text(value), base), None)
@@ -87,6 +90,7 @@ def desk_settings(source: Source, document: dict[str, Any], base: Path, elsewher
         title=desk.take("title", read.text, "Sextant"),
         origin=source.name,
         feed=feed,
+        exchange=exchange,
         replay=replay,
         replay_symbol=desk.take("replay_symbol", _symbol, None),
         seed=desk.take("seed", read.whole(at_least=0), 7),
@@ -126,6 +130,14 @@ def database_at(written: str, base: Path) -> Database:
             "must be a file such as desk.sqlite3, sqlite:////absolute/path/desk.sqlite3, or postgresql://USER@HOST/DATABASE"
         )
     return SqliteFile(read.path_from(base)(rest[1:]))
+
+
+def exchange_at(written: str, base: Path) -> Path:
+    """The socket behind `--exchange` or `exchange`: `unix:PATH`, or a path. Raises ValueError."""
+    scheme, separator, rest = written.partition(":")
+    if separator and scheme != "unix" and "/" not in scheme:
+        raise ValueError(f'must be a socket such as "unix:/run/user/1000/exchange.sock", not {read.shown(written)}')
+    return read.path_from(base)(rest if scheme == "unix" and separator else written)
 
 
 def _symbol(value: Any) -> Symbol:

@@ -39,6 +39,7 @@ def _tables(settings: DeskSettings) -> Iterator[tuple[tuple[str, ...], dict[str,
         {
             "title": settings.title,
             "feed": settings.feed,
+            "exchange": None if settings.exchange is None else f"unix:{settings.exchange}",
             "replay": settings.replay,
             "replay_symbol": settings.replay_symbol,
             "seed": settings.seed,

@@ -16,11 +16,12 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     """Options of `sextant run` (and of `doctor` and the listings, which use some of them); None: not given.
 
     `speed` is a multiple of real time for a replay, infinite for as fast as it goes; `seconds` is wall time
-    after which a headless run ends. `db` is as typed: a file or a URL.
+    after which a headless run ends. `db` is as typed: a file or a URL; `exchange` too: `unix:PATH` or a path.
     """
 
     config: Path | None = None
     db: str | None = None
+    exchange: str | None = None
     state_dir: Path | None = None
     replay: Path | None = None
     symbol: str | None = None

@@ -61,3 +61,16 @@ def demo_instruments() -> tuple[Instrument, ...]:
             worst_case=Decimal(1_500),
         ),
     )  # fmt: skip
+
+
+def demo_accounts() -> tuple[AccountTerms, ...]:
+    """The demo desk's account."""
+    margins = {"ESZ6": 15_000, "NQZ6": 20_000, "CLF7": 6_000, "6EZ6": 2_800}
+    return (
+        AccountTerms(
+            account=AccountId("paper"),
+            equity=Decimal(250_000),
+            fee_per_unit=Decimal("1.25"),
+            margin_per_unit={Symbol(symbol): Decimal(money) for symbol, money in margins.items()},
+        ),
+    )

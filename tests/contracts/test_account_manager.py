@@ -1,19 +1,25 @@
 """What every AccountManager owes the engine, whatever its broker's manners.
 
 To run it over another adapter, give `DESKS` another maker of `Desk`: an account, a way to move its market, and time.
+The paper account runs in every combination of manners, the one in another process (behind a real socket) in a few
+that have each manner both ways: the exchange behind it is the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
 from decimal import Decimal
 from itertools import product
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pytest
 
+from brokers.paper.exchange import PaperExchange
+from engine.clock import TapeClock
 from engine.domain.broker import (
     AcceptedOrder,
+    AccountEvent,
     AttachedLeg,
     BalanceReported,
     BrokerOrder,
@@ -37,6 +43,7 @@ from engine.domain.orders import OrderType, Side, Terms
 from engine.errors import AnswerLost, LinkDown, QueryFailed
 from engine.ports import AccountManager
 from tests.unit.brokers.paper_desk import terms
+from tests.unit.brokers.remote_desk import RemoteWire
 from tests.unit.brokers.tape_desk import Wire
 
 T = TypeVar("T")
@@ -58,12 +65,32 @@ MANNERS = [
 ]
 
 
-class Desk(Wire):
-    """A paper account; the tests use only the port, `tick`, `do` and `wait`."""
+class Port(Protocol):
+    """What the tests use: the account and the exchange behind it, a way to move its market, and time."""
+
+    account: Any
+    exchange: PaperExchange
+    link: Any
+    events: list[AccountEvent]
+    clock: TapeClock
+
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+    def tick(self, price: int | str) -> None: ...
+    async def wait(self, seconds: float) -> None: ...
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]: ...
+    async def do(self, work: Coroutine[Any, Any, T], seconds: float = 1.0) -> T: ...
+    def fills(self) -> list[FillReported]: ...
+    def orders(self) -> list[OrderReported]: ...
+
+
+class Shorthand(Port):
+    """Requests and questions in few words."""
 
     @property
     def port(self) -> AccountManager:
-        return self.account
+        port: AccountManager = self.account
+        return port
 
     async def submit(self, client_id: str, order: Terms, *legs: Terms) -> SubmitAnswer:
         attached = tuple(AttachedLeg(ClientOrderId(f"{client_id}l{n}"), leg) for n, leg in enumerate(legs))
@@ -85,11 +112,32 @@ class Desk(Wire):
         return next((row.quantity for row in rows), Decimal(0))
 
 
-@pytest.fixture(params=MANNERS)
-async def desk(request: pytest.FixtureRequest) -> Desk:
-    desk = Desk(request.param)
+class Here(Wire, Shorthand):
+    """A paper account in this process."""
+
+    async def stop(self) -> None:
+        await self.account.stop()
+
+
+class There(RemoteWire, Shorthand):
+    """A paper account in an exchange process's server."""
+
+
+Desk = Here | There
+DESKS = [
+    pytest.param((maker, case.values[0]), id=f"{maker.__name__.lower()}-{case.id}")
+    for maker, cases in ((Here, MANNERS), (There, MANNERS[::7]))
+    for case in cases
+]
+
+
+@pytest.fixture(params=DESKS)
+async def desk(request: pytest.FixtureRequest) -> AsyncIterator[Desk]:
+    maker, manners = request.param
+    desk: Desk = maker(manners)
     await desk.start()
-    return desk
+    yield desk
+    await desk.stop()
 
 
 async def test_the_link_is_told_first(desk: Desk) -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from brokers.paper.exchange import PaperExchange
+from brokers.paper.listing import demo_listing
 from brokers.paper.market_data import SyntheticSource
 from brokers.paper.options import demo_instruments
+from brokers.paper.remote import RemoteSource
 from brokers.paper.synthetic import SyntheticMarket
 from brokers.replay.source import ReplaySource
 from brokers.replay.tape import open_tape
@@ -21,6 +26,7 @@ from engine.domain.market import Candle, Tick, Timeframe
 from engine.errors import QueryFailed
 from engine.periodic import Tasks
 from engine.ports import MarketDataSource
+from tests.unit.brokers.remote_desk import Place, barrier
 
 START = 1_790_000_040_000
 SYMBOL = Symbol("ESZ6")
@@ -55,8 +61,16 @@ class Feed(ABC):
 
     def cut(self, seconds: float) -> None:
         """Cut the feed."""
-        assert isinstance(self.source, SyntheticSource | ReplaySource)
-        self.source.disconnect(seconds)
+        source = self.source
+        if isinstance(source, RemoteSource):
+            source.line.disconnect(seconds)
+        else:
+            assert isinstance(source, SyntheticSource | ReplaySource)
+            source.disconnect(seconds)
+
+    async def close(self) -> None:
+        """Leave nothing behind."""
+        await self.tasks.close()
 
     def ticks(self, who: str = "sink") -> list[Tick]:
         return [tick for name, tick in self.seen if name == who and tick.symbol == SYMBOL]
@@ -92,10 +106,41 @@ class Replay(Feed):
         await self.clock.sleep(seconds)
 
 
-@pytest.fixture(params=[Synthetic, Replay])
-async def feed(request: pytest.FixtureRequest, tmp_path: Path) -> Feed:
+class Remote(Feed):
+    """The synthetic feed behind the socket of an exchange process's server."""
+
+    def __init__(self, _: Path) -> None:
+        super().__init__()
+        listed = demo_instruments()
+        self.market = SyntheticMarket(listed, 4, START)
+        synthetic = SyntheticSource(self.market, listed, self.clock, self.exchange, past_minutes=60)
+        listing = demo_listing()
+        self.place = Place(listing, self.clock, synthetic, PaperExchange(listed, listing.accounts))
+        self.source = self.there = RemoteSource(listed, self.place.path, self.clock, Random(5))
+
+    async def start(self) -> None:
+        await self.place.open(market=True)
+        await super().start()
+
+    async def play(self, seconds: float) -> None:
+        if self.running is None:
+            self.running = self.tasks.spawn(self.source.run(), "run")
+        end = self.clock.now() + round(seconds * 1000)
+        while self.clock.now() < end:
+            # To the very moment of the next tick, so that it is read in that moment.
+            await self.clock.advance(min(end, max(self.market.next_at, self.clock.now() + 1)))
+            await barrier(self.clock, self.there.line)
+
+    async def close(self) -> None:
+        await super().close()
+        await self.place.close()
+
+
+@pytest.fixture(params=[Synthetic, Replay, Remote])
+async def feed(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Feed]:
     made: Feed = request.param(tmp_path)
-    return made
+    yield made
+    await made.close()
 
 
 def computed(ticks: list[Tick]) -> dict[int, Candle]:
@@ -188,6 +233,6 @@ async def test_stop_ends_the_run_and_silences_the_sinks(feed: Feed) -> None:
     await feed.source.stop()
     assert feed.running is not None
     await asyncio.wait_for(feed.running, 5)
-    count = len(feed.seen)
+    count = len(feed.ticks())
     await feed.clock.advance(feed.clock.now() + 10_000)
-    assert len(feed.seen) == count
+    assert len(feed.ticks()) == count

@@ -151,6 +151,8 @@ BAD: list[tuple[str, str, str, str]] = [
     ('"Mine"', '"Mine"\nalerts = "sms"', "3: desk.alerts", "arrive with a later release"),
     ('"Mine"', '"Mine"\nfeed = "replay"', "3: desk.feed", 'needs replay = "FILE"'),
     ('"Mine"', '"Mine"\nreplay = "x.csv"', "3: desk.replay", 'needs feed = "replay"'),
+    ('"Mine"', '"Mine"\nexchange = "tcp:x:1"', "3: desk.exchange", 'must be a socket such as "unix:'),
+    ('"Mine"', '"Mine"\nfeed = "replay"\nreplay = "x.csv"\nexchange = "x"', "5: desk.exchange", "its own exchange"),
     ('"Mine"', '"Mine"\ndb = "postgresql://me:hush@host"', "3: desk.db", "must be written postgresql://USER@HOST/"),
     ('"Mine"', '"Mine"\ndb = "postgresql://me@h/d?sslmode=no"', "3: desk.db", "sslmode that is not known"),
     ("equity = 100_000", 'broker = "tradovate"', "9: accounts.paper.broker", "the only broker of this release"),

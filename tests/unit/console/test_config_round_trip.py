@@ -137,6 +137,7 @@ def desks(draw: st.DrawFn) -> DeskSettings:
     max_fill = draw(st.none() | POSITIVE)
     return DeskSettings(
         title=draw(TITLES),
+        exchange=draw(st.none() | st.just(Path("/run/user/1000/my exchange.sock"))),
         seed=draw(st.integers(0, 1_000_000)),
         state_dir=Path("/var/lib/my desk"),
         database=draw(st.just(SqliteFile(Path("/srv/audit.sqlite3"))) | DATABASES),

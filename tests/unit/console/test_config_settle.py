@@ -130,6 +130,24 @@ def test_a_strategy_file_is_looked_for_where_one_stands(monkeypatch: pytest.Monk
     assert settle(RunOptions(strategy="mine.py:Mine"), HOME).sessions[0].strategy == f"{tmp_path}/mine.py:Mine"
 
 
+@pytest.mark.parametrize("written", ["unix:/run/x.sock", "/run/x.sock", "unix:/run/sub/../x.sock"])
+def test_an_exchange_process_is_named_by_its_socket(written: str) -> None:
+    assert settle(RunOptions(exchange=written), HOME).exchange == Path("/run/x.sock")
+    assert settle(RunOptions(), HOME).exchange is None
+
+
+def test_the_exchange_of_the_options_wins_over_the_files_and_a_recording_has_its_own(
+    tape: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "sextant.toml"
+    file.write_text(EXAMPLE.read_text().replace("[desk]", '[desk]\nexchange = "unix:mine.sock"'))
+    assert settle(RunOptions(config=file), HOME).exchange == tmp_path / "mine.sock"
+    assert settle(RunOptions(config=file, exchange="/else.sock"), HOME).exchange == Path("/else.sock")
+    assert settle(RunOptions(config=file, replay=tape, symbol="CLF7"), HOME).exchange is None
+    assert "exclude each other" in refusal(RunOptions(config=file, replay=tape, symbol="CLF7", exchange="/else.sock"))
+    assert refusal(RunOptions(exchange="tcp:host")).startswith("--exchange must be a socket")
+
+
 def test_a_replay_alone_makes_one_complete_session(tape: Path, tmp_path: Path) -> None:
     options = RunOptions(replay=tape, symbol="EURUSD", speed=AS_FAST_AS_IT_GOES)
     assert needs_tape_facts(options, HOME)
