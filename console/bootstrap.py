@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import shutil
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -33,6 +34,7 @@ from console.config_text import shown
 from console.options import AS_FAST_AS_IT_GOES, RunOptions
 from engine.clock import SystemClock, TapeClock
 from engine.domain.ids import Symbol
+from engine.domain.lease import Holder
 from engine.domain.market import Timeframe
 from engine.domain.postgres_url import PostgresUrl
 from engine.errors import ConfigurationError, DeskUnusable, LinkDown
@@ -119,14 +121,29 @@ def strategies_for(settings: DeskSettings) -> dict[str, Strategy]:
 
 
 def _store(
-    settings: DeskSettings, clock: Clock, blocking: ThreadBlocking, ids: Ids, *, read_only: bool = False
+    settings: DeskSettings,
+    clock: Clock,
+    blocking: ThreadBlocking,
+    ids: Ids,
+    *,
+    read_only: bool = False,
+    take_over: bool = False,
 ) -> SqlStore:
     """The audit trail where the settings put it; journal, latches and locks stay in the state directory."""
     match settings.database:
         case SqliteFile(path=path):
             return SqlStore.sqlite(path, clock, blocking, ids, read_only=read_only)
         case PostgresUrl() as url:
-            return SqlStore.postgres(url, clock, blocking, ids, directory=settings.state_dir, read_only=read_only)
+            expired = settings.numbers.lease if take_over else None
+            return SqlStore.postgres(
+                url,
+                clock,
+                blocking,
+                ids,
+                directory=settings.state_dir,
+                read_only=read_only,
+                take_over_after=expired,
+            )
         case _:
             assert_never(settings.database)
 
@@ -138,12 +155,21 @@ class Desk:
     """Makes the engine's plan on the engine's loop; keeps what has to be closed and what a summary reads."""
 
     def __init__(
-        self, settings: DeskSettings, tape: Tape | None, strategies: dict[str, Strategy], speed: float
+        self,
+        settings: DeskSettings,
+        tape: Tape | None,
+        strategies: dict[str, Strategy],
+        speed: float,
+        *,
+        take_over: bool = False,
+        may_look_on: bool = False,
     ) -> None:
         self.settings = settings
         self.tape = tape
         self._strategies = strategies
         self._speed = speed
+        self._take_over = take_over
+        self._may_look_on = may_look_on
         self._watchdog: ThreadWatchdog | None = None
         self._blocking: ThreadBlocking | None = None
         self._exchange: PaperExchange | None = None
@@ -157,7 +183,7 @@ class Desk:
         self._watchdog = ThreadWatchdog()
         files = RealFiles()
         ids = FreshIds()
-        store = _store(settings, clock, blocking, ids)
+        store = _store(settings, clock, blocking, ids, take_over=self._take_over)
         journal = FileIntentJournal(settings.state_dir / "journal", files, blocking)
         exchange, source, accounts = self._paper(clock) if settings.exchange is None else self._remote(clock)
         self._exchange = exchange
@@ -168,6 +194,11 @@ class Desk:
 
         def jobs() -> JobRunner:
             return store.jobs(lambda symbol: points[symbol])
+
+        def viewing() -> SqlStore:
+            return _store(settings, clock, blocking, ids, read_only=True)
+
+        host = socket.gethostname()
 
         return EnginePlan(
             title=settings.title,
@@ -180,6 +211,9 @@ class Desk:
             jobs=jobs,
             kill_latch=FileKillLatch(settings.state_dir / "KILL", files),
             account_lock=FileAccountLock(lock_directory(os.environ), str(settings.state_dir)),
+            holder=Holder(f"process {os.getpid()} on {host}, desk {settings.state_dir}", host),
+            take_over=self._take_over,
+            viewing=viewing if self._may_look_on else None,
             watchdog=self._watchdog,
             source=source,
             accounts=accounts,
@@ -290,7 +324,8 @@ class Desk:
     def close(self) -> None:
         """End the other threads; the exchange keeps its last prices and time, unless this desk was turned away."""
         started, ended = self.host.started, self.host.ended
-        if self._exchange is not None and ended.done() and started.exception() is None:
+        commanded = started.done() and started.exception() is None and self.host.held() is None
+        if self._exchange is not None and ended.done() and commanded:
             self._exchange.close()
         if self._watchdog is not None:
             self._watchdog.close()
@@ -307,7 +342,14 @@ def run(options: RunOptions) -> int:
     strategies = strategies_for(settings)
     from console import running
 
-    desk = Desk(settings, tape, strategies, options.speed)
+    desk = Desk(
+        settings,
+        tape,
+        strategies,
+        options.speed,
+        take_over=options.take_over and tape is None,
+        may_look_on=not options.headless,
+    )
     hosted = running.Hosted(desk.host, settings, desk.close)
     return running.headless(hosted, options) if options.headless else running.with_screen(hosted)
 

@@ -77,6 +77,9 @@ ForOption = Annotated[
 ]
 RunJsonOption = Annotated[bool, typer.Option("--json", help="End a headless run with one JSON object on stdout.")]
 LiveOption = Annotated[bool, typer.Option("--live", help="Allow live accounts (none in this release).")]
+TakeOverOption = Annotated[
+    bool, typer.Option("--take-over", help="An engine on another machine has certainly ended: command its accounts.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON array.")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
 LimitOption = Annotated[int, typer.Option("--limit", metavar="N", help="At most so many lines, newest first.")]
@@ -178,6 +181,7 @@ def run(
     seconds: ForOption = None,
     json: RunJsonOption = False,
     live: LiveOption = False,
+    take_over: TakeOverOption = False,
 ) -> int:
     """Run the desk: with its console, or headless."""
 
@@ -201,6 +205,7 @@ def run(
             seconds=_seconds(seconds),
             json=json,
             live=live,
+            take_over=take_over,
         )
         if not asked.headless and (json or seconds is not None):
             raise ConfigurationError(

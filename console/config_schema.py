@@ -169,6 +169,11 @@ def _numbers(section: Section) -> Numbers:
         else:  # a gap floor of no ticks is one that does not bind; no tries at all would be no procedure
             reader = count if known.name.startswith("gap_floor") else positive
         found[known.name] = section.take(known.name, reader, known.default)
+    if found["lease_renewal"] * 3 >= found["lease"]:
+        raise section.refuse(
+            "lease_renewal" if "lease_renewal" in section else "lease",
+            f"makes no sense: lease ({found['lease']:g} s) must outlast three renewals of {found['lease_renewal']:g} s",
+        )
     return convert(found, Numbers)
 
 

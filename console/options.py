@@ -33,3 +33,4 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     seconds: float | None = None
     json: bool = False
     live: bool = False
+    take_over: bool = False

@@ -21,7 +21,7 @@ from console.config_model import DeskSettings, FeedKind
 from console.formatting import plain
 from console.options import RunOptions
 from engine.domain.settings import ShutdownPolicy
-from engine.errors import SextantError
+from engine.errors import DeskHeld, SextantError
 from engine.snapshot import RunFigures
 
 STOP_SECONDS = 90.0
@@ -50,6 +50,9 @@ class RunningHost(Host, Protocol):
 
     def figures(self) -> RunFigures | None:
         """What the run did."""
+
+    def held(self) -> DeskHeld | None:
+        """Who took the desk over."""
 
 
 class Hosted(Struct, frozen=True):
@@ -106,6 +109,8 @@ def headless(desk: Hosted, options: RunOptions) -> int:
         host.shut_down()
         host.ended.result(STOP_SECONDS)
         uptime = time.monotonic() - began
+        if (held := host.held()) is not None:
+            raise held
         figures = host.figures()
         if figures is None:
             return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -22,16 +23,20 @@ from engine.domain.broker import (
 from engine.domain.disagreement_ledger import DisagreementLedger
 from engine.domain.disagreements import Disagreement
 from engine.domain.ids import AccountId, Millis, Symbol
+from engine.domain.lease import Holder
 from engine.domain.order_book import book_executions
 from engine.domain.order_lifecycle import Evidence
 from engine.domain.orders import OrderState
 from engine.domain.settings import Numbers
+from engine.errors import StoreError
 from engine.links import AccountLink
 from engine.periodic import Tasks
+from engine.persistence.account_lease import AccountLease
 from engine.ports import AccountManager, Clock, FaultInjector, Store
 from engine.reconciliation.reconciler import Reconciler
 from engine.session import Reporter, SessionDesk
 
+log = logging.getLogger(__name__)
 FILLS_BACK_MS = 600_000
 EARLY_SECONDS = 5.0
 
@@ -42,7 +47,10 @@ def _nameless(desk: SessionDesk) -> bool:
 
 
 class DeskAccount:
-    """Routes the account's stream to the sessions' books, and asks again whatever the stream may have dropped."""
+    """Routes the account's stream to the sessions' books, and asks again whatever the stream may have dropped.
+
+    `is_shared`: another engine could command the account too, so its lease is renewed; a recording's own is not.
+    """
 
     def __init__(
         self,
@@ -58,13 +66,23 @@ class DeskAccount:
         on_disagreement: Callable[[Disagreement], None],
         on_balance: Callable[[Balance, Millis], None],
         on_unowned: Callable[[Symbol, Decimal], None],
+        holder: Holder,
+        is_shared: bool,
+        on_lost: Callable[[str], None],
     ) -> None:
         self.id: AccountId = manager.account
         self.broker = broker
         self.live = live
         self.faults = faults
-        self.epoch = 0
-        self.lost_to: str | None = None
+        self.lease = AccountLease(
+            self.id,
+            holder,
+            clock,
+            store,
+            seconds=numbers.lease if is_shared else None,
+            renewal=numbers.lease_renewal,
+            on_lost=on_lost,
+        )
         self.desks: list[SessionDesk] = []
         self._clock = clock
         self._store = store
@@ -82,6 +100,7 @@ class DeskAccount:
             on_positions=self._on_positions,
             on_suspicion=self._on_suspicion,
             on_link=self._on_link,
+            lost_to=lambda: self.lease.lost_to,
         )
         self.reconciler = Reconciler(
             account=self.id,
@@ -96,12 +115,13 @@ class DeskAccount:
             on_balance=on_balance,
         )
 
-    async def prepare(self, holder: str) -> None:
-        """Take the lease's next epoch and load what is not settled from earlier lives."""
+    async def prepare(self, *, take_over: bool) -> None:
+        """Take the lease and load what is not settled from earlier lives. Raises DeskHeld."""
+        await self.lease.take(take_over=take_over)
         with self._clock.outside():
-            self.epoch = await self._store.claim_epoch(self.id, holder)
             for disagreement in await self._store.disagreements(self.id):
                 self.ledger.load(disagreement)
+        self._tasks.launch(self.lease.run(), "lease")
 
     async def run(self) -> None:
         """Connect, then ask for ever; ends only by a failure or cancellation, and may then be called again."""
@@ -117,9 +137,14 @@ class DeskAccount:
         self.desks.remove(desk)
 
     async def stop(self) -> None:
-        """Stop asking and disconnect."""
+        """Stop asking, disconnect, and give the lease back: nothing leaves after that."""
         await self._tasks.close()
         await self.link.stop()
+        try:
+            with self._clock.outside():
+                await self.lease.release()
+        except StoreError as error:
+            log.warning("the lease of %s stays until it expires: %s", self.id, error)
 
     # -- the stream -----------------------------------------------------------------------------------------
 

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import assert_never
 
+from msgspec.structs import replace as changed
+
 from engine.aggregation.portfolio_server import PortfolioServer
 from engine.board import Board, SessionReporter
 from engine.desk_account import DeskAccount
@@ -19,7 +21,7 @@ from engine.domain.order_book import OrderBook
 from engine.domain.records import DisagreementRecorded, LatchKind, LatchSet, LimitsChanged
 from engine.domain.risk import Contribution, GroupLimits, HeatLimits, StanceNotice
 from engine.domain.settings import ShutdownPolicy
-from engine.errors import DeskUnusable, StoreError
+from engine.errors import DeskHeld, DeskUnusable, StoreError
 from engine.events import Disagreed
 from engine.links import FeedLink
 from engine.periodic import Tasks, done_within, every
@@ -47,6 +49,7 @@ class Engine:
         self.stopping = False
         self.stopped = asyncio.Event()
         self.tape_ended = asyncio.Event()
+        self.lost: asyncio.Future[DeskHeld] = asyncio.get_running_loop().create_future()
         self.kill_reason: str | None = None
         self.sessions: dict[SessionId, SessionRun] = {}
         self.accounts: dict[AccountId, DeskAccount] = {}
@@ -81,7 +84,7 @@ class Engine:
         for planned in plan.accounts:
             holder = plan.account_lock.acquire(AccountId(planned.identity))
             if holder is not None:
-                raise DeskUnusable(holder)
+                raise DeskHeld(holder)
         with self.clock.outside():
             imported = await plan.import_journal()
         if imported:
@@ -158,8 +161,11 @@ class Engine:
             on_disagreement=self._on_disagreement,
             on_balance=lambda balance, at: self.portfolio.equity(planned.manager.account, balance, at),
             on_unowned=lambda symbol, size: self._on_unowned(planned.manager.account, symbol, size),
+            holder=changed(self.plan.holder, proof=self.plan.account_lock.proof(AccountId(planned.identity))),
+            is_shared=not self.feed.is_tape,
+            on_lost=self._on_lost,
         )
-        await account.prepare(holder=self.plan.ids.fresh("desk"))
+        await account.prepare(take_over=self.plan.take_over)
         self.accounts[account.id] = account
 
     async def _add_session(self, planned: PlannedSession, latches: tuple[LatchSet, ...]) -> None:
@@ -188,10 +194,9 @@ class Engine:
             tasks=tasks,
             book=book,
             disagreements=account.ledger,
-            epoch=lambda: account.epoch,
+            lease=account.lease,
             equity=lambda: account.reconciler.balance.equity if account.reconciler.balance is not None else None,
             killed=lambda: self.kill_reason,
-            ours=lambda: account.lost_to,
             risk_of=lambda terms, stop, size: trader.planned_risk(terms, stop, size),
         )
         trader = RealtimeTrader(desk, planned.strategy, self.feed, self.plan.watchdog, report=self.portfolio.report)
@@ -268,6 +273,13 @@ class Engine:
             if run.dead is None and run.running is not None and run.running.done() and not self.stopping:
                 self._session_died(run.id, "its supervisor ended", final=True)
 
+    def _on_lost(self, reason: str) -> None:
+        """Another engine commands: nothing of ours is sent or written from this step on."""
+        self.store.seal(reason)
+        self.board.alert("lease", Severity.CRITICAL, f"VIEW ONLY: {reason}", lasting=True)
+        if not self.lost.done():
+            self.lost.set_result(DeskHeld(reason))
+
     # -- failures -------------------------------------------------------------------------------------------
 
     def _watched(self, account: DeskAccount) -> Supervisor:
@@ -342,6 +354,7 @@ class Engine:
             "suspend", Severity.CRITICAL, f"the process stood still for {seconds:.0f} s; asking everything again"
         )
         for account in self.accounts.values():
+            self._tasks.launch(account.lease.ask(), "lease after a pause")
             account.reconciler.suspect("the process stood still", orders=True)
         for run in self.sessions.values():
             if run.dead is None:

@@ -2,7 +2,8 @@
 
 SextantError
 ├── ConfigurationError         definite: what the operator wrote cannot be run (exit code 2)
-├── DeskUnusable               definite: state on disk is not ours, newer, locked, read-only (exit code 3)
+├── DeskUnusable               definite: state on disk is not ours, newer, read-only (exit code 3)
+│   └── DeskHeld               definite while it lasts: another engine commands this desk; the message names it
 ├── StoreError
 │   ├── StoreUnavailable       transient: nothing was written
 │   ├── CommitUnknown          nobody knows whether the transaction holds; settle it by tombstone
@@ -29,6 +30,10 @@ class ConfigurationError(SextantError):
 
 class DeskUnusable(SextantError):
     """The state directory or database must not be touched; the message says why."""
+
+
+class DeskHeld(DeskUnusable):
+    """Another engine commands this desk or one of its accounts; one may look on, and send nothing."""
 
 
 class StoreError(SextantError):

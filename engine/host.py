@@ -2,6 +2,9 @@
 
 In go commands and queries, each answered by a future; out come one reference to an immutable snapshot and numbered
 events. Snapshots are taken only while somebody asks, at most ten times a second.
+
+While another engine commands the desk (at the start, or because it took over), the host looks on instead: the same
+messages, from the audit trail, and every command refused with the holder's name.
 """
 
 from __future__ import annotations
@@ -13,21 +16,26 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Any
 
 from engine import views
+from engine.clock import real_seconds
 from engine.commands import Command, Origin, Receipt, Shutdown
 from engine.domain.ids import CommandId
 from engine.domain.settings import ShutdownPolicy
 from engine.engine import Engine
+from engine.errors import DeskHeld, SextantError
 from engine.events import Event
 from engine.overrides.dispatch import Overrides
 from engine.periodic import Tasks
 from engine.plan import EnginePlan
 from engine.queries import Answer, Query
 from engine.snapshot import DeskSnapshot, LoopLag, RunFigures, Severity
+from engine.viewer import Viewer
 
 log = logging.getLogger(__name__)
 SNAPSHOT_SECONDS = 0.1
+LOOK_SECONDS = 1.0
 PROBE_SECONDS = 0.05
 LAG_SAMPLES = 12_000
 LAG_ALARM_SECONDS = 2.0
@@ -69,6 +77,8 @@ class EngineHost:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._engine: Engine | None = None
         self._overrides: Overrides | None = None
+        self._viewer: Viewer | None = None
+        self._held: DeskHeld | None = None
         self._snapshot: DeskSnapshot | None = None
         self._wanted = True
         self._probe = LagProbe()
@@ -108,23 +118,27 @@ class EngineHost:
 
     def dispatch(self, command: Command) -> Future[Receipt]:
         """Hand a command to the engine."""
-        overrides, loop = self._overrides, self._loop
-        if overrides is None or loop is None or loop.is_closed():
-            refused: Future[Receipt] = Future()
-            refused.set_result(
-                Receipt(id=command.origin.id, taken=False, message="the engine is not running", at=command.origin.at)
-            )
-            return refused
+        overrides, loop, viewer = self._overrides, self._loop, self._viewer
+        if viewer is not None or overrides is None or loop is None or loop.is_closed():
+            why = "the engine is not running" if viewer is None else viewer.refusal()
+            if viewer is not None and isinstance(command, Shutdown):
+                self.shut_down()
+                why = "closing"
+            answered: Future[Receipt] = Future()
+            taken = why == "closing"
+            answered.set_result(Receipt(id=command.origin.id, taken=taken, message=why, at=command.origin.at))
+            return answered
         return asyncio.run_coroutine_threadsafe(overrides.dispatch(command), loop)
 
     def ask(self, query: Query) -> Future[Answer]:
         """Ask the audit trail."""
-        engine, loop = self._engine, self._loop
-        if engine is None or loop is None or loop.is_closed():
+        engine, loop, viewer = self._engine, self._loop, self._viewer
+        store = viewer.store if viewer is not None else engine.store if engine is not None else None
+        if store is None or loop is None or loop.is_closed():
             failed: Future[Answer] = Future()
             failed.set_exception(RuntimeError("the engine is not running"))
             return failed
-        return asyncio.run_coroutine_threadsafe(engine.store.answer(query), loop)
+        return asyncio.run_coroutine_threadsafe(store.answer(query), loop)
 
     def shut_down(self, policy: ShutdownPolicy | None = None) -> None:
         """Ask the engine to stop; None means the configured policy. Harmless when it already stops."""
@@ -143,6 +157,10 @@ class EngineHost:
     def figures(self) -> RunFigures | None:
         """What the run did; None until the engine has stopped."""
         return self._figures
+
+    def held(self) -> DeskHeld | None:
+        """Who took the desk over while this engine ran, or held it when it started; None: nobody else."""
+        return self._held
 
     # -- on the engine's thread -----------------------------------------------------------------------------
 
@@ -165,30 +183,66 @@ class EngineHost:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop_asked = asyncio.Event()
-        engine = Engine(self._make_plan())
+        plan = self._make_plan()
+        engine = Engine(plan)
+        try:
+            await engine.start()
+        except BaseException as error:
+            await engine.stop(ShutdownPolicy.LEAVE, log.info)
+            if not isinstance(error, DeskHeld) or not await self._look_on(plan, error):
+                raise
+            return
         self._overrides = Overrides(engine, self._on_shutdown)
         self._engine = engine
         tasks = Tasks("host", lambda name, error: log.error("%s ended: %s", name, error))
-        try:
-            await engine.start()
-        except BaseException:
-            await engine.stop(ShutdownPolicy.LEAVE, log.info)
-            raise
         tasks.launch(self._publish(engine), "snapshots")
         tasks.launch(self._tell_tape_end(engine), "tape end")
         tasks.launch(self._measure(engine), "loop lag")
         self._tune_gc()
         self._started.set_result(None)
-        await self._stop_asked.wait()
+        ends: set[asyncio.Future[Any]] = {tasks.spawn(_waited(self._stop_asked), "stop"), engine.lost}
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         await self._stop(engine)
         await tasks.close()
         self._snapshot = views.take(engine, self._probe.figures())
+        if engine.lost.done() and not self._stop_asked.is_set():
+            await self._look_on(plan, engine.lost.result())
+
+    async def _look_on(self, plan: EnginePlan, held: DeskHeld) -> bool:
+        """Show what another engine does until asked to stop; False when this run has no use for that, or no rows."""
+        self._held = held
+        if plan.viewing is None or self._stop_asked is None:
+            return False
+        store = plan.viewing()
+        try:
+            await store.open()
+        except SextantError as error:
+            log.warning("nothing can be shown: %s", error)
+            return False
+        log.warning("view only: %s", held)
+        self._viewer = viewer = Viewer(plan, store, held)
+        tasks = Tasks("viewer", lambda name, error: log.error("%s ended: %s", name, error))
+        number = self._snapshot.number if self._snapshot is not None else 0
+
+        async def show() -> None:
+            while True:
+                self._snapshot = await viewer.take(number, self._probe.figures())
+                await real_sleep(LOOK_SECONDS)
+
+        tasks.launch(show(), "look")
+        if not self._started.done():
+            self._started.set_result(None)
+        await self._stop_asked.wait()
+        await tasks.close()
+        await store.close()
+        return True
 
     async def _stop(self, engine: Engine) -> None:
         heat = engine.portfolio.heat()
         id = self._shutdown_id or CommandId("shutdown")
         say = engine.board.begin(id, "Shutdown", None)
-        await engine.stop(self._policy or engine.plan.shutdown, say)
+        policy = self._policy or engine.plan.shutdown
+        await engine.stop(ShutdownPolicy.LEAVE if engine.lost.done() else policy, say)
         if self._overrides is not None:
             await self._overrides.close()
         engine.board.end(id, True, "stopped")
@@ -216,11 +270,10 @@ class EngineHost:
             await real_sleep(SNAPSHOT_SECONDS)
 
     async def _measure(self, engine: Engine) -> None:
-        loop = asyncio.get_running_loop()
         while True:
-            before = loop.time()
+            before = real_seconds()
             await real_sleep(PROBE_SECONDS)
-            late = loop.time() - before - PROBE_SECONDS
+            late = real_seconds() - before - PROBE_SECONDS
             self._probe.add(max(0.0, late * 1000))
             if late > SUSPEND_SECONDS:
                 engine.resumed(late)
@@ -237,6 +290,10 @@ class EngineHost:
             gc.collect()
             gc.freeze()
             gc.set_threshold(YOUNG_GENERATION, 50, 1_000)
+
+
+async def _waited(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 async def real_sleep(seconds: float) -> None:

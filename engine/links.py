@@ -52,7 +52,8 @@ class _Waiter(Struct):
 class AccountLink:
     """One account's road: turns every outcome into a value, and shares position reads among the sessions.
 
-    `on_event` gets what the stream says; `on_positions` every complete position read with the moment it began.
+    `on_event` gets what the stream says; `on_positions` every complete position read with the moment it began. Once
+    `lost_to` names another engine, nothing but questions leaves.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class AccountLink:
         on_positions: Callable[[Report[BrokerPosition], Millis], None],
         on_suspicion: Callable[[str, bool], None],
         on_link: Callable[[LinkState, str], None],
+        lost_to: Callable[[], str | None],
     ) -> None:
         self._manager = manager
         self._clock = clock
@@ -73,6 +75,7 @@ class AccountLink:
         self._on_positions = on_positions
         self._on_suspicion = on_suspicion
         self._on_link = on_link
+        self._lost_to = lost_to
         self.state = LinkState.DOWN
         self.since: Millis = clock.now()
         self.reason = "not connected yet"
@@ -169,6 +172,8 @@ class AccountLink:
     async def _send(self, request: Callable[[], Awaitable[SubmitAnswer]], symbol: Symbol | None) -> Sent:
         if not self.is_up:
             return NotSent(f"the account link is {self.state}")
+        if (holder := self._lost_to()) is not None:
+            return NotSent(f"another engine commands this account: {holder}")
         if symbol is not None:
             self.touched(symbol)
         try:

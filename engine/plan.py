@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from msgspec import Struct
 
 from engine.domain.instruments import Instrument
+from engine.domain.lease import Holder
 from engine.domain.risk import PortfolioSettings
 from engine.domain.settings import Numbers, SessionSettings, ShutdownPolicy
 from engine.ports import (
@@ -63,5 +64,11 @@ class EnginePlan(Struct, frozen=True, kw_only=True):
     portfolio: PortfolioSettings
     numbers: Numbers
     shutdown: ShutdownPolicy
+    holder: Holder
+    """How a second engine, and the audit trail, name this one."""
+    take_over: bool = False
+    """The operator's word that an engine on another machine has ended."""
+    viewing: Callable[[], Store] | None = None
+    """A store that only reads, for looking on while another engine commands; None: then this one does not run."""
     check_desk: Callable[[], Awaitable[None]] | None = None
     """Asked once the audit trail is open; raises DeskUnusable when this state belongs to something else."""

@@ -27,6 +27,7 @@ from engine.domain.disagreements import Disagreement
 from engine.domain.fills import Fill
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, DecisionKey, Millis, SessionId, Symbol
 from engine.domain.intents import IntentRecord, JournalRecord
+from engine.domain.lease import Holder, Lease
 from engine.domain.market import Candle, History, Tick, Timeframe
 from engine.domain.orders import Order, Terms
 from engine.domain.positions import Position
@@ -51,7 +52,7 @@ class Clock(Protocol):
         """UTC milliseconds; never goes back."""
 
     def monotonic(self) -> float:
-        """Seconds for measuring durations; on a tape it is the tape's time."""
+        """Seconds for measuring durations, time asleep included; on a tape it is the tape's time."""
 
     async def sleep(self, seconds: float) -> None:
         """Wait that long on this clock; 0 lets others run."""
@@ -292,8 +293,23 @@ class Store(Protocol):
     async def settled(self) -> None:
         """Return when everything recorded before this call is durable."""
 
-    async def claim_epoch(self, account: AccountId, holder: str) -> int:
-        """Take the account's lease for this engine and return its new epoch (row committed)."""
+    async def lease(self, account: AccountId) -> Lease | None:
+        """The account's lease, None when nobody ever took it. Raises StoreUnavailable."""
+
+    async def take_lease(self, account: AccountId, holder: Holder, after: int) -> int | None:
+        """Take the lease over from epoch `after` (0: from nobody); the new epoch, None when another was faster.
+
+        Raises StoreUnavailable, CommitUnknown.
+        """
+
+    async def renew_lease(self, account: AccountId, epoch: int) -> bool:
+        """Say that the holder of this epoch lives; False when the epoch is not the newest. Raises as take_lease."""
+
+    async def release_lease(self, account: AccountId, epoch: int) -> None:
+        """Give the lease back: the next engine needs no proof that this one has ended. Raises as take_lease."""
+
+    def seal(self, reason: str) -> None:
+        """Write nothing any more, queued or new: another engine's rows are the newer ones."""
 
     def health(self) -> StoreHealth:
         """Present state, without touching the database."""
@@ -376,7 +392,10 @@ class AccountLock(Protocol):
     """Local lock of an account in a per-user path, so that two state directories see each other."""
 
     def acquire(self, account: AccountId) -> str | None:
-        """None when obtained, else a sentence naming the holder."""
+        """None when obtained, else a sentence naming the holder. Raises DeskUnusable when it cannot be had at all."""
+
+    def proof(self, account: AccountId) -> str:
+        """What identifies a lock that is held; a later holder of the same one knows that this holder has ended."""
 
     def release_all(self) -> None:
         """Let go of everything held."""

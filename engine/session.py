@@ -106,6 +106,21 @@ class AccountRoad(Protocol):
         """Ask for a reconciliation at once."""
 
 
+class Lease(Protocol):
+    """Our right to command the account."""
+
+    epoch: int
+
+    def why_no_entry(self) -> str | None:
+        """Why no entry may leave in this step; None while the lease is confirmed."""
+
+    async def why_nothing(self, patience: float) -> str | None:
+        """Why an exit or a cancel may not leave either; returns in the caller's step unless we stood still."""
+
+    def told_of(self, holder: str) -> None:
+        """A refused commit has named another holder."""
+
+
 class Reporter(Protocol):
     """Where a session tells what happened."""
 
@@ -172,10 +187,9 @@ class SessionDesk:
         tasks: Tasks,
         book: OrderBook,
         disagreements: DisagreementLedger,
-        epoch: Callable[[], int],
+        lease: Lease,
         equity: Callable[[], Decimal | None],
         killed: Callable[[], str | None],
-        ours: Callable[[], str | None],
         risk_of: Callable[[Terms, Decimal | None, Decimal], Decimal],
     ) -> None:
         self.settings = settings
@@ -190,10 +204,9 @@ class SessionDesk:
         self.tasks = tasks
         self.book = book
         self.disagreements = disagreements
-        self.epoch = epoch
+        self.lease = lease
         self.equity = equity
         self.killed = killed
-        self.lost_lease = ours
         self.risk_of = risk_of
         self.blocks = Blocks(self._pulse)
         self.ledger = DayLedger(instrument)

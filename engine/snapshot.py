@@ -32,6 +32,7 @@ class Phase(StrEnum):
     DEAD = "dead"
     STOOD_DOWN = "stood down"
     STOPPED = "stopped"
+    VIEW_ONLY = "view only"
 
 
 class MarkKind(StrEnum):

@@ -172,6 +172,8 @@ def entry_blocks(engine: Engine, run: SessionRun) -> tuple[str, ...]:
     health = engine.store.health()
     if not health.ok:
         reasons.append(f"database: {health.detail}")
+    if (lease := run.desk.lease.why_no_entry()) is not None:
+        reasons.append(lease)
     stance = engine.portfolio.stance(run.id)
     if stance is not None and stance.stance is Stance.BLOCK:
         reasons.append(stance.reason)

@@ -116,3 +116,5 @@ class Numbers(Struct, frozen=True, kw_only=True):
     strategy_budget: float = 0.25
     query_timeout: float = 5.0
     flatten_deadline: float = 60.0
+    lease: float = 10.0
+    lease_renewal: float = 3.0

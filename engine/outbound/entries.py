@@ -216,7 +216,7 @@ class EntryRoad:
             created=desk.now(),
             updated=desk.now(),
             deadline=deadline,
-            epoch=desk.epoch(),
+            epoch=desk.lease.epoch,
             protect_stop=None if wish.stop_loss is None else near(wish.stop_loss),
             target=None if wish.take_profit is None else near(wish.take_profit),
             reason=wish.reason,

@@ -25,8 +25,6 @@ class EntryGate:
         desk = self._desk
         if (killed := desk.killed()) is not None:
             return f"kill latch is set: {killed}"
-        if (lost := desk.lost_lease()) is not None:
-            return lost
         if desk.phase is not Phase.TRADING:
             return f"session is {desk.phase}, not trading"
         if (reason := desk.blocks.first(but=frozenset({"pause"}) if by_hand else frozenset())) is not None:
@@ -40,7 +38,7 @@ class EntryGate:
             return "the broker has locked us out for now"
         if not desk.store.health().ok:
             return f"the database does not answer: {desk.store.health().detail}"
-        return None
+        return desk.lease.why_no_entry()
 
     def before(self, *, by_hand: bool = False) -> str | None:
         """Why a new entry may not begin: the standing reasons, or another entry whose fate is open."""
@@ -59,7 +57,7 @@ class EntryGate:
             return reason
         if order.cancel_wanted:
             return "cancelled before it was sent"
-        if order.epoch != desk.epoch():
+        if order.epoch != desk.lease.epoch:
             return "another engine holds the lease"
         if order.deadline is not None and now > order.deadline:
             return f"its deadline passed {_seconds(now - order.deadline)} ago"

@@ -255,7 +255,7 @@ class ExitRoad:
             state=OrderState.SUBMITTING,
             created=desk.now(),
             updated=desk.now(),
-            epoch=desk.epoch(),
+            epoch=desk.lease.epoch,
             flags=frozenset(flag for flag, on in flags.items() if on),
             reason=reason,
         )

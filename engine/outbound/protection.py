@@ -286,7 +286,7 @@ class Guard:
             state=OrderState.SUBMITTING,
             created=desk.now(),
             updated=desk.now(),
-            epoch=desk.epoch(),
+            epoch=desk.lease.epoch,
             reason="re-armed",
         )
 

@@ -53,6 +53,13 @@ class ExitOrder(Struct, frozen=True):
     order: Order
 
 
+class _Void(Struct, frozen=True):
+    """Why an intent is not durable; `stops_exits` only when something definite stands against sending it at all."""
+
+    reason: str
+    stops_exits: bool = False
+
+
 class Submission:
     """Sends for one session. Every method ends with the order in a state that says what is known."""
 
@@ -100,36 +107,38 @@ class Submission:
         except BaseException:
             desk.tasks.launch(self._bury(intent), f"bury {intent.key}")
             raise
-        return commit.result()
+        void = commit.result()
+        return None if void is None else void.reason
 
-    async def _outcome_of(self, intent: IntentRecord) -> str | None:
-        """None when durable, else the sentence why not."""
+    async def _outcome_of(self, intent: IntentRecord) -> _Void | None:
+        """None when durable, else why not."""
         try:
             outcome = await self._desk.store.commit(intent)
         except CommitUnknown:
             return await self._settle_unknown(intent)
         except StoreError as error:
-            return f"the database does not answer: {error}"
+            return _Void(f"the database does not answer: {error}")
         match outcome:
             case Committed():
                 return None
             case Taken(by=by):
-                return f"this decision was used before ({by})"
+                return _Void(f"this decision was used before ({by})", stops_exits=True)
             case NotHolder(holder=holder):
-                return f"another engine holds the lease: {holder}"
+                self._desk.lease.told_of(holder)
+                return _Void(f"another engine holds the lease: {holder}", stops_exits=True)
             case _:
                 assert_never(outcome)
 
-    async def _settle_unknown(self, intent: IntentRecord) -> str | None:
+    async def _settle_unknown(self, intent: IntentRecord) -> _Void | None:
         try:
             settled = await self._desk.store.bury(intent.key)
         except StoreError as error:
-            return f"the outcome of the commit is unknown: {error}"
+            return _Void(f"the outcome of the commit is unknown: {error}")
         match settled:
             case Taken():
                 return None
             case Committed():
-                return "the commit was lost; its key is void"
+                return _Void("the commit was lost; its key is void")
 
     async def _bury(self, intent: IntentRecord) -> None:
         try:
@@ -177,7 +186,7 @@ class Submission:
             session=desk.settings.id,
             client_id=order.client_id,
             at=desk.now(),
-            epoch=desk.epoch(),
+            epoch=desk.lease.epoch,
             reason=reason,
         )
         refusal = await self._durable(intent, order)
@@ -223,7 +232,7 @@ class Submission:
             client_id=order.client_id,
             terms=wanted,
             at=desk.now(),
-            epoch=desk.epoch(),
+            epoch=desk.lease.epoch,
             reason=reason,
         )
         refusal = await self._durable(intent, order)
@@ -297,14 +306,20 @@ class Submission:
     async def _durable(self, intent: IntentRecord, order: Order) -> str | None:
         """An exit's or cancel's record: the database within 250 ms, else the journal, else the loudest alarm.
 
-        Only two things stop it: its decision was used before, or another engine holds the lease.
+        Only two things stop it: its decision was used before, or another engine commands the account; the latter is
+        read again last, in the step that starts the send.
         """
         desk = self._desk
+        patience = desk.numbers.exit_commit
+        if (lost := await desk.lease.why_nothing(patience)) is not None:
+            return lost
         commit = desk.tasks.spawn(self._outcome_of(intent), f"commit {intent.key}")
-        if await done_within(desk.clock, desk.numbers.exit_commit, commit):
-            refusal = commit.result()
-            if refusal is None or refusal.startswith(("this decision was used", "another engine")):
-                return refusal
+        if await done_within(desk.clock, patience, commit):
+            void = commit.result()
+            if void is not None and void.stops_exits:
+                return void.reason
+            if void is None:
+                return await desk.lease.why_nothing(patience)
         failure = await self._journalled(Prepared(intent))
         if failure is not None:
             desk.reporter.alert(
@@ -321,7 +336,7 @@ class Submission:
                     "journalled",
                     "the database did not answer in 250 ms",
                 )
-        return None
+        return await desk.lease.why_nothing(patience)
 
     async def _conclude(self, key: DecisionKey, order: Order, answer: Sent) -> None:
         if Flag.JOURNALLED not in order.flags:

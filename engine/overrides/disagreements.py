@@ -90,7 +90,7 @@ class DisagreementOverrides(OverrideBase):
                 filled=filled,
                 average_price=record.average_price if counted else None,
                 reported=record.filled,
-                epoch=account.epoch,
+                epoch=account.lease.epoch,
                 flags=frozenset({Flag.EXTERNAL}),
                 reason=command.reason,
             ),

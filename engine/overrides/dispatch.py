@@ -58,6 +58,8 @@ class Overrides(OrderOverrides, DisagreementOverrides):
         return receipt
 
     async def _take(self, command: c.Command) -> str:
+        if self._engine.lost.done() and not isinstance(command, c.Shutdown):
+            raise Refusal(f"view only: {self._engine.lost.result()}")
         match command:
             case c.Pause():
                 return self._pause(command)

@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from engine.domain.ids import AccountId
-from engine.errors import DeskUnusable
+from engine.errors import DeskHeld, DeskUnusable
 from engine.persistence.files import PRIVATE_FILE, make_private_directory
 
 DESK_LOCK = "desk.lock"
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Held:
@@ -21,11 +22,25 @@ class Held:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
+    @property
+    def proof(self) -> str:
+        """Names this very lock for as long as the machine runs: a file of the same name elsewhere is another one."""
+        status = os.fstat(self._descriptor)
+        return f"{_boot()}:{status.st_dev:x}:{status.st_ino:x}"
+
     def release(self) -> None:
         """Let go; the file stays, because removing it would let two hold two files of one name."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _boot() -> str:
+    """This run of the machine's kernel; empty where it does not say."""
+    try:
+        return BOOT_ID.read_text("ascii").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def hold(path: Path, owner: str) -> Held | str:
@@ -46,13 +61,13 @@ def hold(path: Path, owner: str) -> Held | str:
 
 
 def hold_desk(directory: Path) -> Held:
-    """The directory's desk lock. Raises DeskUnusable naming the holder, or why it cannot be had."""
+    """The directory's desk lock. Raises DeskHeld naming the holder, DeskUnusable when it cannot be had at all."""
     try:
         held = hold(directory / DESK_LOCK, f"process {os.getpid()}")
     except OSError as error:
         raise DeskUnusable(f"The desk in {directory} cannot be locked: {error.strerror}.") from error
     if isinstance(held, str):
-        raise DeskUnusable(f"Another desk ({held}) uses {directory}; stop it, or choose another state directory.")
+        raise DeskHeld(f"Another desk ({held}) uses {directory}; stop it, or choose another state directory.")
     return held
 
 
@@ -80,7 +95,10 @@ class FileAccountLock:
         self._held: dict[AccountId, Held] = {}
 
     def acquire(self, account: AccountId) -> str | None:
-        """None when obtained (or held already), else a sentence naming the holder."""
+        """None when obtained (or held already), else a sentence naming the holder.
+
+        Raises DeskUnusable when the lock cannot be had at all.
+        """
         if account in self._held:
             return None
         digest = hashlib.blake2b(self._identity(account).encode(), digest_size=12).hexdigest()
@@ -88,11 +106,16 @@ class FileAccountLock:
             make_private_directory(self._directory)
             held = hold(self._directory / f"{digest}.lock", f"process {os.getpid()} of the desk {self._desk}")
         except OSError as error:
-            return f"Account {account} cannot be locked in {self._directory}: {error.strerror}."
+            said = f"Account {account} cannot be locked in {self._directory}: {error.strerror}."
+            raise DeskUnusable(said) from error
         if isinstance(held, str):
             return f"Account {account} is commanded by {held}."
         self._held[account] = held
         return None
+
+    def proof(self, account: AccountId) -> str:
+        """Identity of a lock that is held, empty where this machine cannot tell its locks apart over time."""
+        return self._held[account].proof if _boot() else ""
 
     def release_all(self) -> None:
         """Let go of everything held."""

@@ -31,15 +31,24 @@ class PostgresDatabase:
     """
 
     def __init__(
-        self, url: PostgresUrl, clock: Clock, blocking: Blocking, *, directory: Path | None, read_only: bool = False
+        self,
+        url: PostgresUrl,
+        clock: Clock,
+        blocking: Blocking,
+        *,
+        directory: Path | None,
+        read_only: bool = False,
+        take_over_after: float | None = None,
     ) -> None:
         self._url = url
         self._clock = clock
         self._blocking = blocking
         self._directory = directory
         self._read_only = read_only
+        self._take_over_after = take_over_after
         self._lock: Held | None = None
         self._identity: str | None = None
+        self._writer = ""
         self._writing_process: int | None = None
         self._open: list[PostgresConnection] = []
 
@@ -83,12 +92,17 @@ class PostgresDatabase:
         try:
             await guard.check_server(raw, self._url, read_only=False)
             await guard.look(raw, self._url)  # before the lock: what is not ours is not even waited for
-            await guard.take_lock(raw, self._url, self._writing_process)
+            await guard.take_lock(raw, self._url, self._writing_process, self._clock, self._take_over_after)
             found = await guard.look(raw, self._url)  # again under the lock: another desk may just have made it
             if self._identity is None:
                 await guard.migrate(raw, self._url, found, self._clock.now())
+                await raw.execute(guard.NEXT_WRITER)
                 found = await guard.look(raw, self._url)
+                self._writer = found.writer
+                self._take_over_after = None  # the word was given for this start
             self._recognise(found)
+            if found.writer != self._writer:
+                raise StoreUnavailable(f"another desk has written in the database {self._url.place} meanwhile")
             self._writing_process = raw.get_server_pid()
         except BaseException:
             raw.terminate()

@@ -7,9 +7,10 @@ from msgspec import Struct
 
 from engine.domain.ids import Millis
 from engine.domain.postgres_url import PostgresUrl
-from engine.errors import DeskUnusable
+from engine.errors import DeskHeld, DeskUnusable
 from engine.persistence.migrate import POSTGRES, migrations, newest_version, transaction_of
 from engine.persistence.postgres_session import SCHEMA, Raw, client_name, numbered, sqlstate
+from engine.ports import Clock
 
 OLDEST_SERVER = 130_000
 # "sextant1": one lock for each database of a server, held by the session that writes.
@@ -32,7 +33,13 @@ SELECT to_regclass('sextant.sextant') IS NOT NULL AND to_regclass('sextant.migra
             )
     )
 """
-MARKS = "SELECT name, value FROM sextant.sextant WHERE name IN ('product', 'identity')"
+MARKS = "SELECT name, value FROM sextant.sextant WHERE name IN ('product', 'identity', 'writer')"
+# Counts the desks that wrote here: one that lost its session must not go on behind the back of a later one.
+NEXT_WRITER = """
+INSERT INTO sextant.sextant (name, value) VALUES ('writer', '1')
+ON CONFLICT (name) DO UPDATE SET value = (sextant.value::bigint + 1)::text
+"""
+LEASES = "SELECT account, epoch, renewed FROM sextant.leases WHERE released = 0 ORDER BY account"
 VERSION = "SELECT coalesce(max(version), 0) FROM sextant.migrations"
 HOLDER = """
 SELECT l.pid, coalesce(a.application_name, '') FROM pg_locks AS l LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
@@ -52,11 +59,15 @@ FOUNDATION = (
 
 
 class Found(Struct, frozen=True):
-    """What a database holds: `version` is None when no desk was made in it; `identity` tells it from a copy's."""
+    """What a database holds: `version` is None when no desk was made in it; `identity` tells it from a copy's.
+
+    `writer` is the number of the desk that began to write last.
+    """
 
     version: int | None
     has_schema: bool = False
     identity: str = ""
+    writer: str = ""
 
 
 async def check_server(raw: Raw, url: PostgresUrl, *, read_only: bool) -> None:
@@ -100,20 +111,29 @@ async def look(raw: Raw, url: PostgresUrl) -> Found:
             f"The database {url.place} was written by a newer Sextant (schema {version}; "
             f"this program speaks {newest_version()}): upgrade it."
         )
-    return Found(version, has_schema, marks.get("identity", ""))
+    return Found(version, has_schema, marks.get("identity", ""), marks.get("writer", ""))
 
 
-async def take_lock(raw: Raw, url: PostgresUrl, before: int | None) -> None:
-    """Make this session the only one that writes. Raises DeskUnusable naming the holder.
+async def take_lock(
+    raw: Raw, url: PostgresUrl, before: int | None, clock: Clock, take_over_after: float | None
+) -> None:
+    """Make this session the only one that writes. Raises DeskHeld naming the holder.
 
     `before` is the server's process of our last session: a server that was silent may still keep it, and what it
-    was doing, alive. It is ended first, so that nothing of it can be written after what we write next.
+    was doing, alive. It is ended first, so that nothing of it can be written after what we write next. The session of
+    another desk is ended only by the operator's word, and only if no lease was renewed for `take_over_after` seconds.
     """
     if await raw.fetchval("SELECT pg_try_advisory_lock($1)", DESK_LOCK):
         return
     holder = await raw.fetchrow(HOLDER, DESK_LOCK)
     if holder is not None and tuple(holder) == (before, client_name()):
         await raw.fetchval("SELECT pg_terminate_backend($1)", before)
+    elif holder is not None and take_over_after is not None:
+        leases = await raw.fetch(LEASES)
+        await clock.sleep(take_over_after)
+        if await raw.fetch(LEASES) != leases:
+            raise DeskHeld(f"Another desk ({holder[1]}) uses the database {url.place} and is running; stop it there.")
+        await raw.fetchval("SELECT pg_terminate_backend($1)", holder[0])
     try:
         # waits a little: a desk that was killed a moment ago is about to let go
         await raw.fetchval("SELECT pg_advisory_lock($1)", DESK_LOCK)
@@ -121,8 +141,9 @@ async def take_lock(raw: Raw, url: PostgresUrl, before: int | None) -> None:
         if sqlstate(error) != LOCK_NOT_AVAILABLE:
             raise
         who = (holder[1] if holder is not None else "") or "another process"
-        raise DeskUnusable(
-            f"Another desk ({who}) uses the database {url.place}; stop it, or name another database."
+        raise DeskHeld(
+            f"Another desk ({who}) uses the database {url.place}; stop it, or name another database. "
+            "If it runs on another machine and has certainly ended, start with --take-over."
         ) from error
 
 

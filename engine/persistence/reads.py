@@ -9,6 +9,7 @@ from decimal import Decimal
 from engine.domain.disagreements import Disagreement
 from engine.domain.fills import Fill
 from engine.domain.ids import AccountId, ClientOrderId, DecisionKey, Millis, SessionId, Symbol
+from engine.domain.lease import Holder, Lease
 from engine.domain.orders import Order
 from engine.domain.positions import Position
 from engine.domain.records import LatchKind, LatchSet, LimitsChanged
@@ -48,6 +49,7 @@ SELECT {DISAGREEMENT_COLUMNS} FROM disagreements WHERE account = ? AND is_open =
 ENTRIES_COMMITTED = """
 SELECT count(*) FROM intents WHERE session = ? AND at >= ? AND kind = 'submit' AND role = 'entry'
 """
+LEASE = "SELECT epoch, holder, host, proof, at, renewed, released FROM leases WHERE account = ?"
 
 
 async def open_orders(reader: StoreConnection, account: AccountId) -> tuple[Order, ...]:
@@ -123,7 +125,17 @@ async def holder_of(reader: StoreConnection, key: DecisionKey) -> tuple[str, str
     return (rows[0][0], rows[0][1]) if rows else None
 
 
-async def lease(reader: StoreConnection, account: AccountId) -> tuple[int, str] | None:
-    """Newest epoch of an account and who took it."""
-    rows = await reader.query("SELECT epoch, holder FROM leases WHERE account = ?", (account,))
-    return (int(rows[0][0]), rows[0][1]) if rows else None
+async def lease(reader: StoreConnection, account: AccountId) -> Lease | None:
+    """Who commands an account, and since when."""
+    rows = await reader.query(LEASE, (account,))
+    if not rows:
+        return None
+    ((epoch, name, host, proof, at, renewed, released),) = rows
+    return Lease(
+        account=account,
+        epoch=int(epoch),
+        holder=Holder(name, host, proof),
+        taken=int(at),
+        renewed=int(renewed),
+        released=bool(released),
+    )

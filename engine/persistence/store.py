@@ -14,6 +14,7 @@ from engine.domain.disagreements import Disagreement
 from engine.domain.fills import Fill
 from engine.domain.ids import AccountId, ClientOrderId, DecisionKey, Millis, SessionId, Symbol
 from engine.domain.intents import IntentRecord
+from engine.domain.lease import Holder, Lease
 from engine.domain.orders import Order
 from engine.domain.positions import Position
 from engine.domain.postgres_url import PostgresUrl
@@ -43,9 +44,15 @@ log = logging.getLogger(__name__)
 
 REMEMBER = "INSERT INTO sextant (name, value) VALUES (?, ?) ON CONFLICT (name) DO NOTHING"
 FIRST_LEASE = """
-INSERT INTO leases (account, epoch, holder, at) VALUES (?, 1, ?, ?) ON CONFLICT (account) DO NOTHING
+INSERT INTO leases (account, epoch, holder, host, proof, at, renewed, released) VALUES (?, 1, ?, ?, ?, ?, 0, 0)
+ON CONFLICT (account) DO NOTHING
 """
-NEXT_LEASE = "UPDATE leases SET epoch = epoch + 1, holder = ?, at = ? WHERE account = ? AND epoch = ?"
+NEXT_LEASE = """
+UPDATE leases SET epoch = epoch + 1, holder = ?, host = ?, proof = ?, at = ?, renewed = 0, released = 0
+WHERE account = ? AND epoch = ?
+"""
+RENEW_LEASE = "UPDATE leases SET renewed = renewed + 1 WHERE account = ? AND epoch = ?"
+RELEASE_LEASE = "UPDATE leases SET released = 1 WHERE account = ? AND epoch = ?"
 LOG_LEASE = """
 INSERT INTO log (at, kind, subject, version, text) VALUES (?, 'lease', ?, ?, ?)
 ON CONFLICT (subject, kind, version) DO NOTHING
@@ -96,14 +103,18 @@ class SqlStore:
         *,
         directory: Path | None = None,
         read_only: bool = False,
+        take_over_after: float | None = None,
     ) -> SqlStore:
         """A desk's store in a PostgreSQL database; `directory`, where the desk keeps its journal, is locked with it.
 
+        `take_over_after` ends the session of another desk that has not renewed its leases for so many seconds.
         `read_only` neither makes, nor locks, nor migrates: for looking at a database beside a running desk.
         """
         from engine.persistence.postgres_database import PostgresDatabase  # a desk on SQLite never loads the driver
 
-        database = PostgresDatabase(url, clock, blocking, directory=directory, read_only=read_only)
+        database = PostgresDatabase(
+            url, clock, blocking, directory=directory, read_only=read_only, take_over_after=take_over_after
+        )
         return cls(database, clock, blocking, ids)
 
     async def open(self) -> None:
@@ -148,9 +159,9 @@ class SqlStore:
     async def _why_refused(self, intent: IntentRecord, error: StoreError) -> Taken | NotHolder:
         if (holder := await reads.holder_of(self._read(), intent.key)) is not None:
             return Taken(_words(*holder))
-        lease = await reads.lease(self._read(), intent.account)
-        if lease is not None and lease[0] > intent.epoch:
-            return NotHolder(lease[1])
+        lease = await reads.lease(self._read(), AccountId(intent.account))
+        if lease is not None and lease.epoch > intent.epoch:
+            return NotHolder(lease.holder.name)
         raise StoreUnavailable(f"the database refuses the row of {intent.key}: {error}") from error
 
     async def bury(self, key: DecisionKey) -> Committed | Taken:
@@ -197,23 +208,38 @@ class SqlStore:
         """Run statements of this package ahead of the records; affected rows. Raises as StoreConnection.transact."""
         return await self._written().intent(name, statements)
 
-    async def claim_epoch(self, account: AccountId, holder: str) -> int:
-        """Take the account's lease for this engine and return its new epoch (row committed).
+    async def lease(self, account: AccountId) -> Lease | None:
+        """The account's lease, None when nobody ever took it. Raises StoreUnavailable."""
+        return await reads.lease(self._read(), account)
+
+    async def take_lease(self, account: AccountId, holder: Holder, after: int) -> int | None:
+        """Take the lease over from epoch `after` (0: from nobody); the new epoch, None when another was faster.
 
         Raises StoreUnavailable, CommitUnknown.
         """
-        while True:
-            at = self._clock.now()
-            lease = await reads.lease(self._read(), account)
-            epoch = 1 if lease is None else lease[0] + 1
-            taking: Statement = (FIRST_LEASE, (account, holder, at))
-            if lease is not None:
-                taking = (NEXT_LEASE, (holder, at, account, lease[0]))
-            (count,) = await self._written().intent(f"lease {account}", [taking])
-            if count:  # else another engine was faster, and its epoch is now the one to follow
-                line = (at, account, str(epoch), f"epoch {epoch} taken by {holder}")
-                self._written().record("lease", [(LOG_LEASE, line)])
-                return epoch
+        at = self._clock.now()
+        who = (holder.name, holder.host, holder.proof, at)
+        taking: Statement = (NEXT_LEASE, (*who, account, after)) if after else (FIRST_LEASE, (account, *who))
+        (count,) = await self._written().intent(f"lease {account}", [taking])
+        if not count:
+            return None
+        line = (at, account, str(after + 1), f"epoch {after + 1} taken by {holder.name}")
+        self._written().record("lease", [(LOG_LEASE, line)])
+        return after + 1
+
+    async def renew_lease(self, account: AccountId, epoch: int) -> bool:
+        """Say that the holder of this epoch lives; False when the epoch is not the newest. Raises as take_lease."""
+        (count,) = await self._written().intent(f"lease {account}", [(RENEW_LEASE, (account, epoch))])
+        return bool(count)
+
+    async def release_lease(self, account: AccountId, epoch: int) -> None:
+        """Give the lease back: the next engine needs no proof that this one has ended. Raises as take_lease."""
+        await self._written().intent(f"lease {account}", [(RELEASE_LEASE, (account, epoch))])
+
+    def seal(self, reason: str) -> None:
+        """Write nothing any more, queued or new: another engine's rows are the newer ones."""
+        if self._writer is not None:
+            self._writer.seal(reason)
 
     async def remember(self, name: str, value: str) -> str:
         """Keep a fact about this desk under `name` unless one is kept; return the kept value."""

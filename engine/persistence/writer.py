@@ -91,6 +91,7 @@ class Writer:
         self._idle = asyncio.Event()
         self._loop_task: asyncio.Task[None] | None = None
         self._closing = False
+        self._sealed = ""
         self._failed = 0
         self._trouble = ""
         self._since: Millis | None = None
@@ -125,6 +126,8 @@ class Writer:
 
     def record(self, name: str, statements: Sequence[Statement], after: Callable[[], None] | None = None) -> None:
         """Queue; retried until written or refused for good."""
+        if self._sealed:
+            return
         self._records.append(Item(name, statements, after=after))
         self._wake.set()
 
@@ -136,12 +139,21 @@ class Writer:
         assert marker.waiter is not None
         await marker.waiter
 
+    def seal(self, reason: str) -> None:
+        """Take nothing any more, and drop what waits: written late, it would overwrite what is newer than it."""
+        log.critical("nothing is written any more: %s", reason)
+        self._sealed = reason
+        for lane in (self._intents, self._records, self._background):
+            for item in lane:
+                item.failed(StoreUnavailable(reason))
+            lane.clear()
+
     def _future(self) -> asyncio.Future[list[int]]:
         return asyncio.get_running_loop().create_future()
 
     async def _wait(self, lane: deque[Item], item: Item) -> list[int]:
-        if self._closing:
-            raise StoreUnavailable("the store is closed")
+        if self._closing or self._sealed:
+            raise StoreUnavailable(self._sealed or "the store is closed")
         assert item.waiter is not None
         lane.append(item)
         self._wake.set()
@@ -168,7 +180,9 @@ class Writer:
         silent = 0.0
         if self._writing_since is not None:
             silent = self._clock.monotonic() - self._writing_since
-        if self._trouble:
+        if self._sealed:
+            detail, since = self._sealed, self._since
+        elif self._trouble:
             detail, since = self._trouble, self._since
         elif silent > SILENT_SECONDS:
             detail, since = f"no answer for {silent:.0f} s", self._clock.now() - round(silent * 1000)
@@ -248,7 +262,8 @@ class Writer:
         """One batch from the head of the lane; what must be tried again returns to the head in its order."""
         batch = [self._records.popleft() for _ in range(min(len(self._records), RECORDS_AT_ONCE))]
         again = await self._write_together(batch)
-        self._records.extendleft(reversed(again))
+        if not self._sealed:
+            self._records.extendleft(reversed(again))
 
     async def _write_together(self, batch: list[Item]) -> list[Item]:
         """Write items in one transaction, or each alone when that fails; return what must be tried again."""

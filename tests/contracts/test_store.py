@@ -11,13 +11,16 @@ import msgspec
 import pytest
 
 from engine.domain.disagreements import DisagreementState
-from engine.domain.ids import ClientOrderId, DecisionKey, SessionId, Symbol
+from engine.domain.ids import AccountId, ClientOrderId, DecisionKey, SessionId, Symbol
 from engine.domain.intents import SubmitIntent
+from engine.domain.lease import Holder
 from engine.domain.orders import OrderState, Role, Side
 from engine.domain.positions import Position
 from engine.domain.records import (
     CandleEvaluated,
     DisagreementRecorded,
+    LatchKind,
+    LatchSet,
     LimitsChanged,
     OrderChanged,
     PositionRecorded,
@@ -149,21 +152,55 @@ async def test_a_durable_intent_beats_a_tombstone(store: SqlStore) -> None:
     assert isinstance(await store.bury(submit().key), Taken)
 
 
+FIRST, SECOND = Holder("first", "here", "lock 1"), Holder("second", "there", "lock 2")
+
+
 async def test_an_older_epoch_commits_nothing(store: SqlStore) -> None:
-    mine = await store.claim_epoch(ACCOUNT, "first")
-    assert await store.commit(submit("a", epoch=mine)) == Committed()
-    theirs = await store.claim_epoch(ACCOUNT, "second")
-    assert theirs == mine + 1
-    assert await store.commit(submit("b", epoch=mine)) == NotHolder("second")
-    assert await store.commit(submit("b", epoch=theirs)) == Committed()
+    assert await store.take_lease(ACCOUNT, FIRST, 0) == 1
+    assert await store.commit(submit("a", epoch=1)) == Committed()
+    assert await store.take_lease(ACCOUNT, SECOND, 1) == 2
+    assert await store.commit(submit("b", epoch=1)) == NotHolder("second")
+    assert await store.commit(submit("b", epoch=2)) == Committed()
     assert len(await store.open_orders(ACCOUNT)) == 2
 
 
-async def test_two_accounts_have_leases_of_their_own(store: SqlStore) -> None:
-    from engine.domain.ids import AccountId
+async def test_a_lease_is_taken_once_from_each_epoch_renewed_by_its_holder_and_given_back(store: SqlStore) -> None:
+    assert await store.lease(ACCOUNT) is None
+    assert await store.take_lease(ACCOUNT, FIRST, 0) == 1
+    assert await store.take_lease(ACCOUNT, SECOND, 0) is None
+    fresh = await store.lease(ACCOUNT)
+    assert fresh is not None
+    assert (fresh.epoch, fresh.holder, fresh.released) == (1, FIRST, False)
+    assert await store.renew_lease(ACCOUNT, 1)
+    renewed = await store.lease(ACCOUNT)
+    assert renewed is not None
+    assert renewed.renewed != fresh.renewed
+    assert await store.take_lease(ACCOUNT, SECOND, 1) == 2
+    assert not await store.renew_lease(ACCOUNT, 1)
+    await store.release_lease(ACCOUNT, 1)  # what it no longer holds it cannot give back
+    held = await store.lease(ACCOUNT)
+    assert held is not None
+    assert (held.epoch, held.holder, held.released) == (2, SECOND, False)
+    await store.release_lease(ACCOUNT, 2)
+    given = await store.lease(ACCOUNT)
+    assert given is not None
+    assert given.released
 
-    await store.claim_epoch(ACCOUNT, "a")
-    assert await store.claim_epoch(AccountId("other"), "b") == 1
+
+async def test_two_accounts_have_leases_of_their_own(store: SqlStore) -> None:
+    await store.take_lease(ACCOUNT, FIRST, 0)
+    assert await store.take_lease(AccountId("other"), SECOND, 0) == 1
+
+
+async def test_a_sealed_store_writes_nothing_queued_or_new(store: SqlStore) -> None:
+    await store.take_lease(ACCOUNT, FIRST, 0)
+    store.record(LatchSet(session=None, kind=LatchKind.KILL, held=True, reason="late", at=1, by="a"))
+    store.seal("another engine commands")
+    store.record(LatchSet(session=None, kind=LatchKind.PAUSE, held=True, reason="later", at=2, by="a"))
+    with pytest.raises(StoreUnavailable, match="another engine commands"):
+        await store.commit(submit(epoch=1))
+    assert store.health().detail == "another engine commands"
+    assert await store.latches() == ()
 
 
 # ----------------------------------------------------------------------------------------- idempotence

@@ -202,6 +202,16 @@ class FailingStore:
         await self._may()
         return await self.real.bury(key)
 
+    async def lease(self, account: Any) -> Any:
+        """As the real one, unless told to fail."""
+        await self._may()
+        return await self.real.lease(account)
+
+    async def renew_lease(self, account: Any, epoch: int) -> bool:
+        """As the real one, unless told to fail."""
+        await self._may()
+        return await self.real.renew_lease(account, epoch)
+
     async def write(self, record: Any) -> None:
         """As the real one, unless told to fail."""
         await self._may()

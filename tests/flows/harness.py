@@ -23,6 +23,7 @@ from engine.domain.broker import Capabilities, LinkState
 from engine.domain.decisions import Decision, Nothing, StrategyContext
 from engine.domain.ids import AccountId, CommandId, Millis, SessionId, Symbol
 from engine.domain.instruments import Instrument
+from engine.domain.lease import Holder
 from engine.domain.market import Candle, History, Tick, Timeframe
 from engine.domain.orders import Order, Role
 from engine.domain.risk import PortfolioSettings
@@ -187,7 +188,7 @@ class Desk:
         self.real_store = store
         self.store: Store = options["wrap_store"](store) if "wrap_store" in options else store
         self.journal = FileIntentJournal(state / "journal", files, self.blocking)
-        self.lock = FileAccountLock(state / "locks", str(state))
+        self.lock = FileAccountLock(state / options.get("locks", "locks"), str(state))
         self.engine = Engine(self._plan(files))
         self.overrides = Overrides(self.engine, lambda command: None)
         self._commands = 0
@@ -213,6 +214,8 @@ class Desk:
             jobs=jobs,
             kill_latch=FileKillLatch(self.state / "KILL", files),
             account_lock=self.lock,
+            holder=self.options.get("holder", Holder("desk under test", "here")),
+            take_over=self.options.get("take_over", False),
             watchdog=self.watchdog,
             source=self.feed,
             accounts=(

@@ -16,6 +16,7 @@ from engine import commands as c
 from engine.domain.ids import SessionId
 from engine.domain.intents import Noted, Prepared
 from engine.domain.orders import Flag, OrderState, Role
+from engine.domain.settings import Numbers
 from engine.errors import DeskUnusable
 from engine.persistence.store import SqlStore
 from engine.snapshot import Lamp
@@ -76,7 +77,8 @@ async def test_an_entry_needs_the_database_and_an_exit_does_not(make_desk: Calla
 
 
 async def test_a_database_that_hangs_holds_an_exit_for_250_ms_and_no_longer(make_desk: Callable[..., Desk]) -> None:
-    desk = await make_desk(wrap_store=FailingStore).start()
+    patient = Numbers(lease=600.0)  # else a lease that nobody can renew refuses the entry before the commit does
+    desk = await make_desk(wrap_store=FailingStore, numbers=patient).start()
     await hold(desk)
     failing(desk).silent = True
     desk.strategies[ES].script.append(leave)
@@ -281,10 +283,9 @@ async def test_a_journal_that_cannot_be_read_is_a_sentence_and_nothing_starts(ma
 
 async def test_a_database_that_fails_during_the_start_is_a_sentence(make_desk: Callable[..., Desk]) -> None:
     class Failing(FailingStore):
-        async def claim_epoch(self, account: Any, holder: str) -> int:
-            await self._may()
+        async def lease(self, account: Any) -> Any:
             self.down = True
-            return await self.claim_epoch(account, holder)
+            return await super().lease(account)
 
     desk = make_desk(wrap_store=Failing)
     with pytest.raises(DeskUnusable, match="disk I/O error"):

@@ -132,6 +132,7 @@ BAD: list[tuple[str, str, str, str]] = [
     ("tick_size = 0.25", "tick_size = 1e-99", "12: instruments.ESZ6.tick_size", "must lie between"),
     ("max_daily_loss = 2_000", "max_daily_loss = -5", "28: sessions.es.limits.max_daily_loss", "above 0, not -5"),
     ("price_collar = 0.02", "price_collar = 2", "27: sessions.es.limits.price_collar", "at most 1, not 2"),
+    ('title = "Mine"', "numbers = { lease = 9 }", "2: desk.numbers.lease", "must outlast three renewals"),
     ("max_order_size = 2", "max_order_size = 5", "23: sessions.es.limits.max_order_size", "makes no sense"),
     ("entries_per_day = 50", "entries_per_day = 4", "25: sessions.es.limits.entries_per_minute", "makes no sense"),
     ("warn = 6", "warn = 8", "5: portfolio.warn", "warn (8 %) must lie below block (8 %)"),

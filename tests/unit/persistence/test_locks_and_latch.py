@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine.domain.ids import AccountId
+from engine.errors import DeskUnusable
 from engine.persistence.files import RealFiles
 from engine.persistence.kill_latch import FileKillLatch
 from engine.persistence.lease import FileAccountLock, lock_directory
@@ -67,9 +68,22 @@ def test_lock_files_are_private_and_name_no_account(tmp_path: Path) -> None:
 
 def test_a_lock_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    said = FileAccountLock(tmp_path / "file" / "locks", "desk").acquire(A)
-    assert said is not None
-    assert said.startswith("Account SIM-1 cannot be locked")
+    with pytest.raises(DeskUnusable, match="Account SIM-1 cannot be locked"):
+        FileAccountLock(tmp_path / "file" / "locks", "desk").acquire(A)
+
+
+def test_only_the_very_same_lock_proves_that_its_former_holder_has_ended(tmp_path: Path) -> None:
+    first = FileAccountLock(tmp_path / "locks", "desk")
+    first.acquire(A)
+    first.acquire(B)
+    proof = first.proof(A)
+    assert proof != first.proof(B)
+    first.release_all()
+    again, elsewhere = FileAccountLock(tmp_path / "locks", "desk"), FileAccountLock(tmp_path / "there", "desk")
+    again.acquire(A)
+    elsewhere.acquire(A)
+    assert again.proof(A) == proof
+    assert elsewhere.proof(A) != proof
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,8 @@ async def test_a_second_engine_is_refused_with_the_holders_name(postgres: Cluste
     said = await refusal(postgres_store(url, directory=tmp_path / "two"))
     assert re.fullmatch(
         rf"Another desk \(sextant process \d+ on [^)]+\) uses the database {url.database} on 127\.0\.0\.1; "
-        r"stop it, or name another database\.",
+        r"stop it, or name another database\. If it runs on another machine and has certainly ended, "
+        r"start with --take-over\.",
         said,
     )
     other = postgres_store(postgres.database(), directory=tmp_path / "one")

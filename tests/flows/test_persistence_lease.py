@@ -1,0 +1,225 @@
+"""Who commands an account: taking, renewing, losing, and what still leaves meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from engine import commands as c
+from engine.domain.intents import IntentRecord
+from engine.domain.lease import Holder
+from engine.domain.orders import Role
+from engine.domain.settings import ShutdownPolicy
+from engine.errors import DeskHeld
+from engine.persistence.store import SqlStore
+from engine.ports import Committed, NotHolder, Taken
+from tests.flows.acts import (
+    FailingStore,
+    alerts,
+    enter,
+    failing,
+    finished,
+    hold,
+    kill,
+    leave,
+    next_life,
+    next_window,
+    rows,
+    working,
+)
+from tests.flows.harness import ES, PAPER, Desk
+
+Make = Callable[..., Desk]
+ELSEWHERE = Holder("process 7 on another machine", "far away")
+THERE: dict[str, Any] = {"holder": ELSEWHERE, "locks": "locks-there"}  # flock does not reach another machine
+
+
+def sql_store(desk: Desk) -> SqlStore:
+    assert isinstance(desk.real_store, SqlStore)
+    return desk.real_store
+
+
+async def taken_by_another(desk: Desk) -> None:
+    """An engine on another machine takes the account over, past every lock of this one."""
+    account = desk.engine.accounts[PAPER]
+    with desk.clock.outside():
+        assert await sql_store(desk).take_lease(PAPER, ELSEWHERE, account.lease.epoch) == account.lease.epoch + 1
+
+
+async def seen_at_broker(desk: Desk) -> int:
+    """How many orders the broker has ever been sent."""
+    return len(desk.exchange.orders_since(PAPER, 0))
+
+
+async def test_another_holder_stops_every_command_and_is_named(make_desk: Make) -> None:
+    desk = await make_desk().start()
+    await hold(desk)
+    stop = working(desk, Role.STOP)
+    sent = await seen_at_broker(desk)
+    await taken_by_another(desk)
+    await desk.until(lambda: desk.engine.lost.done(), 4)
+    assert "process 7 on another machine" in alerts(desk)
+    assert "process 7 on another machine" in " ".join(desk.blocks())
+    for make in (
+        lambda o: c.Flatten(origin=o, session=None),
+        lambda o: c.Kill(origin=o),
+        lambda o: c.CancelEntries(origin=o, session=None),
+    ):
+        receipt = await desk.send(make)
+        assert not receipt.taken
+        assert "process 7 on another machine" in receipt.message
+    desk.strategies[ES].script.append(leave)
+    await next_window(desk)
+    await desk.pass_(30)
+    assert await seen_at_broker(desk) == sent
+    assert desk.exchange.open_orders(PAPER)[0].broker_id == stop[0].broker_id
+    await desk.stop(ShutdownPolicy.FLATTEN)
+    assert await seen_at_broker(desk) == sent
+
+
+async def test_what_the_loser_still_had_to_write_is_not_written_over_the_winners_rows(make_desk: Make) -> None:
+    desk = await make_desk().start()
+    await hold(desk)
+    before = await rows(desk, "SELECT count(*) FROM log")
+    await taken_by_another(desk)
+    store = sql_store(desk)
+    store.seal("held by another")
+    desk.feed.trade(ES, "4980")  # the stop fills: a fact that the winner books
+    await desk.pass_(2)
+    assert desk.position() == 0
+    with desk.clock.outside():
+        assert await store._read().query("SELECT count(*) FROM log") == before
+
+
+async def test_unable_to_renew_is_not_lost_entries_stop_and_exits_go(make_desk: Make) -> None:
+    desk = await make_desk(wrap_store=FailingStore).start()
+    await hold(desk)
+    store = failing(desk)
+    store.down = True
+    await desk.until(lambda: any("lease is not confirmed" in reason for reason in desk.blocks()), 20)
+    sent = await seen_at_broker(desk)
+    desk.strategies[ES].script.append(enter())
+    await next_window(desk)
+    assert await seen_at_broker(desk) == sent
+    asked = desk.clock.now()
+    receipt = await desk.send(lambda o: c.Flatten(origin=o, session=None))
+    assert receipt.taken
+    await desk.until(lambda: desk.broker_position() == 0, 3)
+    assert desk.clock.now() - asked < 3_000
+    assert (await finished(desk, receipt.id)).ok
+    store.back()
+    await desk.until(lambda: not any("lease" in reason for reason in desk.blocks()), 10)
+    assert not desk.engine.lost.done()
+
+
+async def test_after_standing_still_an_exit_asks_who_commands_before_it_leaves(make_desk: Make) -> None:
+    desk = await make_desk().start()
+    await hold(desk)
+    sent = await seen_at_broker(desk)
+    await taken_by_another(desk)
+    desk.clock._now += 60_000  # the process stood still: no timer has fired yet
+    exiting = asyncio.ensure_future(desk.trader().exits.leave("test", None, "by test"))
+    await desk.pass_(5)
+    assert desk.engine.lost.done()
+    assert await seen_at_broker(desk) == sent
+    exiting.cancel()
+
+
+async def test_after_standing_still_the_unchallenged_holder_goes_on(make_desk: Make) -> None:
+    desk = await make_desk().start()
+    await hold(desk)
+    desk.clock._now += 60_000
+    receipt = await desk.send(lambda o: c.Flatten(origin=o, session=None))
+    assert receipt.taken
+    await desk.until(lambda: desk.broker_position() == 0, 5)
+    assert not desk.engine.lost.done()
+
+
+async def test_a_commit_that_names_another_holder_sends_nothing_from_that_moment(make_desk: Make) -> None:
+    class Fenced(Wrapped):
+        async def commit(self, intent: IntentRecord) -> Committed | Taken | NotHolder:
+            outcome: Committed | Taken | NotHolder = await self.real.commit(intent)
+            return NotHolder(ELSEWHERE.name) if self.fenced else outcome
+
+    desk = make_desk(wrap_store=Fenced)
+    await desk.start()
+    await hold(desk)
+    store = desk.engine.store
+    assert isinstance(store, Fenced)
+    await taken_by_another(desk)
+    store.fenced = True
+    sent = await seen_at_broker(desk)
+    desk.strategies[ES].script.append(leave)
+    await next_window(desk)
+    await desk.until(lambda: desk.engine.lost.done(), 1)
+    assert await seen_at_broker(desk) == sent
+
+
+class Wrapped:
+    """A store of which a test changes one answer."""
+
+    def __init__(self, real: Any) -> None:
+        self.real = real
+        self.fenced = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+
+# -- taking ----------------------------------------------------------------------------------------------------
+
+
+async def test_a_dead_engine_of_this_machine_is_followed_at_once_and_its_epoch_is_over(make_desk: Make) -> None:
+    first = await make_desk().start()
+    await hold(first)
+    epoch = first.engine.accounts[PAPER].lease.epoch
+    await kill(first)
+    second = await next_life(first, make_desk, trading=False)
+    assert second.engine.accounts[PAPER].lease.epoch == epoch + 1
+    assert second.clock.now() - first.clock.now() < 2_000
+
+
+async def test_an_engine_that_ended_in_order_leaves_a_lease_that_anybody_may_take(make_desk: Make) -> None:
+    first = await make_desk().start()
+    await first.stop()
+    second = await next_life(first, make_desk, trading=False, **THERE)
+    assert second.engine.accounts[PAPER].lease.epoch == 2
+
+
+async def test_an_engine_of_another_machine_is_taken_over_by_a_typed_word_only(make_desk: Make) -> None:
+    first = await make_desk().start()
+    await kill(first)
+    second = make_desk(symbols=first.symbols, now=first.clock.now(), **THERE)
+    with pytest.raises(DeskHeld, match=r"another machine: .*--take-over"):
+        await second.start(trading=False)
+    await second.stop()
+    third = await next_life(first, make_desk, trading=False, take_over=True, **THERE)
+    assert third.clock.now() - first.clock.now() >= 10_000  # and only once it had expired
+    assert third.engine.accounts[PAPER].lease.epoch == 2
+
+
+async def test_no_word_takes_a_lease_from_an_engine_that_renews_it(make_desk: Make) -> None:
+    first = await make_desk().start()
+    await kill(first)
+    other = make_desk(symbols=first.symbols, now=first.clock.now(), take_over=True, **THERE)
+    starting = asyncio.ensure_future(other.engine.start())
+    renewed = False
+    while not starting.done():
+        await other.clock.advance(other.clock.now() + 100)
+        if not renewed and other.clock.now() - first.clock.now() > 4_000:
+            with other.clock.outside():
+                renewed = await sql_store(other).renew_lease(PAPER, 1)
+    with pytest.raises(DeskHeld, match="which is running"):
+        await starting
+
+
+async def test_the_lease_is_renewed_in_place_and_leaves_no_rows(make_desk: Make) -> None:
+    desk = await make_desk().start()
+    before = await rows(desk, "SELECT count(*) FROM log WHERE kind = 'lease'")
+    await desk.pass_(60)
+    ((renewed,),) = await rows(desk, "SELECT renewed FROM leases")
+    assert renewed >= 15
+    assert await rows(desk, "SELECT count(*) FROM log WHERE kind = 'lease'") == before
