@@ -14,6 +14,7 @@ from engine import commands as c
 from engine.domain.decisions import StrategyContext
 from engine.domain.ids import AccountId, CommandId, SessionId
 from engine.domain.instruments import Instrument
+from engine.domain.lease import Holder
 from engine.domain.risk import PortfolioSettings
 from engine.domain.settings import Numbers, SessionSettings, ShutdownPolicy
 from engine.engine import Engine
@@ -58,6 +59,10 @@ class SimAccountLock:
             return f"Account {account} is commanded by {holder.name}."
         self._locks.held[account] = self._life
         return None
+
+    def proof(self, account: AccountId) -> str:
+        """The one lock of this machine."""
+        return f"lock of {account}"
 
     def release_all(self) -> None:
         """Let go."""
@@ -172,6 +177,7 @@ class Desk:
             jobs=jobs,
             kill_latch=FileKillLatch(STATE / "KILL", durable.files),
             account_lock=SimAccountLock(durable.locks, self.life),
+            holder=Holder(self.life.name, "simulated"),
             watchdog=SimWatchdog(),
             source=self.feed,
             accounts=tuple(
