@@ -187,13 +187,13 @@ class Desk:
         journal = FileIntentJournal(settings.state_dir / "journal", files, blocking)
         exchange, source, accounts = self._paper(clock) if settings.exchange is None else self._remote(clock)
         self._exchange = exchange
-        points = {i.symbol: i.point_value for i in settings.instruments}
+        instruments = {i.symbol: i for i in settings.instruments}
 
         async def imported() -> int:
             return len(await import_journal(store, journal))
 
         def jobs() -> JobRunner:
-            return store.jobs(lambda symbol: points[symbol])
+            return store.jobs(lambda symbol: instruments[symbol])
 
         def viewing() -> SqlStore:
             return _store(settings, clock, blocking, ids, read_only=True)

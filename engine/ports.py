@@ -245,13 +245,17 @@ class NotHolder(Struct, frozen=True):
 
 
 class StoreHealth(Struct, frozen=True, kw_only=True):
-    """What the PERSIST lamp shows. `waiting` rows are queued; `since` is when trouble began."""
+    """What the PERSIST lamp shows. `waiting` rows are queued; `since` is when trouble began.
+
+    `dead_jobs` are background jobs that used up their attempts, `died_of` what the first one said.
+    """
 
     ok: bool
     detail: str
     waiting: int = 0
     failed: int = 0
     dead_jobs: int = 0
+    died_of: str = ""
     since: Millis | None = None
 
 
@@ -426,3 +430,6 @@ class JobRunner(Protocol):
 
     async def run(self) -> None:
         """Claim and run jobs until cancelled."""
+
+    async def retry_dead(self) -> int:
+        """Give dead jobs all their attempts again; how many there were. Raises StoreError."""

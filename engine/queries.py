@@ -8,9 +8,9 @@ from msgspec import Struct
 
 from engine.domain.disagreements import Disagreement
 from engine.domain.fills import Fill
-from engine.domain.ids import AccountId, ClientOrderId, Millis, SessionId
+from engine.domain.ids import AccountId, ClientOrderId, Millis, SessionId, Symbol
 from engine.domain.orders import Order
-from engine.domain.records import Trade
+from engine.domain.records import DailyPnl, Trade
 
 PAGE = 100
 
@@ -53,6 +53,21 @@ class TradesPage(Struct, frozen=True, kw_only=True, tag=True):
     """Round trips, newest first."""
 
     account: AccountId | None = None
+    symbol: Symbol | None = None
+    limit: int = PAGE
+
+
+class DailyPnlPage(Struct, frozen=True, kw_only=True, tag=True):
+    """Profit by trade date and contract, newest day first."""
+
+    account: AccountId | None = None
+    symbol: Symbol | None = None
+    limit: int = PAGE
+
+
+class JobsPage(Struct, frozen=True, kw_only=True, tag=True):
+    """Background jobs not done: the dead first, then the running, then by when they are due."""
+
     limit: int = PAGE
 
 
@@ -60,7 +75,9 @@ class SessionsList(Struct, frozen=True, tag=True):
     """Sessions that this desk has known, with their latches and last evaluated candle."""
 
 
-Query: TypeAlias = OrdersPage | OrderLife | JournalPage | FillsPage | TradesPage | SessionsList
+Query: TypeAlias = (
+    OrdersPage | OrderLife | JournalPage | FillsPage | TradesPage | DailyPnlPage | JobsPage | SessionsList
+)
 
 
 class OrdersAnswer(Struct, frozen=True, tag=True):
@@ -110,6 +127,31 @@ class TradesAnswer(Struct, frozen=True, tag=True):
     trades: tuple[Trade, ...]
 
 
+class DailyPnlAnswer(Struct, frozen=True, tag=True):
+    """A page of days."""
+
+    days: tuple[DailyPnl, ...]
+
+
+class JobLine(Struct, frozen=True, kw_only=True):
+    """A background job not done; `state` is pending, running or dead, `error` what its last attempt said."""
+
+    id: int
+    kind: str
+    subject: str
+    state: str
+    attempts: int
+    queued: Millis
+    due: Millis
+    error: str
+
+
+class JobsAnswer(Struct, frozen=True, tag=True):
+    """A page of jobs."""
+
+    jobs: tuple[JobLine, ...]
+
+
 class SessionLine(Struct, frozen=True, kw_only=True):
     """One session as the audit trail knows it."""
 
@@ -131,4 +173,13 @@ class SessionsAnswer(Struct, frozen=True, tag=True):
     sessions: tuple[SessionLine, ...]
 
 
-Answer: TypeAlias = OrdersAnswer | JournalAnswer | OrderLifeAnswer | FillsAnswer | TradesAnswer | SessionsAnswer
+Answer: TypeAlias = (
+    OrdersAnswer
+    | JournalAnswer
+    | OrderLifeAnswer
+    | FillsAnswer
+    | TradesAnswer
+    | DailyPnlAnswer
+    | JobsAnswer
+    | SessionsAnswer
+)

@@ -190,3 +190,25 @@ class Trade(Struct, frozen=True, kw_only=True):
     fees: Decimal
     profit: Decimal
     sessions: tuple[SessionId, ...]
+
+
+class DailyPnl(Struct, frozen=True, kw_only=True):
+    """One contract's profit on one trade date of its exchange, first in, first out; money in `currency`.
+
+    `realised` by the closings of that day, before fees; `fees` of that day's fills; `quantity` filled, both sides;
+    `round_trips` that ended on it.
+    """
+
+    account: AccountId
+    symbol: Symbol
+    day: date
+    currency: str
+    realised: Decimal
+    fees: Decimal
+    round_trips: int
+    quantity: Decimal
+
+    @property
+    def net(self) -> Decimal:
+        """Realised less fees."""
+        return self.realised - self.fees

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from msgspec import Struct
@@ -38,7 +38,12 @@ DELETE FROM jobs WHERE state = ? AND EXISTS (
 RETURN_ALL = "UPDATE jobs SET state = 'pending', attempts = ?, due = ? WHERE state = ?"
 RETRY_LATER = "UPDATE jobs SET state = 'pending', due = ?, error = ? WHERE id = ?"
 BURY = "UPDATE jobs SET state = 'dead', error = ? WHERE id = ?"
-COUNT_DEAD = "SELECT count(*) FROM jobs WHERE state = 'dead'"
+DEAD = "SELECT count(*), min(id) FROM jobs WHERE state = 'dead'"
+DIED_OF = "SELECT kind || ' ' || subject, error FROM jobs WHERE id = ?"
+QUEUE = """
+INSERT INTO jobs (kind, subject, state, attempts, due, queued, error) VALUES (?, ?, 'pending', 0, 0, ?, '')
+ON CONFLICT (kind, subject) WHERE state = 'pending' DO NOTHING
+"""
 
 
 class Body(Protocol):
@@ -68,7 +73,8 @@ class Jobs:
         bodies: Mapping[str, Body],
         *,
         queued: asyncio.Event,
-        on_dead: Callable[[int], None],
+        on_dead: Callable[[int, str], None],
+        outdated: Callable[[], Awaitable[list[tuple[str, str]]]],
         poll_seconds: float,
         rest_seconds: float,
     ) -> None:
@@ -78,6 +84,7 @@ class Jobs:
         self._bodies = bodies
         self._queued = queued
         self._on_dead = on_dead
+        self._outdated = outdated
         self._poll_seconds = poll_seconds
         self._rest_seconds = rest_seconds
         self._left_running = True  # by an earlier life, until looked at
@@ -103,6 +110,7 @@ class Jobs:
         """Run every job that is due; how many were run. Raises StoreError when the database does not answer."""
         if self._left_running:
             await self._return_to_pending("running", keep_attempts=True)
+            await self._queue_outdated()
             self._left_running = False
         ran = 0
         while claimed := await self._claim():
@@ -112,20 +120,27 @@ class Jobs:
         await self._count_dead()
         return ran
 
-    async def retry_dead(self) -> None:
-        """Give dead jobs all their attempts again. Raises StoreError."""
-        await self._return_to_pending("dead", keep_attempts=False)
+    async def retry_dead(self) -> int:
+        """Give dead jobs all their attempts again; how many there were. Raises StoreError."""
+        count = await self._return_to_pending("dead", keep_attempts=False)
         await self._count_dead()
         self._queued.set()
+        return count
 
-    async def _return_to_pending(self, state: str, *, keep_attempts: bool) -> None:
+    async def _return_to_pending(self, state: str, *, keep_attempts: bool) -> int:
         now = self._clock.now()
         give_way: Statement = (GIVE_WAY, (state,))
         if keep_attempts:
             back: Statement = ("UPDATE jobs SET state = 'pending', due = ? WHERE state = ?", (now, state))
         else:
             back = (RETURN_ALL, (0, now, state))
-        await self._writer.background(f"jobs {state} -> pending", [give_way, back])
+        return sum(await self._writer.background(f"jobs {state} -> pending", [give_way, back]))
+
+    async def _queue_outdated(self) -> None:
+        now = self._clock.now()
+        queue: list[Statement] = [(QUEUE, (*job, now)) for job in await self._outdated()]
+        if queue:
+            await self._writer.background("queue outdated", queue)
 
     async def _claim(self) -> list[Job]:
         rows = await self._reader.query(DUE, (self._clock.now(), CLAIMED_AT_ONCE))
@@ -163,5 +178,11 @@ class Jobs:
         await self._writer.background("retry job", again)
 
     async def _count_dead(self) -> None:
-        rows = await self._reader.query(COUNT_DEAD)
-        self._on_dead(int(rows[0][0]))
+        self._on_dead(*await dead_jobs(self._reader))
+
+
+async def dead_jobs(reader: StoreConnection) -> tuple[int, str]:
+    """How many jobs are dead, and of what the first one died. Raises StoreUnavailable."""
+    ((count, first),) = await reader.query(DEAD)
+    rows = await reader.query(DIED_OF, (first,)) if count else []
+    return int(count), ": ".join(rows[0]) if rows else ""

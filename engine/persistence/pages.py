@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from decimal import Decimal
 from typing import Any, assert_never
 
 from engine.domain.ids import AccountId, SessionId, Symbol
-from engine.domain.records import Trade
+from engine.domain.records import DailyPnl, Trade
 from engine.persistence import reads
 from engine.persistence.order_rows import (
     DISAGREEMENT_COLUMNS,
@@ -22,8 +23,13 @@ from engine.persistence.order_rows import (
 from engine.ports import StoreConnection
 from engine.queries import (
     Answer,
+    DailyPnlAnswer,
+    DailyPnlPage,
     FillsAnswer,
     FillsPage,
+    JobLine,
+    JobsAnswer,
+    JobsPage,
     JournalAnswer,
     JournalLine,
     JournalPage,
@@ -47,6 +53,11 @@ ORDER_WORDS = (
 LOG_WORDS = "lower(kind || ' ' || coalesce(session, '') || ' ' || subject || ' ' || text)"
 LOG_COLUMNS = "number, at, kind, session, subject, text"
 TRADE_COLUMNS = "account, symbol, number, quantity, opened, closed, entry_price, exit_price, fees, profit, sessions"
+DAILY_COLUMNS = "account, symbol, day, currency, realised, fees, round_trips, quantity"
+JOBS = """
+SELECT id, kind, subject, state, attempts, queued, due, error FROM jobs
+ORDER BY CASE state WHEN 'dead' THEN 0 WHEN 'running' THEN 1 ELSE 2 END, due, id LIMIT ?
+"""
 SESSIONS = """
 SELECT s.session, s.account, s.symbol, s.strategy, s.timeframe, s.started, e.candle,
     (SELECT count(*) FROM orders AS o WHERE o.session = s.session),
@@ -102,6 +113,11 @@ async def answer(reader: StoreConnection, query: Query) -> Answer:
             return await _fills(reader, query)
         case TradesPage():
             return await _trades(reader, query)
+        case DailyPnlPage():
+            return await _days(reader, query)
+        case JobsPage():
+            rows = await reader.query(JOBS, (_bounded(query.limit),))
+            return JobsAnswer(tuple(_job(row) for row in rows))
         case SessionsList():
             return await _sessions(reader)
         case _:
@@ -188,6 +204,8 @@ async def _trades(reader: StoreConnection, page: TradesPage) -> TradesAnswer:
     where = Where()
     if page.account is not None:
         where.also("account = ?", page.account)
+    if page.symbol is not None:
+        where.also("symbol = ?", page.symbol)
     sql = f"SELECT {TRADE_COLUMNS} FROM trades {where.sql} ORDER BY closed DESC, symbol, number DESC LIMIT ?"
     rows = await reader.query(sql, (*where.values, _bounded(page.limit)))
     return TradesAnswer(tuple(trade_from(row) for row in rows))
@@ -208,6 +226,39 @@ def trade_from(row: Row) -> Trade:
         fees=Decimal(fees),
         profit=Decimal(profit),
         sessions=tuple(SessionId(session) for session in json.loads(sessions)),
+    )
+
+
+async def _days(reader: StoreConnection, page: DailyPnlPage) -> DailyPnlAnswer:
+    where = Where()
+    if page.account is not None:
+        where.also("account = ?", page.account)
+    if page.symbol is not None:
+        where.also("symbol = ?", page.symbol)
+    sql = f"SELECT {DAILY_COLUMNS} FROM daily_pnl {where.sql} ORDER BY day DESC, account, symbol LIMIT ?"
+    rows = await reader.query(sql, (*where.values, _bounded(page.limit)))
+    return DailyPnlAnswer(tuple(daily_from(row) for row in rows))
+
+
+def daily_from(row: Row) -> DailyPnl:
+    """The day in a row of DAILY_COLUMNS."""
+    account, symbol, day, currency, realised, fees, round_trips, quantity = row
+    return DailyPnl(
+        account=AccountId(account),
+        symbol=Symbol(symbol),
+        day=date.fromisoformat(day),
+        currency=currency,
+        realised=Decimal(realised),
+        fees=Decimal(fees),
+        round_trips=round_trips,
+        quantity=Decimal(quantity),
+    )
+
+
+def _job(row: Row) -> JobLine:
+    identity, kind, subject, state, attempts, queued, due, error = row
+    return JobLine(
+        id=identity, kind=kind, subject=subject, state=state, attempts=attempts, queued=queued, due=due, error=error
     )
 
 

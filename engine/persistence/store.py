@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
 from pathlib import Path
 
 import msgspec
@@ -13,6 +12,7 @@ import msgspec
 from engine.domain.disagreements import Disagreement
 from engine.domain.fills import Fill
 from engine.domain.ids import AccountId, ClientOrderId, DecisionKey, Millis, SessionId, Symbol
+from engine.domain.instruments import Instrument
 from engine.domain.intents import IntentRecord
 from engine.domain.lease import Holder, Lease
 from engine.domain.orders import Order
@@ -22,7 +22,7 @@ from engine.domain.records import FillBooked, LatchSet, LimitsChanged, Record
 from engine.errors import CommitUnknown, DeskUnusable, DuplicateKey, StoreError, StoreUnavailable
 from engine.persistence import pages, reads
 from engine.persistence.connection import Database, RowRefused, Statement
-from engine.persistence.jobs import Body, Jobs
+from engine.persistence.jobs import Body, Jobs, dead_jobs
 from engine.persistence.sqlite_database import SqliteDatabase
 from engine.persistence.statements import bury, claim, statements_of
 from engine.persistence.trades_job import TradesBody
@@ -83,7 +83,7 @@ class SqlStore:
         self._writer: Writer | None = None
         self._salt = ""
         self._job_queued = asyncio.Event()
-        self._dead_jobs = 0
+        self._dead_jobs = (0, "")
 
     @classmethod
     def sqlite(cls, path: Path, clock: Clock, blocking: Blocking, ids: Ids, *, read_only: bool = False) -> SqlStore:
@@ -126,7 +126,7 @@ class SqlStore:
                 self._writer = Writer(connections.writer, self._clock, self._on_failure)
                 self._writer.start()
                 self._salt = await self.remember("salt", self._ids.fresh("salt-"))
-                self.dead_jobs(await self._count_dead_jobs())
+                self._dead_jobs = await dead_jobs(self._reader)
             else:
                 rows = await self._reader.query("SELECT value FROM sextant WHERE name = ?", ("salt",))
                 self._salt = rows[0][0] if rows else ""
@@ -267,21 +267,17 @@ class SqlStore:
 
     def health(self) -> StoreHealth:
         """Present state, without touching the database."""
+        dead, died_of = self._dead_jobs
         if self._writer is None:
-            return StoreHealth(ok=False, detail="not open for writing", dead_jobs=self._dead_jobs)
-        return msgspec.structs.replace(self._writer.health(), dead_jobs=self._dead_jobs)
+            return StoreHealth(ok=False, detail="not open for writing", dead_jobs=dead, died_of=died_of)
+        return msgspec.structs.replace(self._writer.health(), dead_jobs=dead, died_of=died_of)
 
-    def dead_jobs(self, count: int) -> None:
-        """What the runner of jobs found."""
-        self._dead_jobs = count
-
-    async def _count_dead_jobs(self) -> int:
-        rows = await self._read().query("SELECT count(*) FROM jobs WHERE state = 'dead'")
-        return int(rows[0][0])
+    def _found_dead(self, count: int, died_of: str) -> None:
+        self._dead_jobs = count, died_of
 
     def jobs(
         self,
-        point_value: Callable[[Symbol], Decimal],
+        instrument: Callable[[Symbol], Instrument],
         *,
         poll_seconds: float = 5.0,
         rest_seconds: float = 0.25,
@@ -289,9 +285,9 @@ class SqlStore:
     ) -> Jobs:
         """The runner of this store's background jobs; call after `open`, run it as a task of its own.
 
-        `point_value` is money per point of one contract and may raise KeyError (the job then fails and shows).
+        `instrument` gives a contract's terms and may raise KeyError (the job then fails and shows).
         """
-        trades = TradesBody(self._read(), self._blocking, point_value)
+        trades = TradesBody(self._read(), self._blocking, instrument)
         bodies = {"trades": trades, **(more or {})}
         return Jobs(
             self._written(),
@@ -299,7 +295,8 @@ class SqlStore:
             self._clock,
             bodies,
             queued=self._job_queued,
-            on_dead=self.dead_jobs,
+            on_dead=self._found_dead,
+            outdated=trades.outdated,
             poll_seconds=poll_seconds,
             rest_seconds=rest_seconds,
         )

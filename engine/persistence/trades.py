@@ -1,37 +1,53 @@
-"""FIFO round trips with fees and profit, from the fills of one contract of one account; pure.
+"""FIFO round trips and daily profit of one contract of one account, from its fills; pure.
 
 A trade pairs an entry order with an exit order: the oldest open quantity is closed first, and partial fills of one
 order do not split a trade. A fill through zero closes, then opens. Fills count in the order of their moments, not
 of their arrival, and only in their newest revision; a bust has quantity zero and so leaves nothing behind.
+
+Every so many fills the walk leaves a mark: what it held there. A later walk may begin at a mark as long as nothing
+that has changed since lies at or before it, and comes to the same books as a walk from the beginning.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from datetime import date, timedelta
 from decimal import Context, Decimal, localcontext
 
+import msgspec
+from msgspec import Struct
+
 from engine.domain.fills import Fill
-from engine.domain.ids import AccountId, Symbol
-from engine.domain.orders import ZERO
-from engine.domain.records import Trade
+from engine.domain.ids import AccountId, BrokerOrderId, Millis, SessionId, Symbol
+from engine.domain.instruments import Instrument
+from engine.domain.orders import ZERO, Side
+from engine.domain.records import DailyPnl, Trade
 
 # Only average prices need more digits than their sources; what is summed is never rounded.
 PRECISION = Context(prec=34)
+SPACING = 50  # fills between two marks, at least
 
 
-class _Lot:
+class Lot(Struct, array_like=True):
     """What is left of a fill: quantity still open, and the part of its fee that no trade has taken yet."""
 
-    __slots__ = ("fee", "fill", "grain", "quantity")
+    side: Side
+    order: BrokerOrderId
+    session: SessionId | None
+    at: Millis
+    price: Decimal
+    quantity: Decimal
+    fee: Decimal
+    grain: Decimal
+    """Shares of the fee are cut here, eight digits below its own, so that adding them up never rounds."""
 
-    def __init__(self, fill: Fill) -> None:
-        self.fill = fill
-        self.quantity = fill.quantity
-        self.fee = fill.fee
-        # shares are cut at eight digits below the fee's own, so that adding them up never rounds
+    @classmethod
+    def of(cls, fill: Fill) -> Lot:
+        """A whole fill."""
         exponent = fill.fee.as_tuple().exponent
-        self.grain = Decimal(1).scaleb((exponent if isinstance(exponent, int) else 0) - 8)
+        grain = Decimal(1).scaleb((exponent if isinstance(exponent, int) else 0) - 8)
+        return cls(fill.side, fill.broker_id, fill.session, fill.at, fill.price, fill.quantity, fill.fee, grain)
 
     def take(self, quantity: Decimal) -> Decimal:
         """Use up a part; its share of the fee. The last part takes what is left, so that shares sum to the fee."""
@@ -43,6 +59,32 @@ class _Lot:
         return share
 
 
+class Mark(Struct, frozen=True):
+    """Where a walk may begin again: after every fill of a moment up to `at`. `state` is the walk's own."""
+
+    at: Millis
+    state: str
+
+
+class _State(Struct, frozen=True):
+    trades: int
+    lots: list[Lot]
+    days: list[DailyPnl]
+
+
+class Books(Struct, frozen=True):
+    """What a walk came to: all trades and days, or those from its mark on; `trades_before` are not among them.
+
+    Days at or after `first_day` (None: every day) are complete.
+    """
+
+    trades_before: int
+    trades: tuple[Trade, ...]
+    first_day: date | None
+    days: tuple[DailyPnl, ...]
+    marks: tuple[Mark, ...]
+
+
 class _Pairing:
     """A trade while it grows."""
 
@@ -52,19 +94,28 @@ class _Pairing:
         self.quantity = self.entry_value = self.exit_value = self.points = self.fees = ZERO
         self.opened: int | None = None
         self.closed = 0
-        self.sessions: set[str] = set()
+        self.sessions: set[SessionId] = set()
 
-    def add(self, entry: Fill, out: Fill, quantity: Decimal, fees: Decimal) -> None:
+    def add(self, entry: Lot, out: Lot, quantity: Decimal, points: Decimal, fees: Decimal) -> None:
         """One closed piece of `entry` by `out`."""
-        signed = quantity * entry.side.sign
-        self.quantity += signed
+        self.quantity += quantity * entry.side.sign
         self.entry_value += entry.price * quantity
         self.exit_value += out.price * quantity
-        self.points += (out.price - entry.price) * signed
+        self.points += points
         self.fees += fees
         self.opened = entry.at if self.opened is None else min(self.opened, entry.at)
         self.closed = max(self.closed, out.at)
-        self.sessions.update(str(fill.session) for fill in (entry, out) if fill.session is not None)
+        self.sessions.update(lot.session for lot in (entry, out) if lot.session is not None)
+
+
+class _Day:
+    """A trade date while it grows."""
+
+    __slots__ = ("fees", "quantity", "realised", "round_trips")
+
+    def __init__(self) -> None:
+        self.realised = self.fees = self.quantity = ZERO
+        self.round_trips = 0
 
 
 def newest(fills: Iterable[Fill]) -> list[Fill]:
@@ -77,45 +128,118 @@ def newest(fills: Iterable[Fill]) -> list[Fill]:
     return sorted(best.values(), key=lambda fill: (fill.at, fill.broker_id, fill.since, fill.key))
 
 
-def round_trips(account: AccountId, symbol: Symbol, fills: Iterable[Fill], point_value: Decimal) -> tuple[Trade, ...]:
-    """Every closed trade of a contract, numbered from 1 in the order in which they began to close.
+def books_of(
+    account: AccountId, symbol: Symbol, fills: Iterable[Fill], instrument: Instrument, start: Mark | None = None
+) -> Books:
+    """The contract's books from all its fills, or from those after `start`, every one with a later moment.
 
-    `profit` is in the account's currency, after `fees`; `point_value` is money per point of one contract.
+    Trades are numbered from 1 in the order in which they began to close; `profit` is money after `fees`. A day is
+    the exchange's trade date: what was realised by closing on it, and the fees of its fills.
     """
     with localcontext(PRECISION):
-        pairings = _pair(newest(fills))
-        return tuple(
-            Trade(
-                account=account,
-                symbol=symbol,
-                number=number,
+        walk = _Walk(account, symbol, instrument, start)
+        walk.run(newest(fills))
+        return walk.books()
+
+
+class _Walk:
+    def __init__(self, account: AccountId, symbol: Symbol, instrument: Instrument, start: Mark | None) -> None:
+        self._account = account
+        self._symbol = symbol
+        self._instrument = instrument
+        state = msgspec.json.decode(start.state, type=_State) if start is not None else _State(0, [], [])
+        self._before = state.trades
+        self._lots: deque[Lot] = deque(state.lots)
+        # the entry's side is part of the key: one order can close a long and open a short that another then closes
+        self._pairings: dict[tuple[str, str, Side], _Pairing] = {}
+        self._trades: list[Trade] = []
+        self._first_day = min((kept.day for kept in state.days), default=None)
+        self._days: dict[date, _Day] = {}
+        for kept in state.days:
+            day = self._day(kept.day)
+            day.realised, day.fees, day.quantity = kept.realised, kept.fees, kept.quantity
+            day.round_trips = kept.round_trips
+        self._marks: list[Mark] = []
+
+    def run(self, fills: list[Fill]) -> None:
+        """Book them, and leave marks where no order has fills on both sides, so that no trade grows across one."""
+        last_of = {fill.broker_id: index for index, fill in enumerate(fills)}
+        reach = since = 0
+        for index, fill in enumerate(fills):
+            if fill.quantity:
+                self._book(fill)
+            reach = max(reach, last_of[fill.broker_id])
+            since += 1
+            if since < max(SPACING, len(self._lots)) or reach > index or index + 1 == len(fills):
+                continue
+            if fills[index + 1].at > fill.at and self._days:
+                since = 0
+                self._settle()
+                self._mark(fill.at)
+        self._settle()
+
+    def books(self) -> Books:
+        """What it came to."""
+        days = tuple(self._daily(day) for day in sorted(self._days))
+        return Books(self._before, tuple(self._trades), self._first_day, days, tuple(self._marks))
+
+    def _day(self, day: date) -> _Day:
+        return self._days.setdefault(day, _Day())
+
+    def _daily(self, day: date) -> DailyPnl:
+        kept = self._days[day]
+        return DailyPnl(
+            account=self._account,
+            symbol=self._symbol,
+            day=day,
+            currency=self._instrument.currency,
+            realised=kept.realised,
+            fees=kept.fees,
+            round_trips=kept.round_trips,
+            quantity=kept.quantity,
+        )
+
+    def _book(self, fill: Fill) -> None:
+        coming, lots = Lot.of(fill), self._lots
+        day = self._day(self._instrument.calendar.trade_date(fill.at))
+        day.fees += fill.fee
+        day.quantity += fill.quantity
+        while coming.quantity and lots and lots[0].side is not fill.side:
+            lot = lots[0]
+            quantity = min(lot.quantity, coming.quantity)
+            points = (fill.price - lot.price) * quantity * lot.side.sign
+            fees = lot.take(quantity) + coming.take(quantity)
+            pairing = self._pairings.setdefault((lot.order, fill.broker_id, lot.side), _Pairing())
+            pairing.add(lot, coming, quantity, points, fees)
+            day.realised += points * self._instrument.point_value
+            if not lot.quantity:
+                lots.popleft()
+        if coming.quantity:
+            lots.append(coming)
+
+    def _settle(self) -> None:
+        """The trades that have grown so far are whole."""
+        for pairing in self._pairings.values():
+            self._day(self._instrument.calendar.trade_date(pairing.closed)).round_trips += 1
+            trade = Trade(
+                account=self._account,
+                symbol=self._symbol,
+                number=self._before + len(self._trades) + 1,
                 quantity=pairing.quantity,
                 opened=pairing.opened or 0,
                 closed=pairing.closed,
                 entry_price=pairing.entry_value / abs(pairing.quantity),
                 exit_price=pairing.exit_value / abs(pairing.quantity),
                 fees=pairing.fees,
-                profit=pairing.points * point_value - pairing.fees,
-                sessions=tuple(sorted(pairing.sessions)),  # type: ignore[arg-type]
+                profit=pairing.points * self._instrument.point_value - pairing.fees,
+                sessions=tuple(sorted(pairing.sessions)),
             )
-            for number, pairing in enumerate(pairings, start=1)
-        )
+            self._trades.append(trade)
+        self._pairings.clear()
 
-
-def _pair(fills: list[Fill]) -> list[_Pairing]:
-    lots: deque[_Lot] = deque()
-    # the entry's side is part of the key: one order can close a long and open a short that another then closes
-    pairings: dict[tuple[str, str, str], _Pairing] = {}
-    for fill in fills:
-        coming = _Lot(fill)
-        while coming.quantity and lots and lots[0].fill.side is not fill.side:
-            lot = lots[0]
-            quantity = min(lot.quantity, coming.quantity)
-            key = (lot.fill.broker_id, fill.broker_id, lot.fill.side.value)
-            fees = lot.take(quantity) + coming.take(quantity)
-            pairings.setdefault(key, _Pairing()).add(lot.fill, fill, quantity, fees)
-            if not lot.quantity:
-                lots.popleft()
-        if coming.quantity:
-            lots.append(coming)
-    return list(pairings.values())
+    def _mark(self, at: Millis) -> None:
+        # two days: where clocks are put back at midnight, a moment may belong to the day before its predecessor's
+        newest_day = max(self._days)
+        days = [self._daily(day) for day in (newest_day - timedelta(days=1), newest_day) if day in self._days]
+        state = _State(self._before + len(self._trades), list(self._lots), days)
+        self._marks.append(Mark(at, msgspec.json.encode(state).decode()))

@@ -51,6 +51,7 @@ from tests.unit.persistence.samples import (
     balance,
     booked,
     cancel,
+    contract,
     disagreement,
     fill,
     full_order,
@@ -495,7 +496,7 @@ def trips(answer: object) -> list[tuple[Decimal, Decimal]]:
 
 
 async def test_trades_follow_fills_corrections_and_busts(store: SqlStore) -> None:
-    jobs = store.jobs(lambda symbol: Decimal(50))
+    jobs = store.jobs(lambda symbol: contract("50"))
     await store.write(booked(fill("in", fee=Decimal(1))))
     out = fill("out", side=Side.SELL, price=Decimal(5002), at=AT + 5, fee=Decimal(1))
     await store.write(booked(out, "0"))
@@ -511,7 +512,7 @@ async def test_trades_follow_fills_corrections_and_busts(store: SqlStore) -> Non
 
 
 async def test_a_fill_written_twice_queues_no_second_job(store: SqlStore) -> None:
-    jobs = store.jobs(lambda symbol: Decimal(1))
+    jobs = store.jobs(lambda symbol: contract())
     await store.write(booked(fill()))
     await jobs.drain()
     await store.write(booked(fill()))

@@ -201,7 +201,7 @@ class Desk:
 
         def jobs() -> Any:
             assert isinstance(self.real_store, SqlStore)
-            return self.real_store.jobs(lambda symbol: {i.symbol: i.point_value for i in INSTRUMENTS}[symbol])
+            return self.real_store.jobs(lambda symbol: {i.symbol: i for i in INSTRUMENTS}[symbol])
 
         return EnginePlan(
             title="test desk",

@@ -10,13 +10,15 @@ from hypothesis import strategies as st
 
 from engine.domain.fills import Fill
 from engine.domain.ids import AccountId, BrokerOrderId, SessionId, Symbol
+from engine.domain.instruments import Instrument
 from engine.domain.orders import ZERO, Side
 from engine.domain.positions import FLAT, Position, after_fill
 from engine.domain.records import Trade
-from engine.persistence.trades import newest, round_trips
+from engine.persistence.trades import books_of, newest
 
 ACCOUNT, SYMBOL = AccountId("A"), Symbol("ES")
 POINT = Decimal(50)
+CONTRACT = Instrument(symbol=SYMBOL, tick_size=Decimal("0.25"), point_value=POINT)
 
 
 def made(number: int, quantity: int, price: Decimal, fee: Decimal, order: int, session: str | None) -> Fill:
@@ -61,7 +63,7 @@ def book(fills: list[Fill]) -> tuple[Position, Decimal]:
 
 
 def trips(fills: list[Fill]) -> tuple[Trade, ...]:
-    return round_trips(ACCOUNT, SYMBOL, fills, POINT)
+    return books_of(ACCOUNT, SYMBOL, fills, CONTRACT).trades
 
 
 @given(histories())

@@ -158,13 +158,13 @@ class Desk:
     def _plan(self, ids: SimIds) -> EnginePlan:
         durable = self.durable
         store, journal = self.store, self.journal
-        values = {i.symbol: i.point_value for i in durable.instruments}
+        instruments = {i.symbol: i for i in durable.instruments}
 
         async def imported() -> int:
             return len(await import_journal(store, journal))
 
         def jobs() -> Jobs:
-            return store.jobs(lambda symbol: values[symbol])
+            return store.jobs(lambda symbol: instruments[symbol])
 
         return EnginePlan(
             title="simulated desk",

@@ -13,6 +13,7 @@ import msgspec
 
 from engine.clock import SystemClock
 from engine.domain.broker import Balance
+from engine.domain.calendar import ALWAYS_OPEN, Calendar
 from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
 from engine.domain.fills import Fill
 from engine.domain.ids import (
@@ -25,6 +26,7 @@ from engine.domain.ids import (
     Symbol,
     client_order_id,
 )
+from engine.domain.instruments import Instrument
 from engine.domain.intents import CancelIntent, ReplaceIntent, SubmitIntent
 from engine.domain.orders import Doubt, Flag, Order, OrderState, OrderType, Role, Side, Terms, TimeInForce
 from engine.domain.positions import Position
@@ -53,6 +55,10 @@ ACCOUNT = AccountId("SIM-1")
 SESSION = SessionId("es-ema")
 SYMBOL = Symbol("ESZ5")
 AT = 1_700_000_000_000
+
+
+def contract(point_value: str = "1", symbol: Symbol = SYMBOL, calendar: Calendar = ALWAYS_OPEN) -> Instrument:
+    return Instrument(symbol=symbol, tick_size=Decimal("0.25"), point_value=Decimal(point_value), calendar=calendar)
 
 
 class CountedIds:

@@ -11,6 +11,7 @@ import pytest
 
 from engine.clock import TapeClock
 from engine.domain.ids import Symbol
+from engine.domain.instruments import Instrument
 from engine.domain.orders import Side
 from engine.errors import StoreUnavailable
 from engine.periodic import cancel_and_wait
@@ -20,7 +21,7 @@ from engine.persistence.sqlite_database import SqliteDatabase
 from engine.persistence.store import SqlStore
 from engine.ports import StoreConnection
 from engine.queries import TradesAnswer, TradesPage
-from tests.unit.persistence.samples import AT, CountedIds, MoodyDatabase, booked, fill
+from tests.unit.persistence.samples import AT, CountedIds, MoodyDatabase, booked, contract, fill
 
 
 class Desk:
@@ -31,14 +32,14 @@ class Desk:
         blocking = ThreadBlocking(self.clock)
         self.database = MoodyDatabase(SqliteDatabase(folder / "desk.db", self.clock, blocking))
         self.store = SqlStore(self.database, self.clock, blocking, CountedIds())
-        self.price: Decimal | None = Decimal(1)
+        self.known = True
         self.runs = 0
 
-    def point_value(self, symbol: Symbol) -> Decimal:
+    def instrument(self, symbol: Symbol) -> Instrument:
         self.runs += 1
-        if self.price is None:
+        if not self.known:
             raise KeyError(symbol)
-        return self.price
+        return contract()
 
     async def round_trip(self, name: str = "x") -> None:
         await self.store.write(booked(fill(f"{name}-in")))
@@ -68,9 +69,9 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
 
 
 async def test_a_failing_job_backs_off_dies_visibly_and_can_be_retried(desk: Desk) -> None:
-    desk.price = None
+    desk.known = False
     await desk.round_trip()
-    jobs = desk.store.jobs(desk.point_value)
+    jobs = desk.store.jobs(desk.instrument)
     waited = 0
     for attempt in range(1, ATTEMPTS):
         assert await jobs.drain() == 1
@@ -85,7 +86,7 @@ async def test_a_failing_job_backs_off_dies_visibly_and_can_be_retried(desk: Des
     assert await desk.jobs_in("dead") == 1
     assert desk.store.health().dead_jobs == 1
     assert desk.store.health().ok
-    desk.price = Decimal(1)
+    desk.known = True
     await jobs.retry_dead()
     assert await jobs.drain() == 1
     assert desk.store.health().dead_jobs == 0
@@ -96,7 +97,7 @@ async def test_a_dead_job_does_not_stop_the_next_fill_from_being_counted(desk: D
     await desk.round_trip()
     await desk.store.apply("die", [("UPDATE jobs SET state = 'dead'", ())])
     await desk.store.write(booked(fill("later")))
-    jobs = desk.store.jobs(desk.point_value)
+    jobs = desk.store.jobs(desk.instrument)
     assert await jobs.drain() == 1
     assert await desk.trades() == 1
 
@@ -111,14 +112,14 @@ async def test_a_job_left_running_by_a_crash_is_run_again(tmp_path: Path) -> Non
     await first.store.close()
     second = Desk(tmp_path)
     await second.store.open()
-    assert await second.store.jobs(second.point_value).drain() == 1
+    assert await second.store.jobs(second.instrument).drain() == 1
     assert (await second.trades(), await second.jobs_in("running"), await second.jobs_in("pending")) == (1, 0, 0)
     await second.store.close()
 
 
 async def test_a_database_outage_costs_a_job_no_attempt(desk: Desk) -> None:
     await desk.round_trip()
-    jobs = desk.store.jobs(desk.point_value)
+    jobs = desk.store.jobs(desk.instrument)
     desk.database.writer.poison, desk.database.writer.poison_error = 3, StoreUnavailable("gone")  # type: ignore[assignment]
     desk.database.writer.fault = StoreUnavailable("gone")
     drain = asyncio.ensure_future(jobs.drain())
@@ -131,7 +132,7 @@ async def test_a_database_outage_costs_a_job_no_attempt(desk: Desk) -> None:
 
 
 async def test_the_runner_wakes_for_each_fill_and_polls_behind_it(desk: Desk) -> None:
-    jobs = desk.store.jobs(desk.point_value, poll_seconds=5, rest_seconds=0)
+    jobs = desk.store.jobs(desk.instrument, poll_seconds=5, rest_seconds=0)
     task = asyncio.ensure_future(jobs.run())
     await desk.clock.settle()
     await desk.round_trip("a")
@@ -153,7 +154,7 @@ async def test_the_runner_wakes_for_each_fill_and_polls_behind_it(desk: Desk) ->
 
 
 async def test_a_job_queued_after_the_last_claim_is_not_forgotten(desk: Desk) -> None:
-    jobs = desk.store.jobs(desk.point_value, poll_seconds=3600, rest_seconds=0)
+    jobs = desk.store.jobs(desk.instrument, poll_seconds=3600, rest_seconds=0)
     counted = jobs._count_dead
     late = ["late"]
 
@@ -168,15 +169,3 @@ async def test_a_job_queued_after_the_last_claim_is_not_forgotten(desk: Desk) ->
     assert late == []
     assert await desk.trades() == 1, "found by the wake, an hour before the poll"
     await cancel_and_wait(task)
-
-
-async def test_an_older_version_never_replaces_a_newer_one(desk: Desk) -> None:
-    from engine.persistence.trades_job import replacement
-
-    await desk.round_trip()
-    await desk.store.jobs(desk.point_value).drain()
-    ((version,),) = await desk.reader.query("SELECT version FROM trade_versions")
-    stale = replacement(fill().account, fill().symbol, version - 1, [], [], Decimal(1))
-    await desk.store.apply("stale", stale)
-    assert await desk.trades() == 1
-    assert await desk.reader.query("SELECT version FROM trade_versions") == [(version,)]

@@ -47,6 +47,7 @@ def test_nothing_that_can_be_recomputed_has_a_table(database: sqlite3.Connection
         "SELECT * FROM orders WHERE account = 'a' AND is_live = 1 ORDER BY created, client_id",
         "SELECT * FROM fills WHERE at < 9 ORDER BY at DESC, number DESC LIMIT 5",
         "SELECT * FROM log WHERE subject = 's' ORDER BY number",
+        "SELECT * FROM daily_pnl ORDER BY day DESC, account, symbol LIMIT 5",
     ],
 )
 def test_pages_walk_an_index(database: sqlite3.Connection, statement: str) -> None:
