@@ -9,7 +9,7 @@ from msgspec.structs import replace as changed
 
 from engine.domain.ids import CommandId, SessionId
 from engine.events import Alerted, Event, Happened, Occurrence, Progressed
-from engine.ports import Clock
+from engine.ports import Clock, StoreHealth
 from engine.snapshot import Alert, Procedure, Severity
 
 KEEP_EVENTS = 5_000
@@ -115,6 +115,17 @@ class Board:
     def procedures(self) -> tuple[Procedure, ...]:
         """Running and recent ones, newest first."""
         return tuple(reversed(self._procedures.values()))
+
+
+def tell_dead_jobs(board: Board, health: StoreHealth) -> None:
+    """An alert that stands while background jobs are dead, and goes when there are none."""
+    count = health.dead_jobs
+    if not count:
+        board.clear("jobs")
+        return
+    text = "1 background job is dead" if count == 1 else f"{count} background jobs are dead, the first"
+    text += f" ({health.died_of}): trades and daily profit are out of date; Retry jobs runs what is dead again"
+    board.alert("jobs", Severity.WARNING, text, lasting=True)
 
 
 class SessionReporter:

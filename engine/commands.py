@@ -180,6 +180,12 @@ class ReconcileNow(Struct, frozen=True, kw_only=True, tag=True):
     account: AccountId | None = None
 
 
+class RetryJobs(Struct, frozen=True, kw_only=True, tag=True):
+    """Give every dead background job all its attempts again."""
+
+    origin: Origin
+
+
 class StandDown(Struct, frozen=True, kw_only=True, tag=True):
     """Take a dead session out of the portfolio; only when its contract is confirmed flat without orders."""
 
@@ -235,6 +241,7 @@ Command: TypeAlias = (
     | DeclareDead
     | AskNow
     | ReconcileNow
+    | RetryJobs
     | StandDown
     | ChangeHeatLimits
     | InjectFault

@@ -11,7 +11,7 @@ from typing import assert_never
 from msgspec.structs import replace as changed
 
 from engine.aggregation.portfolio_server import PortfolioServer
-from engine.board import Board, SessionReporter
+from engine.board import Board, SessionReporter, tell_dead_jobs
 from engine.desk_account import DeskAccount
 from engine.domain.broker import LinkState
 from engine.domain.disagreements import Disagreement
@@ -26,6 +26,7 @@ from engine.events import Disagreed
 from engine.links import FeedLink
 from engine.periodic import Tasks, done_within, every
 from engine.plan import EnginePlan, PlannedAccount, PlannedSession
+from engine.ports import JobRunner
 from engine.session import SessionDesk
 from engine.session_run import SessionRun, load
 from engine.snapshot import Phase, Severity
@@ -54,6 +55,7 @@ class Engine:
         self.sessions: dict[SessionId, SessionRun] = {}
         self.accounts: dict[AccountId, DeskAccount] = {}
         self.instruments: dict[Symbol, Instrument] = {i.symbol: i for i in plan.instruments}
+        self.jobs: JobRunner | None = None
         self._tasks = Tasks("engine", self._task_failed)
         self.portfolio = PortfolioServer(
             plan.portfolio, tuple(a.manager.account for a in plan.accounts), plan.clock, self._on_stance
@@ -106,7 +108,8 @@ class Engine:
             self._tasks.launch(self._watched(account).run(), f"account {account.id}")
         for run in self.sessions.values():
             run.running = self._tasks.spawn(run.supervisor.run(), f"session {run.id}")
-        self._tasks.launch(plan.jobs().run(), "jobs")
+        self.jobs = plan.jobs()
+        self._tasks.launch(self.jobs.run(), "jobs")
         self._tasks.launch(every(self.clock, HEAT_CHECK_SECONDS, self._check_heat), "heat check")
         feed = Supervisor(
             "feed",
@@ -268,6 +271,7 @@ class Engine:
 
     async def _check_heat(self) -> None:
         self.portfolio.check()
+        tell_dead_jobs(self.board, self.store.health())
         for run in self.sessions.values():
             run.trader.flattener.look()
             if run.dead is None and run.running is not None and run.running.done() and not self.stopping:

@@ -308,6 +308,7 @@ class DeskSnapshot(Struct, frozen=True, kw_only=True):
     procedures: tuple[Procedure, ...]
     loop_lag: LoopLag
     persistence_detail: str
+    dead_jobs: int = 0
 
     def session(self, id: SessionId) -> SessionView | None:
         """The session with this id."""

@@ -69,6 +69,7 @@ def take(engine: Engine, lag: LoopLag) -> DeskSnapshot:
         procedures=engine.board.procedures(),
         loop_lag=lag,
         persistence_detail=engine.store.health().detail,
+        dead_jobs=engine.store.health().dead_jobs,
     )
 
 

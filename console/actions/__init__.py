@@ -28,6 +28,7 @@ from console.actions.desk import (
     ReleaseSessionLatch,
     ResumeEverything,
     ResumeSession,
+    RetryDeadJobs,
     StandDownSession,
     Theme,
 )
@@ -56,7 +57,7 @@ ACTIONS: tuple[Action, ...] = (
     ResumeSession(), PauseEverything(), ResumeEverything(), CancelAllEntries(), ForceSecondExit(),
     ReleaseSessionLatch(), StandDownSession(), NextSession(), PreviousSession(), ZoomIn(), ZoomOut(), PanBack(),
     PanForth(), CancelOneOrder(), AskAboutOrder(), DeclareOrderDead(), Reconcile(), AcknowledgeDisagreement(),
-    Adopt(), Ignore(), CancelForeignOrder(),
+    Adopt(), Ignore(), CancelForeignOrder(), RetryDeadJobs(),
 )  # fmt: skip
 BY_NAME = {action.name: action for action in ACTIONS}
 

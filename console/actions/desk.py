@@ -5,7 +5,7 @@ from __future__ import annotations
 from console.actions.base import Action, Ask, GoTo, OfApp, SendNow, Step
 from console.replica import Focus, Replica
 from console.screens.modals import dialogs
-from engine.commands import AcknowledgeAlert
+from engine.commands import AcknowledgeAlert, RetryJobs
 from engine.domain.orders import OrderState
 from engine.snapshot import Phase, SessionView
 
@@ -110,6 +110,19 @@ class AcknowledgeWorstAlert(Action):
     def step(self, desk: Replica, focus: Focus) -> Step:
         alert = next(alert for alert in desk.alerts if not alert.acknowledged)
         return SendNow(lambda origin: AcknowledgeAlert(origin=origin, alert=alert.id), "alert acknowledged")
+
+
+class RetryDeadJobs(Action):
+    """Run background jobs again that used up their attempts: trades and daily profit are counted by them."""
+
+    name, key, title, group = "retry_jobs", "J", "Retry jobs", "desk"
+    otherwise = "no background job is dead"
+
+    def available(self, desk: Replica, focus: Focus) -> bool:
+        return desk.snapshot is not None and desk.snapshot.dead_jobs > 0
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        return SendNow(lambda origin: RetryJobs(origin=origin), "dead jobs run again")
 
 
 class FlattenSession(Action):

@@ -13,6 +13,7 @@ from typing import assert_never
 from msgspec.structs import replace as changed
 
 from engine import commands as c
+from engine.board import tell_dead_jobs
 from engine.domain.ids import CommandId
 from engine.domain.records import LatchKind, LimitsChanged
 from engine.engine import Engine
@@ -99,6 +100,8 @@ class Overrides(OrderOverrides, DisagreementOverrides):
                 return self._ask_now(command)
             case c.ReconcileNow():
                 return self._reconcile(command)
+            case c.RetryJobs():
+                return await self._retry_jobs(command)
             case c.StandDown():
                 return await self._stand_down(command)
             case c.ChangeHeatLimits():
@@ -187,6 +190,18 @@ class Overrides(OrderOverrides, DisagreementOverrides):
         engine.board.clear("kill")
         engine.board.acknowledge("kill")
         return "the kill latch is released"
+
+    async def _retry_jobs(self, command: c.RetryJobs) -> str:
+        engine = self._engine
+        if engine.jobs is None:
+            raise Refusal("the desk has not started its background jobs yet")
+        if not engine.store.health().dead_jobs:
+            raise Refusal("no background job is dead")
+        with engine.clock.outside():
+            count = await engine.jobs.retry_dead()
+        self._note(command.origin, f"retry {count} dead jobs")
+        tell_dead_jobs(engine.board, engine.store.health())
+        return f"{count} dead jobs run again"
 
     # -- the portfolio ------------------------------------------------------------------------------------
 

@@ -170,6 +170,7 @@ class Jobs:
         if job.attempt >= ATTEMPTS:
             log.error("job %s %s is dead after %d attempts: %s", job.kind, job.subject, job.attempt, said)
             await self._writer.background("bury job", [(BURY, (said, job.id))])
+            await self._count_dead()
             return
         backoff = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** (job.attempt - 1))
         log.warning("job %s %s failed, again in %g s: %s", job.kind, job.subject, backoff, said)

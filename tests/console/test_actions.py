@@ -8,7 +8,7 @@ import pytest
 from console import actions
 from console.actions import ACTIONS, BY_NAME, Ask, SendNow, bindings, footer_keys
 from console.replica import Focus, Replica
-from engine.commands import AskNow, Flatten, Origin, ReconcileNow, ReleaseKill
+from engine.commands import AskNow, Flatten, Origin, ReconcileNow, ReleaseKill, RetryJobs
 from engine.domain.ids import CommandId, SessionId
 from tests.console.factory import NOW, busy_desk
 
@@ -42,7 +42,7 @@ def test_every_action_explains_itself() -> None:
 
 
 def test_nothing_that_changes_the_desk_happens_without_a_dialog_but_what_harms_nothing(desk: Replica) -> None:
-    harmless = {"acknowledge_alert", "ask_now", "reconcile_now"}
+    harmless = {"acknowledge_alert", "ask_now", "reconcile_now", "retry_jobs"}
     focus = Focus(
         screen="orders", session=SessionId("btc-breakout"), order=desk.open_orders[0],
         disagreement=desk.disagreements[0], foreign=desk.foreign[0],
@@ -96,6 +96,16 @@ def test_reconcile_now_asks_every_account(desk: Replica) -> None:
     step = BY_NAME["reconcile_now"].step(desk, Focus(screen="desk"))
     assert isinstance(step, SendNow)
     assert step.make(ORIGIN) == ReconcileNow(origin=ORIGIN, account=None)
+
+
+def test_dead_jobs_can_be_retried_while_there_are_some(desk: Replica) -> None:
+    action = BY_NAME["retry_jobs"]
+    assert not action.available(desk, Focus(screen="desk"))
+    desk.fold(msgspec.structs.replace(busy_desk(), dead_jobs=2), (), 1.0)
+    assert action.available(desk, Focus(screen="desk"))
+    step = action.step(desk, Focus(screen="desk"))
+    assert isinstance(step, SendNow)
+    assert step.make(ORIGIN) == RetryJobs(origin=ORIGIN)
 
 
 def test_the_footer_leads_with_what_matters_here(desk: Replica) -> None:
