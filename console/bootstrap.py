@@ -30,7 +30,6 @@ from brokers.replay.source import ReplaySource
 from brokers.replay.tape import Tape, open_tape
 from console import config
 from console.config_model import DeskSettings, FeedKind, SqliteFile
-from console.config_text import shown
 from console.options import AS_FAST_AS_IT_GOES, RunOptions
 from engine.clock import SystemClock, TapeClock
 from engine.domain.ids import Symbol
@@ -41,13 +40,13 @@ from engine.errors import ConfigurationError, DeskUnusable, LinkDown
 from engine.host import EngineHost
 from engine.inbound.candle_stream import CandleStream
 from engine.persistence.blocking import ThreadBlocking
-from engine.persistence.connection import NoDeskYet
 from engine.persistence.files import RealFiles
 from engine.persistence.intent_journal import FileIntentJournal
 from engine.persistence.kill_latch import FileKillLatch
 from engine.persistence.lease import FileAccountLock, lock_directory
 from engine.persistence.recovery_import import import_journal
 from engine.persistence.store import SqlStore
+from engine.persistence.upkeep import Kept, Upkeep
 from engine.plan import EnginePlan, PlannedAccount, PlannedSession
 from engine.ports import Clock, Ids, JobRunner, MarketDataSource
 from engine.strategies.loading import load_strategy
@@ -56,6 +55,7 @@ from engine.watchdog import ThreadWatchdog
 
 TAPE_LEAD_MS = 60_000
 PAPER_BOOK = "paper-exchange.book"
+JOURNAL, KILL = "journal", "KILL"
 
 
 class FreshIds:
@@ -184,7 +184,7 @@ class Desk:
         files = RealFiles()
         ids = FreshIds()
         store = _store(settings, clock, blocking, ids, take_over=self._take_over)
-        journal = FileIntentJournal(settings.state_dir / "journal", files, blocking)
+        journal = FileIntentJournal(settings.state_dir / JOURNAL, files, blocking)
         exchange, source, accounts = self._paper(clock) if settings.exchange is None else self._remote(clock)
         self._exchange = exchange
         instruments = {i.symbol: i for i in settings.instruments}
@@ -209,7 +209,7 @@ class Desk:
             journal=journal,
             import_journal=imported,
             jobs=jobs,
-            kill_latch=FileKillLatch(settings.state_dir / "KILL", files),
+            kill_latch=FileKillLatch(settings.state_dir / KILL, files),
             account_lock=FileAccountLock(lock_directory(os.environ), str(settings.state_dir)),
             holder=Holder(f"process {os.getpid()} on {host}, desk {settings.state_dir}", host),
             take_over=self._take_over,
@@ -366,7 +366,7 @@ def doctor(options: RunOptions) -> int:
         ("settings", True, settings.origin or "read"),
         ("strategies", True, ", ".join(sorted({s.strategy for s in settings.sessions}))),
         checks.state_finding(settings.state_dir),
-        asyncio.run(_database_finding(settings)),
+        upkeep(settings).reachable(),
         asyncio.run(_broker_finding(settings)),
         ("alerts", True, "none outside the screen"),
     ]
@@ -385,28 +385,6 @@ async def _broker_finding(settings: DeskSettings) -> tuple[str, bool, str]:
     except LinkDown as error:
         return "brokers", False, f"paper: {error}"
     return "brokers", True, f"paper: the exchange on {settings.exchange} answers and keeps {book}"
-
-
-async def _database_finding(settings: DeskSettings) -> tuple[str, bool, str]:
-    database = settings.database
-    place, kind = f"{shown(database)}", "SQLite, WAL, synchronous=FULL"
-    if isinstance(database, PostgresUrl):
-        place, kind = database.place, "PostgreSQL, fsync, synchronous commit"
-    elif not database.path.exists():
-        return "database", True, f"{place} does not exist yet and will be made ({kind})"
-    clock = SystemClock()
-    blocking = ThreadBlocking(clock)
-    store = _store(settings, clock, blocking, FreshIds(), read_only=True)
-    try:
-        await store.open()
-        await store.close()
-    except NoDeskYet:
-        return "database", True, f"{place} holds no desk yet; one will be made ({kind})"
-    except DeskUnusable as error:
-        return "database", False, str(error)
-    finally:
-        blocking.close()
-    return "database", True, f"{place} ({kind})"
 
 
 def candles(file: Path, timeframe: Timeframe, symbol: str | None, out: Path | None) -> int:
@@ -440,3 +418,15 @@ async def open_audit_trail(options: RunOptions) -> AsyncIterator[SqlStore]:
             await store.close()
     finally:
         blocking.close()
+
+
+def upkeep(settings: DeskSettings) -> Upkeep:
+    """Looking at, upgrading and pruning what these settings keep."""
+    database, state = settings.database, settings.state_dir
+    where = database.path if isinstance(database, SqliteFile) else database
+    return Upkeep(Kept(where, state, state / JOURNAL, state / KILL), SystemClock())
+
+
+def upkeep_for(options: RunOptions) -> Upkeep:
+    """The same for a command line. Raises ConfigurationError."""
+    return upkeep(config.settle(options))

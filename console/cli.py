@@ -6,25 +6,31 @@ What is heavy (bootstrap, and through it engine and screens) is imported by the 
 
 from __future__ import annotations
 
-import contextlib
 import io
-import logging
 import math
-import os
 import sys
-import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from console.formatting import plain
+from console.cli_db import app as db_app
+from console.command import (
+    BAD_INPUT,
+    FINE,
+    INTERRUPTED,
+    ConfigOption,
+    DbOption,
+    StateOption,
+    closed_pipe,
+    complain,
+    guarded,
+)
 from console.options import AS_FAST_AS_IT_GOES, RunOptions
 from engine.domain.market import Timeframe
-from engine.errors import ConfigurationError, DeskUnusable, SextantError
+from engine.errors import ConfigurationError
 
-FINE, FAILED, BAD_INPUT, UNUSABLE, INTERRUPTED = 0, 1, 2, 3, 130
 DEFAULT_LIMIT = 100
 
 app = typer.Typer(
@@ -35,20 +41,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
+app.add_typer(db_app, name="db")
 
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="The sextant.toml to run (or SEXTANT_CONFIG).")
-]
-DbOption = Annotated[
-    str | None,
-    typer.Option(
-        "--db", metavar="URL", help="The audit trail: a SQLite file, or postgresql://USER@HOST/DB (or SEXTANT_DB)."
-    ),
-]
-StateOption = Annotated[
-    Path | None,
-    typer.Option("--state-dir", metavar="DIR", help="Where the desk keeps its state (or SEXTANT_STATE_DIR)."),
-]
 ExchangeOption = Annotated[
     str | None,
     typer.Option(
@@ -107,47 +101,9 @@ def run_command(arguments: Sequence[str]) -> int:
     except typer.TyperException as error:
         return complain(error.format_message(), BAD_INPUT)
     except BrokenPipeError:
-        return _closed_pipe()
+        return closed_pipe()
     except KeyboardInterrupt:
         return INTERRUPTED
-
-
-def complain(what: str, code: int) -> int:
-    """One plain line on stderr; returns the exit code."""
-    with contextlib.suppress(OSError):  # if nobody reads stderr, the exit code still tells
-        print(plain(f"sextant: {what.strip()}"), file=sys.stderr, flush=True)
-    return code
-
-
-def _closed_pipe() -> int:
-    """Whoever read our output has seen enough (`| head`): no error. What is still buffered goes nowhere."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
-    return FINE
-
-
-def guarded(command: Callable[[], int]) -> int:
-    """Run a command; every error becomes one line and an exit code."""
-    try:
-        code = command()
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:
-        return _closed_pipe()
-    except ConfigurationError as error:
-        return complain(str(error), BAD_INPUT)
-    except DeskUnusable as error:
-        return complain(str(error), UNUSABLE)
-    except SextantError as error:
-        return complain(str(error), FAILED)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except Exception as error:  # a defect of ours: the log has it whole, the operator gets a line
-        logging.getLogger("sextant").critical("the command failed", exc_info=error)
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(frame.filename).name}:{frame.lineno}"
-        return complain(f"internal error: {type(error).__name__}: {error} ({where})", FAILED)
 
 
 @app.callback(invoke_without_command=True)

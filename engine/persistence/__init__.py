@@ -13,5 +13,8 @@ row carries a natural key, so that writing it twice, or importing it after a cra
     intent_journal    the file that stands in for the database when an exit cannot wait; recovery_import reads it back
     jobs, trades      background work queued in its cause's transaction; FIFO round trips
     lease, kill_latch who commands an account; the synced half of the kill latch
+    upkeep, kept      `sextant db`: what is done to the audit trail from outside the desk
+    check, check_*    is all that is kept sound?
+    sqlite_copy       a verified copy, set aside before a schema changes
     what_we_keep.md   every table, what it is for, and for how long
 """

@@ -35,9 +35,9 @@ def split(script: str) -> Iterator[str]:
             yield part.strip()
 
 
-def migrations(folder: Path = SQLITE) -> tuple[Migration, ...]:
-    """All steps in order. Raises ValueError when a number is missing or doubled."""
-    steps = []
+def migrations(folder: Path | None = None) -> tuple[Migration, ...]:
+    """All steps in order, of SQLite unless a folder is named. Raises ValueError when a number is missing or doubled."""
+    steps, folder = [], folder or SQLITE
     for path in sorted(folder.glob("*.sql")):
         number, _, name = path.stem.partition("_")
         steps.append(Migration(int(number), name, tuple(split(path.read_text("utf-8")))))
@@ -49,6 +49,14 @@ def migrations(folder: Path = SQLITE) -> tuple[Migration, ...]:
 def newest_version() -> int:
     """The schema this program speaks, the same in every database."""
     return len(migrations())
+
+
+def behind(place: str, version: int) -> str:
+    """The sentence for who wants to read an older schema without changing it."""
+    return (
+        f"{place} has schema {version}, this program reads {newest_version()}; upgrade it with `sextant db upgrade` "
+        "(a desk that starts does the same)."
+    )
 
 
 def transaction_of(step: Migration, at: Millis) -> list[Statement]:

@@ -12,10 +12,10 @@ from engine.persistence import postgres_guard as guard
 from engine.persistence.connection import Connections, NoDeskYet
 from engine.persistence.files import make_private_directory
 from engine.persistence.lease import Held, hold_desk
-from engine.persistence.migrate import newest_version
+from engine.persistence.migrate import behind, newest_version
 from engine.persistence.order_rows import PUT_EVENT, PUT_LOG, PUT_ORDER
 from engine.persistence.postgres import PostgresConnection
-from engine.persistence.postgres_session import Raw, connect
+from engine.persistence.postgres_session import READER_SECONDS, Raw, connect
 from engine.persistence.statements import BURY, CLAIM_KEY
 from engine.ports import Blocking, Clock
 
@@ -28,6 +28,8 @@ class PostgresDatabase:
     """Database on a server. Read-only: neither makes, nor locks, nor migrates, beside a running desk or without.
 
     `directory` is the desk's own on this machine: its journal belongs to one desk, so it is locked too.
+    `any_version`: read-only, an older schema is opened as it is. After `open`, `before` is the schema that was found
+    (None: no desk was made there). `reader_seconds` is how long the reading session waits for one answer.
     """
 
     def __init__(
@@ -39,6 +41,8 @@ class PostgresDatabase:
         directory: Path | None,
         read_only: bool = False,
         take_over_after: float | None = None,
+        any_version: bool = False,
+        reader_seconds: float = READER_SECONDS,
     ) -> None:
         self._url = url
         self._clock = clock
@@ -46,6 +50,9 @@ class PostgresDatabase:
         self._directory = directory
         self._read_only = read_only
         self._take_over_after = take_over_after
+        self._any_version = any_version
+        self._reader_seconds = reader_seconds
+        self.before: int | None = None
         self._lock: Held | None = None
         self._identity: str | None = None
         self._writer = ""
@@ -95,6 +102,7 @@ class PostgresDatabase:
             await guard.take_lock(raw, self._url, self._writing_process, self._clock, self._take_over_after)
             found = await guard.look(raw, self._url)  # again under the lock: another desk may just have made it
             if self._identity is None:
+                self.before = found.version
                 await guard.migrate(raw, self._url, found, self._clock.now())
                 await raw.execute(guard.NEXT_WRITER)
                 found = await guard.look(raw, self._url)
@@ -110,7 +118,7 @@ class PostgresDatabase:
         return raw
 
     async def _reading_session(self) -> Raw:
-        raw = await connect(self._url, read_only=True)
+        raw = await connect(self._url, read_only=True, reader_seconds=self._reader_seconds)
         try:
             await guard.check_server(raw, self._url, read_only=True)
             found = await guard.look(raw, self._url)
@@ -118,20 +126,22 @@ class PostgresDatabase:
                 raise NoDeskYet(
                     f"There is no desk in the database {self._url.place} yet; a desk that runs there makes one."
                 )
-            if self._identity is None and (found.version or 0) < newest_version():
-                raise DeskUnusable(
-                    f"The database {self._url.place} has schema {found.version}, this program reads "
-                    f"{newest_version()}; start the desk once to migrate it."
-                )
+            if self._identity is None and (found.version or 0) < newest_version() and not self._any_version:
+                raise DeskUnusable(behind(f"The database {self._url.place}", found.version or 0))
+            if self._identity is None and self._read_only:
+                self.before = found.version
             self._recognise(found)
         except BaseException:
             raw.terminate()
             raise
         return raw
 
+    def _speaks(self) -> int | None:
+        return self.before if self._any_version else newest_version()
+
     def _recognise(self, found: guard.Found) -> None:
         """Refuse to go on in another database than the one we began with: a restored copy, another server."""
         if self._identity is None:
             self._identity = found.identity
-        elif (found.identity, found.version) != (self._identity, newest_version()):
+        elif (found.identity, found.version) != (self._identity, self._speaks()):
             raise StoreUnavailable(f"the database {self._url.place} was replaced by another while the desk ran")

@@ -9,7 +9,7 @@ from engine.domain.ids import Millis
 from engine.domain.postgres_url import PostgresUrl
 from engine.errors import DeskHeld, DeskUnusable
 from engine.persistence.migrate import POSTGRES, migrations, newest_version, transaction_of
-from engine.persistence.postgres_session import SCHEMA, Raw, client_name, numbered, sqlstate
+from engine.persistence.postgres_session import SCHEMA, Raw, client_name, numbered, said, sqlstate
 from engine.ports import Clock
 
 OLDEST_SERVER = 130_000
@@ -48,6 +48,7 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
     AND l.classid = ($1::bigint >> 32)::oid AND l.objid = ($1::bigint & 4294967295)::oid
 """
 LOCK_NOT_AVAILABLE = "55P03"
+NOT_ALLOWED = "42501"
 MAKE_SCHEMA = f"CREATE SCHEMA {SCHEMA}"
 FOUNDATION = (
     'CREATE TABLE sextant.sextant (name TEXT COLLATE "C" PRIMARY KEY, value TEXT COLLATE "C" NOT NULL)',
@@ -148,21 +149,25 @@ async def take_lock(
 
 
 async def migrate(raw: Raw, url: PostgresUrl, found: Found, at: Millis) -> None:
-    """Make or upgrade the schema, each step whole or not at all. Raises DeskUnusable; a failed step leaves nothing."""
+    """Make or upgrade the schema, all steps or none. Raises DeskUnusable; a failed step leaves nothing."""
+    steps = migrations(POSTGRES)[found.version or 0 :]
+    if not steps and found.version is not None:
+        return
     try:
-        if found.version is None:
-            async with raw.transaction():
+        async with raw.transaction():
+            await raw.execute("SET LOCAL statement_timeout = 0")  # a step over years of rows takes its time
+            if found.version is None:
                 if not found.has_schema:
                     await raw.execute(MAKE_SCHEMA)
                 for statement in FOUNDATION:
                     await raw.execute(statement)
-        for step in migrations(POSTGRES)[found.version or 0 :]:
-            async with raw.transaction():
-                await raw.execute("SET LOCAL statement_timeout = 0")  # a step over years of rows takes its time
+            for step in steps:
                 for sql, values in transaction_of(step, at):
                     await raw.execute(numbered(sql), *values, timeout=float("inf"))
     except asyncpg.PostgresError as error:
         if sqlstate(error)[:2] not in ("25", "42"):
             raise
+        if sqlstate(error)[:2] == "42" and sqlstate(error) != NOT_ALLOWED:
+            raise DeskUnusable(f"The database {url.place} is as it was; a step failed: {said(error)}.") from error
         why = "is read-only" if sqlstate(error)[:2] == "25" else "does not let this user make tables"
         raise DeskUnusable(f"The database {url.place} {why}; a desk must be able to write it.") from error

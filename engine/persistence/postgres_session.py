@@ -41,9 +41,9 @@ def client_name() -> str:
     return f"sextant process {os.getpid()} on {socket.gethostname()}"[:63]
 
 
-async def connect(url: PostgresUrl, *, read_only: bool) -> Raw:
+async def connect(url: PostgresUrl, *, read_only: bool, reader_seconds: float = READER_SECONDS) -> Raw:
     """A session set to what the audit trail needs. Raises whatever asyncpg raises; see `why_unreachable`."""
-    patience = READER_SECONDS if read_only else SERVER_SECONDS
+    patience = reader_seconds if read_only else SERVER_SECONDS
     settings = {
         "application_name": client_name(),
         # names mean our schema and nothing that somebody else put in the way

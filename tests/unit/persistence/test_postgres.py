@@ -12,12 +12,12 @@ import pytest
 
 from engine.domain.postgres_url import PostgresUrl
 from engine.errors import DeskUnusable, StoreUnavailable
-from engine.persistence import migrate, postgres_guard, postgres_session, sqlite_file
+from engine.persistence import migrate, postgres_session, sqlite_file
 from engine.persistence.postgres_session import numbered
 from engine.persistence.store import SqlStore
 from engine.ports import Committed
 from tests.postgres import PASSWORD, Cluster
-from tests.unit.persistence.samples import ACCOUNT, one_of_each, order, override, postgres_store, submit
+from tests.unit.persistence.samples import ACCOUNT, order, override, postgres_store, submit
 
 pytestmark = pytest.mark.postgres
 
@@ -73,23 +73,6 @@ async def test_both_databases_have_the_same_tables_and_columns(postgres: Cluster
     assert {row[:2] for row in found} == {row[:2] for row in expected}
     assert {row for row in expected if row[2]} <= set(found)
     lite.close()
-
-
-@pytest.mark.parametrize("version", range(migrate.newest_version() + 1))
-async def test_every_older_schema_is_migrated(postgres: Cluster, version: int) -> None:
-    url = postgres.database()
-    foundation = [postgres_guard.MAKE_SCHEMA, *postgres_guard.FOUNDATION]
-    for step in migrate.migrations(migrate.POSTGRES)[:version]:
-        foundation += ["SET search_path = sextant", *step.statements]
-        foundation.append(f"INSERT INTO migrations VALUES ({step.version}, 'x', 0)")
-    for statement in foundation:
-        postgres.sql(f"DO $do$ BEGIN SET LOCAL search_path = sextant; {statement}; END $do$", url.database)
-    store = await a_desk(url)
-    for record in one_of_each():
-        await store.write(record)
-    await store.close()
-    (found,) = postgres.sql("SELECT max(version) FROM sextant.migrations", url.database)
-    assert found == (migrate.newest_version(),)
 
 
 def test_marks_become_numbers_but_not_inside_literals() -> None:
@@ -161,7 +144,7 @@ async def test_a_reader_neither_makes_nor_locks_nor_migrates(postgres: Cluster) 
     await looking.close()
     await desk.close()
     postgres.sql("DELETE FROM sextant.migrations", url.database)
-    assert "start the desk once to migrate it" in await refusal(postgres_store(url, read_only=True))
+    assert "upgrade it with `sextant db upgrade`" in await refusal(postgres_store(url, read_only=True))
 
 
 async def test_another_database_under_the_same_name_is_not_written(postgres: Cluster) -> None:

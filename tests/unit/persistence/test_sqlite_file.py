@@ -14,11 +14,11 @@ import pytest
 from engine.clock import SystemClock
 from engine.errors import CommitUnknown, DeskUnusable, StoreUnavailable
 from engine.persistence import sqlite_file
-from engine.persistence.migrate import migrations, newest_version, split, transaction_of
+from engine.persistence.migrate import newest_version, split
 from engine.persistence.sqlite import SqliteConnection
 from engine.ports import Committed
 from engine.queries import OrdersAnswer, OrdersPage
-from tests.unit.persistence.samples import ACCOUNT, one_of_each, sqlite_store, submit
+from tests.unit.persistence.samples import ACCOUNT, sqlite_store, submit
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -190,27 +190,6 @@ async def test_a_half_made_database_of_a_crash_is_made_anew(tmp_path: Path) -> N
     (tmp_path / ".desk.db.new").write_bytes(b"half")
     await a_desk(tmp_path / "desk.db")
     assert not (tmp_path / ".desk.db.new").exists()
-
-
-@pytest.mark.parametrize("version", range(newest_version() + 1))
-async def test_every_older_schema_is_migrated(tmp_path: Path, version: int) -> None:
-    path = tmp_path / "desk.db"
-    sqlite_file.create(path)
-    old = sqlite3.connect(path, isolation_level=None)
-    for step in migrations()[:version]:
-        for statement, values in transaction_of(step, 0):
-            old.execute(statement, values)
-    old.execute(f"PRAGMA user_version = {version}")
-    old.close()
-    store = sqlite_store(path)
-    await store.open()
-    for record in one_of_each():
-        await store.write(record)
-    await store.close()
-    after = sqlite3.connect(path)
-    assert after.execute("SELECT max(version) FROM migrations").fetchone() == (newest_version(),)
-    assert after.execute("PRAGMA user_version").fetchone() == (newest_version(),)
-    after.close()
 
 
 def test_scripts_are_split_at_statement_ends() -> None:

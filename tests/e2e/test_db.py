@@ -1,0 +1,66 @@
+"""`sextant db`: looked at beside a running desk and after it, damaged, and from an older program."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+from pathlib import Path
+
+from tests.e2e.conftest import Sextant
+from tests.e2e.desks import at_once
+from tests.e2e.terminal import wait_until
+
+RUN = ("run", "--headless", "--json", "--symbol", "ESZ6", "--timeframe", "1s", "--warmup", "5")
+
+
+def test_a_desk_is_well_while_it_runs_and_after_it(
+    sextant: Sextant, program: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    where: tuple[str | Path, ...] = ("--state-dir", state)
+    missing = sextant("db", "check", *where)
+    assert (missing.code, missing.err) == (1, "")
+    assert "BAD  database" in missing.out
+    assert "There is no database" in sextant("db", "upgrade", *where).line
+
+    command: list[str | Path] = [program, *RUN, "--strategy", at_once(tmp_path), "--for", "12", *where]
+    with subprocess.Popen(
+        command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as desk:
+        wait_until(lambda: sextant("orders", "--json", *where).out.count("client_id") > 0, "an order", 30)
+        beside = sextant("db", "check", "--json", *where)
+        nothing = sextant("db", "upgrade", *where)
+        out, err = desk.communicate(timeout=60)
+    assert (desk.returncode, err) == (0, "")
+    assert json.loads(out)["fills"] > 0
+    assert (beside.code, beside.err) == (0, ""), beside
+    assert {each["ok"] for each in beside.json} == {True}
+    assert nothing.out.startswith("Nothing to do: the database has schema ")
+
+    after = sextant("db", "check", *where)
+    assert (after.code, after.err) == (0, ""), after
+    assert after.out.splitlines()[-1].endswith(": all is well")
+    assert all(line.startswith("ok   ") for line in after.out.splitlines()[:-1])
+
+    database = state / "desk.sqlite3"
+    connection = sqlite3.connect(database)
+    ((page,),) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'fills'").fetchall()
+    connection.close()
+    with database.open("r+b") as file:
+        file.seek((page - 1) * 4096)
+        file.write(b"\xff" * 100)
+    damaged = sextant("db", "check", *where)
+    assert (damaged.code, damaged.err) == (1, "")
+    assert "BAD  integrity" in damaged.out
+    assert "way out: " in damaged.out
+    assert "Traceback" not in damaged.out
+
+
+def test_what_cannot_be_asked_is_said(sextant: Sextant, tmp_path: Path) -> None:
+    assert "Usage: sextant db" in sextant("db").out
+    assert sextant("db", "mend").code == 2
+    assert sextant("db", "check", "--db", "postgresql://me:hush@h", "--state-dir", tmp_path).code == 2
+    gone = sextant("db", "check", "--db", "postgresql://me:hush@127.0.0.1:1/desk", "--state-dir", tmp_path)
+    assert gone.code == 1
+    assert "hush" not in gone.out + gone.err
