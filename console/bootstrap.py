@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import assert_never
 
@@ -40,15 +41,15 @@ from engine.errors import ConfigurationError, DeskUnusable, LinkDown
 from engine.host import EngineHost
 from engine.inbound.candle_stream import CandleStream
 from engine.persistence.blocking import ThreadBlocking
-from engine.persistence.files import RealFiles
+from engine.persistence.files import RealFiles, disk_space
 from engine.persistence.intent_journal import FileIntentJournal
 from engine.persistence.kill_latch import FileKillLatch
 from engine.persistence.lease import FileAccountLock, lock_directory
-from engine.persistence.recovery_import import import_journal
+from engine.persistence.recovery_import import import_journal, settle_journal
 from engine.persistence.store import SqlStore
 from engine.persistence.upkeep import Kept, Upkeep
 from engine.plan import EnginePlan, PlannedAccount, PlannedSession
-from engine.ports import Clock, Ids, JobRunner, MarketDataSource
+from engine.ports import Clock, DiskSpace, Ids, JobRunner, MarketDataSource
 from engine.strategies.loading import load_strategy
 from engine.strategies.protocol import Strategy
 from engine.watchdog import ThreadWatchdog
@@ -148,6 +149,16 @@ def _store(
             assert_never(settings.database)
 
 
+def _written_to(settings: DeskSettings) -> tuple[Path, ...]:
+    """One directory of each filesystem that a desk writes to on this machine."""
+    places = [settings.state_dir]
+    if isinstance(settings.database, SqliteFile):
+        folder = settings.database.path.absolute().parent
+        if folder.exists() and settings.state_dir.exists() and os.stat(folder).st_dev != os.stat(places[0]).st_dev:
+            places.append(folder)
+    return tuple(places)
+
+
 # -- building -----------------------------------------------------------------------------------------------------
 
 
@@ -190,7 +201,11 @@ class Desk:
         instruments = {i.symbol: i for i in settings.instruments}
 
         async def imported() -> int:
+            await journal.keep_room()
             return len(await import_journal(store, journal))
+
+        async def room_at(path: Path) -> DiskSpace:
+            return await blocking.run(lambda: disk_space(path))
 
         def jobs() -> JobRunner:
             return store.jobs(lambda symbol: instruments[symbol])
@@ -225,6 +240,8 @@ class Desk:
             numbers=settings.numbers,
             shutdown=settings.shutdown,
             check_desk=lambda: self._check_tape(store, exchange),
+            settle_journal=lambda: settle_journal(store, journal, clock.now()),
+            disk_space=tuple(partial(room_at, path) for path in _written_to(settings)),
         )
 
     def _clock(self) -> Clock:

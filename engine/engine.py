@@ -32,6 +32,7 @@ from engine.session_run import SessionRun, load
 from engine.snapshot import Phase, Severity
 from engine.supervisor import BUDGET, Supervisor
 from engine.trader import LOOPS, RealtimeTrader
+from engine.upkeep import Upkeep
 
 log = logging.getLogger(__name__)
 HEAT_CHECK_SECONDS = 1.0
@@ -61,6 +62,7 @@ class Engine:
             plan.portfolio, tuple(a.manager.account for a in plan.accounts), plan.clock, self._on_stance
         )
         self.feed = FeedLink(plan.source, plan.clock, self._on_feed)
+        self.upkeep = Upkeep(plan, self.board)
 
     # -- start --------------------------------------------------------------------------------------------
 
@@ -111,6 +113,7 @@ class Engine:
         self.jobs = plan.jobs()
         self._tasks.launch(self.jobs.run(), "jobs")
         self._tasks.launch(every(self.clock, HEAT_CHECK_SECONDS, self._check_heat), "heat check")
+        self.upkeep.launch(self._tasks)
         feed = Supervisor(
             "feed",
             self._run_feed,

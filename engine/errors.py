@@ -37,7 +37,14 @@ class DeskHeld(DeskUnusable):
 
 
 class StoreError(SextantError):
-    """The audit trail did not take or give what was asked."""
+    """The audit trail did not take or give what was asked.
+
+    `machine`: a disk, memory or the server is why, and proves nothing against the row that met it.
+    """
+
+    def __init__(self, message: str = "", *, machine: bool = False) -> None:
+        super().__init__(message)
+        self.machine = machine
 
 
 class StoreUnavailable(StoreError):

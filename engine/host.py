@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 SNAPSHOT_SECONDS = 0.1
 LOOK_SECONDS = 1.0
 PROBE_SECONDS = 0.05
+STORE_PROBE_SECONDS = 2.0
 LAG_SAMPLES = 12_000
 LAG_ALARM_SECONDS = 2.0
 SUSPEND_SECONDS = 5.0
@@ -198,6 +199,7 @@ class EngineHost:
         tasks.launch(self._publish(engine), "snapshots")
         tasks.launch(self._tell_tape_end(engine), "tape end")
         tasks.launch(self._measure(engine), "loop lag")
+        tasks.launch(self._probe_store(engine), "audit trail")
         self._tune_gc()
         self._started.set_result(None)
         ends: set[asyncio.Future[Any]] = {tasks.spawn(_waited(self._stop_asked), "stop"), engine.lost}
@@ -268,6 +270,12 @@ class EngineHost:
                 self._wanted = False
                 self._snapshot = views.take(engine, self._probe.figures())
             await real_sleep(SNAPSHOT_SECONDS)
+
+    async def _probe_store(self, engine: Engine) -> None:
+        """In real time too: an outage does not follow a tape."""
+        while True:
+            engine.store.probe()
+            await real_sleep(STORE_PROBE_SECONDS)
 
     async def _measure(self, engine: Engine) -> None:
         while True:

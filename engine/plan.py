@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from msgspec import Struct
 
+from engine.domain.ids import DecisionKey
 from engine.domain.instruments import Instrument
 from engine.domain.lease import Holder
 from engine.domain.risk import PortfolioSettings
@@ -14,6 +15,7 @@ from engine.ports import (
     AccountLock,
     AccountManager,
     Clock,
+    DiskSpace,
     FaultInjector,
     Ids,
     IntentJournal,
@@ -72,3 +74,8 @@ class EnginePlan(Struct, frozen=True, kw_only=True):
     """A store that only reads, for looking on while another engine commands; None: then this one does not run."""
     check_desk: Callable[[], Awaitable[None]] | None = None
     """Asked once the audit trail is open; raises DeskUnusable when this state belongs to something else."""
+    settle_journal: Callable[[], Awaitable[tuple[DecisionKey, ...]]] | None = None
+    """Brings what this life journalled into the database once it answers; the keys brought in. May raise StoreError
+    and OSError: it is called again."""
+    disk_space: tuple[Callable[[], Awaitable[DiskSpace]], ...] = ()
+    """One question per filesystem that the desk writes to; may raise OSError, may never answer."""

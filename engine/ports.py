@@ -109,6 +109,14 @@ class Blocking(Protocol):
         """The call's result or its exception."""
 
 
+class DiskSpace(Struct, frozen=True, kw_only=True):
+    """Room on the filesystem that holds `place`, in bytes; `free` is what this user may still fill."""
+
+    place: str
+    free: int
+    total: int
+
+
 class Files(Protocol):
     """File calls that durability rests on; replaced in simulation by torn, failing and hanging ones."""
 
@@ -317,6 +325,9 @@ class Store(Protocol):
 
     def health(self) -> StoreHealth:
         """Present state, without touching the database."""
+
+    def probe(self) -> None:
+        """Ask the database whether it answers, so that an idle desk learns of an outage; `health` soon knows."""
 
     async def open_orders(self, account: AccountId) -> tuple[Order, ...]:
         """Orders not proven terminal, and terminal ones still open for fills."""

@@ -6,6 +6,7 @@ the step that starts the send; an exit waits at most 250 ms for its commit, then
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, assert_never
@@ -66,6 +67,8 @@ class Submission:
     def __init__(self, desk: SessionDesk, gate: EntryGate) -> None:
         self._desk = desk
         self._gate = gate
+        self._journalled_keys: set[DecisionKey] = set()
+        self._journalling: asyncio.Task[str | None] | None = None
 
     # -- entries ------------------------------------------------------------------------------------------
 
@@ -160,10 +163,10 @@ class Submission:
         order = desk.put(exit.order, "intent")
         refusal = await self._durable(SubmitIntent(key=order.key, order=order, at=desk.now(), epoch=order.epoch), order)
         order = desk.current(order)
-        if refusal is not None:
-            return self._abandon((order,), refusal)
-        if order.cancel_wanted:
-            return self._abandon((order,), "cancelled before it was sent")
+        if refusal is not None or order.cancel_wanted:
+            order = self._abandon((order,), refusal or "cancelled before it was sent")
+            await self._conclude(order.key, order, NotSent(order.reason))
+            return order
         order = desk.put(lifecycle.sent(order, desk.now()), "sent")
         answer = await self._asked((order,), desk.road.submit(SubmitRequest(order.client_id, order.terms)))
         order = self._submitted(order, (), answer)
@@ -192,6 +195,7 @@ class Submission:
         refusal = await self._durable(intent, order)
         order = desk.current(order)
         if refusal is not None or not lifecycle.may_cancel(order):
+            await self._conclude(key, order, NotSent("it was settled before"))
             return order
         order = desk.put(lifecycle.cancel_asked(order, desk.now()), "cancel sent")
         assert order.broker_id is not None
@@ -238,6 +242,7 @@ class Submission:
         refusal = await self._durable(intent, order)
         order = desk.current(order)
         if refusal is not None or not lifecycle.may_replace(order):
+            await self._conclude(key, order, NotSent("it was settled before"))
             return order
         asked = wanted
         if desk.road.capabilities.replace_quantity is ReplaceQuantity.REMAINING:
@@ -320,6 +325,7 @@ class Submission:
                 return void.reason
             if void is None:
                 return await desk.lease.why_nothing(patience)
+        self._journalled_keys.add(intent.key)
         failure = await self._journalled(Prepared(intent))
         if failure is not None:
             desk.reporter.alert(
@@ -339,8 +345,9 @@ class Submission:
         return await desk.lease.why_nothing(patience)
 
     async def _conclude(self, key: DecisionKey, order: Order, answer: Sent) -> None:
-        if Flag.JOURNALLED not in order.flags:
+        if key not in self._journalled_keys:
             return
+        self._journalled_keys.discard(key)
         match answer:
             case AcceptedOrder():
                 outcome = Outcome.ACCEPTED
@@ -363,11 +370,15 @@ class Submission:
             log.critical("the outcome of %s could not be journalled: %s", key, failure)
 
     async def _journalled(self, record: JournalRecord) -> str | None:
-        """None when it is durable in the journal, else why not; a disk that hangs is waited for as little."""
+        """None when it is durable in the journal, else why not; a disk that hangs is waited for once."""
         desk = self._desk
+        hung = self._journalling
         writing = desk.tasks.spawn(self._append(record), "journal")
+        if hung is not None and not hung.done():
+            return "the journal does not answer"
         if await done_within(desk.clock, desk.numbers.exit_commit, writing):
             return writing.result()
+        self._journalling = writing
         return f"the journal did not answer in {desk.numbers.exit_commit * 1000:g} ms"
 
     async def _append(self, record: JournalRecord) -> str | None:

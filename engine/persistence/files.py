@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from engine.ports import DiskSpace
+
 PRIVATE_FILE = 0o600
 PRIVATE_DIRECTORY = 0o700
 
@@ -25,6 +27,21 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def disk_space(path: Path) -> DiskSpace:
+    """Room where `path` lies, as df tells it: what is kept for root is not counted. Raises OSError."""
+    status = os.statvfs(path)
+    used = status.f_blocks - status.f_bfree
+    return DiskSpace(
+        place=str(path), free=status.f_bavail * status.f_frsize, total=(used + status.f_bavail) * status.f_frsize
+    )
+
+
+def _make_parent(path: Path) -> None:
+    if not path.parent.exists():
+        make_private_directory(path.parent)
+        sync_directory(path.parent.parent)
+
+
 def _write_all(descriptor: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
@@ -37,9 +54,8 @@ class RealFiles:
     def append(self, path: Path, data: bytes) -> None:
         """Append and fdatasync; creates the file 0600, and its directory 0700. Raises OSError."""
         is_new = not path.exists()
-        if is_new and not path.parent.exists():
-            make_private_directory(path.parent)
-            sync_directory(path.parent.parent)
+        if is_new:
+            _make_parent(path)
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, PRIVATE_FILE)
         try:
             _write_all(descriptor, data)
@@ -50,7 +66,8 @@ class RealFiles:
             sync_directory(path.parent)
 
     def replace(self, path: Path, data: bytes) -> None:
-        """Write a new file 0600 beside, fsync, rename over, fsync the directory. Raises OSError."""
+        """Write a new file 0600 beside, fsync, rename over, fsync the directory (made if need be). Raises OSError."""
+        _make_parent(path)
         beside = path.with_name(f".{path.name}.new")
         beside.unlink(missing_ok=True)
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)

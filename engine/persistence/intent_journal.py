@@ -3,11 +3,16 @@
 One record a line: length and CRC-32 of the payload in hex, then the payload as JSON (which holds no line break).
 A line that does not add up is torn: it is dropped and reported, and what stands on other lines is kept. Nothing is
 ever appended behind a line of another life or behind a failed sync: after either, a new numbered file begins.
+
+A full disk holds the database and the journal back alike, so the journal keeps room of its own: a file that is given
+up for the first record that finds none. What the disk did not take at all is owed: it stands in memory until the
+database has it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import zlib
 from pathlib import Path
@@ -21,6 +26,9 @@ log = logging.getLogger(__name__)
 
 IMPORTED = ".imported"
 NEXT = "intents.next"
+RESERVE = "intents.reserve"
+RESERVE_BYTES = 1 << 20  # a thousand exits
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 LOOK_AHEAD = 100  # numbers can be missing: a file whose creation failed and could not be looked at was skipped
 _DECODER: msgspec.json.Decoder[JournalRecord] = msgspec.json.Decoder(JournalRecord)
 
@@ -58,26 +66,51 @@ class FileIntentJournal:
         self._blocking = blocking
         self._number: int | None = None  # of the file this life appends to
         self._listed: list[Path] = []
+        self._owed: list[JournalRecord] = []
+        self._owed_listed = 0
+        self._appended = 0  # the newest file that took a record
+        self._has_news = False
         self._lock = asyncio.Lock()
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether this life has told the journal nothing that is not archived; looks at no disk."""
+        return not (self._has_news or self._owed)
+
     async def append(self, record: JournalRecord) -> None:
-        """Durable on return. Raises OSError; that file is then never appended to again."""
+        """Durable on return. Raises OSError; that file is then never appended to again, and the record is owed."""
         data = frame(record)
+        self._has_news = True
         async with self._lock:
-            await self._blocking.run(lambda: self._append(data))
+            try:
+                await self._blocking.run(lambda: self._append(data))
+            except OSError:
+                self._owed.append(record)
+                raise
 
     async def pending(self) -> tuple[JournalRecord, ...]:
-        """Intact records not yet archived, oldest first; a torn line is dropped and reported in the log.
+        """Intact records not yet archived, oldest first, then those owed; a torn line is dropped and reported.
 
         Raises OSError when a file cannot be read.
         """
         async with self._lock:
-            return await self._blocking.run(self._pending)
+            self._owed_listed = len(self._owed)
+            return (*await self._blocking.run(self._pending), *self._owed[: self._owed_listed])
 
     async def archive(self) -> None:
-        """Set aside the files that the last `pending` read; call only after their import committed."""
+        """Set aside what the last `pending` read; call only after its import committed. Raises OSError."""
         async with self._lock:
             await self._blocking.run(self._archive)
+            del self._owed[: self._owed_listed]
+            self._owed_listed = 0
+            last = self._number_of(self._listed[-1]) if self._listed else 0
+            self._has_news = self._number is not None and self._appended > last
+            self._listed = []
+
+    async def keep_room(self) -> None:
+        """Take room on the disk for the day it is full. Raises OSError."""
+        async with self._lock:
+            await self._blocking.run(self._keep_room)
 
     def _path(self, number: int) -> Path:
         return self._directory / f"intents-{number:06d}.journal"
@@ -106,12 +139,29 @@ class FileIntentJournal:
                 found.append((path, data))
         return found, free
 
+    def _keep_room(self) -> None:
+        reserve = self._directory / RESERVE
+        kept = self._files.read(reserve)
+        if kept is None or len(kept) != RESERVE_BYTES:
+            self._files.replace(reserve, bytes(RESERVE_BYTES))
+
     def _append(self, data: bytes) -> None:
+        try:
+            self._append_once(data)
+        except OSError as error:
+            if error.errno not in NO_ROOM or self._files.read(self._directory / RESERVE) is None:
+                raise
+            log.critical("the disk is full: the intent journal uses the room it kept")
+            self._files.remove(self._directory / RESERVE)
+            self._append_once(data)
+
+    def _append_once(self, data: bytes) -> None:
         if self._number is None:
             self._number = self._scan()[1]
         path = self._path(self._number)
         try:
             self._files.append(path, data)
+            self._appended = self._number
         except OSError:
             # After a failed sync the kernel may call the lost pages clean: a later success would prove nothing.
             log.exception("the intent journal could not be synced; a new file follows %s", path.name)
@@ -141,6 +191,7 @@ class FileIntentJournal:
         for path in self._listed:
             self._files.rename(path, path.with_name(path.name + IMPORTED))
         if self._listed:
-            last = int(self._listed[-1].name.removeprefix("intents-").removesuffix(".journal"))
-            self._files.replace(self._directory / NEXT, b"%d" % (last + 1))
-        self._listed = []
+            self._files.replace(self._directory / NEXT, b"%d" % (self._number_of(self._listed[-1]) + 1))
+
+    def _number_of(self, path: Path) -> int:
+        return int(path.name.removeprefix("intents-").removesuffix(".journal"))

@@ -21,6 +21,7 @@ from engine.persistence.postgres_session import (
     as_store_error,
     bound,
     is_lost,
+    is_the_machine,
     numbered,
     said,
     sqlstate,
@@ -172,7 +173,7 @@ class PostgresConnection:
             if state[:2] in ROLLED_BACK_CLASSES and state != OUTCOME_UNKNOWN:
                 raise as_store_error(error) from error  # a deferred constraint, a conflict
             self._drop(session)
-            raise CommitUnknown(said(error)) from error
+            raise CommitUnknown(said(error), machine=is_the_machine(error)) from error
         except BaseException:
             self._drop(session)
             raise
@@ -206,7 +207,7 @@ class PostgresConnection:
         if self._session is not None and not self._session.raw.is_closed():
             return self._session
         if self._clock.monotonic() < self._not_before:
-            raise StoreUnavailable(self._why)
+            raise StoreUnavailable(self._why, machine=True)
         try:
             session = await self._open_session()
         except Exception as error:
@@ -214,7 +215,7 @@ class PostgresConnection:
             self._why = str(error) if expected else f"the database {self._place}: {why_unreachable(error)}"
             self._rest = min(LONGEST_REST_SECONDS, self._rest * 2 or FIRST_REST_SECONDS)
             self._not_before = self._clock.monotonic() + self._rest
-            raise StoreUnavailable(self._why) from error
+            raise StoreUnavailable(self._why, machine=True) from error
         log.warning("the database %s is reached again", self._place)
         return session
 

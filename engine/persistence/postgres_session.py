@@ -33,6 +33,11 @@ SCHEMA = "sextant"
 UNIQUE_VIOLATION = "23505"
 # Classes of SQLSTATE that speak of the row: its values, its constraints, its size.
 ROW_CLASSES = ("22", "23", "54")
+# Classes that speak of the server: connection, who is in charge, rolled back, read-only, resources, shutdown, its disk.
+MACHINE_CLASSES = ("08", "25", "40", "53", "55", "57", "58")
+MACHINE_STATES = frozenset({"XX001", "XX002"})  # a page or an index is broken
+STATEMENT_TIMEOUT = "57014"
+READ_ONLY = "25006"
 _MARK = re.compile(r"'[^']*'|\?")
 
 
@@ -128,7 +133,13 @@ def as_store_error(error: Exception) -> StoreError:
     # asyncpg raises ValueError kinds for values that it cannot put on the wire
     if state[:2] in ROW_CLASSES or isinstance(error, ValueError | OverflowError | TypeError):
         return RowRefused(said(error))
-    return StoreUnavailable(said(error))
+    return StoreUnavailable(said(error), machine=is_the_machine(error))
+
+
+def is_the_machine(error: BaseException) -> bool:
+    """Whether it proves nothing against the row; a lost connection may be the row's doing, if rarely."""
+    state = sqlstate(error)
+    return (state[:2] in MACHINE_CLASSES and state != STATEMENT_TIMEOUT) or state in MACHINE_STATES
 
 
 def is_lost(error: BaseException) -> bool:
@@ -137,6 +148,8 @@ def is_lost(error: BaseException) -> bool:
         return True
     state = sqlstate(error)
     if state.startswith("57P") or state == "25P03":  # shutdown, crash, start; idle for too long in a transaction
+        return True
+    if state == READ_ONLY:  # another server took over: the name leads to it for a new session
         return True
     return isinstance(error, OSError | asyncio.TimeoutError) or state[:2] in ("08", "0A", "26")
 

@@ -13,7 +13,7 @@ from typing import assert_never
 import msgspec
 from msgspec import Struct
 
-from engine.domain.ids import BrokerOrderId, CommandId, DecisionKey
+from engine.domain.ids import BrokerOrderId, CommandId, DecisionKey, Millis
 from engine.domain.intents import (
     PAUSE_NOTE,
     CancelIntent,
@@ -27,11 +27,13 @@ from engine.domain.intents import (
 )
 from engine.domain.orders import Doubt, Flag, Order, OrderState
 from engine.domain.records import LatchKind, LatchSet, OverrideRecorded
+from engine.persistence.intent_journal import FileIntentJournal
 from engine.persistence.order_rows import put_order
 from engine.persistence.statements import import_key, statements_of
 from engine.persistence.store import SqlStore
 from engine.ports import IntentJournal
 
+OUTCOME_MS = 30_000
 log = logging.getLogger(__name__)
 
 
@@ -67,6 +69,27 @@ async def import_journal(store: SqlStore, journal: IntentJournal) -> tuple[Impor
         log.error("the journal has an outcome without its intent: %s", outcomes[key])
     await journal.archive()
     return tuple(done)
+
+
+async def settle_journal(store: SqlStore, journal: FileIntentJournal, now: Millis) -> tuple[DecisionKey, ...]:
+    """Bring the keys of journalled intents into the database while the desk runs; the keys, then archived.
+
+    Orders, overrides and latches follow through the writer's queue, which knows more than the journal does: only
+    the intents themselves are missing. Does nothing while the database is in trouble, or while an outcome is on
+    its way. Raises StoreUnavailable, CommitUnknown, OSError (nothing is archived then: call again).
+    """
+    if journal.is_settled or not store.health().ok:
+        return ()
+    records = await journal.pending()
+    prepared = [record.intent for record in records if isinstance(record, Prepared)]
+    concluded = {record.key for record in records if isinstance(record, Concluded)}
+    if any(intent.key not in concluded and now - intent.at < OUTCOME_MS for intent in prepared):
+        return ()
+    await store.settled()  # the queued rows first: they outrank what the intents tell of their orders
+    for intent in prepared:
+        await store.apply(f"journal {intent.key}", import_key(intent))
+    await journal.archive()
+    return tuple(intent.key for intent in prepared)
 
 
 async def _note(store: SqlStore, note: Noted) -> Imported:

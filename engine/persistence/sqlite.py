@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sqlite3
@@ -33,7 +34,29 @@ READER_PRAGMAS = (
 )
 # A full disk or a busy lock stops a commit before its last frame: the transaction provably does not hold.
 NOT_COMMITTED = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL})
+# What says something of the disk or of the file, and nothing of the row.
+MACHINE = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_NOTADB,
+    }
+)
+# After these a connection is made anew: what it holds of the file (its map, its pages, a transaction) may be wrong.
+SPOILT = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB})
 TAKEN = frozenset({sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY})
+
+
+def primary_code(error: BaseException) -> int:
+    """SQLite's primary result code, 0 for what is not SQLite's."""
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
 
 
 def as_store_error(error: Exception) -> StoreError:
@@ -45,7 +68,9 @@ def as_store_error(error: Exception) -> StoreError:
         return DuplicateKey(str(error)) if taken else RowRefused(str(error))
     # OverflowError and UnicodeError: a value that SQLite cannot hold, found while binding it.
     definite = (sqlite3.DataError, sqlite3.InterfaceError, sqlite3.ProgrammingError, OverflowError, UnicodeError)
-    return RowRefused(str(error)) if isinstance(error, definite) else StoreUnavailable(str(error))
+    if isinstance(error, definite):
+        return RowRefused(str(error))
+    return StoreUnavailable(str(error), machine=primary_code(error) in MACHINE)
 
 
 class _Counts:
@@ -66,7 +91,8 @@ class _OneHop(sqlite3.Connection):
     """
 
     path: Path | None = None
-    _inode: int | None = None
+    inode: int | None = None
+    is_spoilt = False
 
     def execute(self, sql: str, parameters: Any = ()) -> Any:
         if sql is TRANSACT:
@@ -80,11 +106,11 @@ class _OneHop(sqlite3.Connection):
         try:
             inode = os.stat(self.path).st_ino
         except OSError as error:
-            raise StoreUnavailable(f"{self.path} is gone: {error.strerror}") from error
-        if self._inode is None:
-            self._inode = inode
-        elif inode != self._inode:
-            raise StoreUnavailable(f"{self.path} was replaced by another file while the desk ran")
+            raise StoreUnavailable(f"{self.path} is gone: {error.strerror}", machine=True) from error
+        if self.inode is None:
+            self.inode = inode
+        elif inode != self.inode:
+            raise StoreUnavailable(f"{self.path} was replaced by another file while the desk ran", machine=True)
 
     def _transact(self, statements: Sequence[Statement]) -> list[int]:
         self._check_file()
@@ -92,26 +118,27 @@ class _OneHop(sqlite3.Connection):
             super().execute("BEGIN IMMEDIATE")
             counts = [max(0, super(_OneHop, self).execute(*statement).rowcount) for statement in statements]
         except Exception as error:
-            self._undo()
+            self._undo(error)
             raise as_store_error(error) from error
         try:
             super().execute("COMMIT")
         except sqlite3.Error as error:
-            code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
-            self._undo()
-            if code in NOT_COMMITTED:
-                raise StoreUnavailable(str(error)) from error
+            self._undo(error)
+            if primary_code(error) in NOT_COMMITTED:
+                raise StoreUnavailable(str(error), machine=True) from error
             if isinstance(error, sqlite3.IntegrityError):  # a deferred constraint speaks at the commit
                 raise as_store_error(error) from error
-            raise CommitUnknown(str(error)) from error
+            raise CommitUnknown(str(error), machine=primary_code(error) in MACHINE) from error
         return counts
 
-    def _undo(self) -> None:
+    def _undo(self, error: Exception) -> None:
+        self.is_spoilt = self.is_spoilt or primary_code(error) in SPOILT
         if self.in_transaction:
             try:
                 super().execute("ROLLBACK")
             except sqlite3.Error:
-                log.exception("a rollback failed; the next transaction will fail too, and nothing is written")
+                log.exception("a rollback failed; the connection is made anew")
+                self.is_spoilt = True
 
 
 class SqliteConnection:
@@ -122,6 +149,10 @@ class SqliteConnection:
         self._clock = clock
         self._read_only = read_only
         self._connection: aiosqlite.Connection | None = None
+        self._handle: _OneHop | None = None
+        self._immutable = False
+        self._closed = True
+        self._turn = asyncio.Lock()
 
     async def open(self, *, immutable: bool = False) -> None:
         """Connect, set the pragmas and read them back.
@@ -129,6 +160,7 @@ class SqliteConnection:
         `immutable`: a file in a directory that cannot be written, which no desk can be using.
         Raises DeskUnusable with a sentence.
         """
+        self._closed, self._immutable = False, immutable
         mode = ("ro&immutable=1" if immutable else "ro") if self._read_only else "rw"
         with self._clock.outside():
             try:
@@ -146,20 +178,31 @@ class SqliteConnection:
                     if rows[0][0] != wanted:
                         raise DeskUnusable(f"{self._path}: SQLite answers {name} = {rows[0][0]}, not {wanted}.")
             except sqlite3.Error as error:
-                await self.close()
+                await self._release()
                 raise DeskUnusable(f"{self._path} cannot be opened: {error}.") from error
             except BaseException:
-                await self.close()
+                await self._release()
                 raise
 
     def _make(self, *arguments: Any, **options: Any) -> _OneHop:
         made = _OneHop(*arguments, **options)
         made.path = None if self._read_only else self._path
+        made.inode = self._handle.inode if self._handle is not None else None  # made anew, but of the same file
+        self._handle = made
         return made
 
-    def _open_connection(self) -> aiosqlite.Connection:
-        if self._connection is None:
+    async def _open_connection(self) -> aiosqlite.Connection:
+        """The connection, made anew if it is spoilt. Raises StoreUnavailable."""
+        if self._closed:
             raise StoreUnavailable(f"{self._path} is not open")
+        if self._connection is None or (self._handle is not None and self._handle.is_spoilt):
+            await self._release()
+            try:
+                await self.open(immutable=self._immutable)
+            except DeskUnusable as error:
+                raise StoreUnavailable(str(error).removesuffix("."), machine=True) from error
+            log.warning("%s was opened anew", self._path)
+        assert self._connection is not None
         return self._connection
 
     async def transact(self, statements: Sequence[Statement]) -> list[int]:
@@ -167,8 +210,9 @@ class SqliteConnection:
 
         Raises DuplicateKey, RowRefused, StoreUnavailable (all rolled back), CommitUnknown.
         """
-        connection = self._open_connection()
         with self._clock.outside():
+            async with self._turn:
+                connection = await self._open_connection()
             try:
                 counts = await connection.execute_fetchall(TRANSACT, cast("Any", statements))
             except (sqlite3.Error, ValueError) as error:  # ValueError: aiosqlite's "connection closed"
@@ -177,15 +221,22 @@ class SqliteConnection:
 
     async def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows. Raises StoreUnavailable."""
-        connection = self._open_connection()
         with self._clock.outside():
+            async with self._turn:
+                connection = await self._open_connection()
             try:
                 return cast("list[tuple[Any, ...]]", await connection.execute_fetchall(sql, parameters))
             except (sqlite3.Error, ValueError, OverflowError) as error:
+                if self._handle is not None and primary_code(error) in SPOILT:
+                    self._handle.is_spoilt = True
                 raise StoreUnavailable(str(error)) from error
 
     async def close(self) -> None:
         """Release it; harmless twice."""
+        self._closed = True
+        await self._release()
+
+    async def _release(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             with self._clock.outside():

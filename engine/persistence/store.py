@@ -275,6 +275,11 @@ class SqlStore:
     def _found_dead(self, count: int, died_of: str) -> None:
         self._dead_jobs = count, died_of
 
+    def probe(self) -> None:
+        """Ask the database whether it answers; `health` soon knows."""
+        if self._writer is not None:
+            self._writer.probe()
+
     def jobs(
         self,
         instrument: Callable[[Symbol], Instrument],

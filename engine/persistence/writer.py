@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 INTENTS_AT_ONCE = 500
 RECORDS_AT_ONCE = 64  # bounds how long an intent can stand behind a transaction of mere records
 FIRST_REST_SECONDS = 0.1
-LONGEST_REST_SECONDS = 5.0
+LONGEST_REST_SECONDS = 2.0
 PATIENCE_SECONDS = 6.0  # above the database's own lock timeout, so that a locked database answers by itself
 SILENT_SECONDS = 1.0  # a transaction that takes longer shows in the lamp
 STRIKES = 3
@@ -99,6 +99,7 @@ class Writer:
         self._rest_timer: Timer | None = None
         self._writing: list[Item] = []
         self._writing_since: float | None = None
+        self._probe_wanted = False
 
     # ------------------------------------------------------------------------------------- asking
 
@@ -173,6 +174,11 @@ class Writer:
             item.failed(StoreUnavailable(said))
 
     # -------------------------------------------------------------------------------------- health
+
+    def probe(self) -> None:
+        """Ask the database whether it answers, once nothing waits to be written; `health` then knows."""
+        self._probe_wanted = not self._sealed
+        self._wake.set()
 
     def health(self) -> StoreHealth:
         """Present state."""
@@ -250,9 +256,27 @@ class Writer:
                 await self._write_together([self._background.popleft()])
             elif self._closing:
                 return
+            elif (self._probe_wanted or self._trouble) and not (resting or self._sealed):
+                await self._probe()
             else:
                 self._wake.clear()
                 await self._wake.wait()
+
+    async def _probe(self) -> None:
+        """In trouble by a write, for a database may answer and yet take nothing; otherwise at the price of a trip."""
+        self._probe_wanted = False
+        self._writing_since = self._clock.monotonic()
+        try:
+            await self._connection.transact([CANARY] if self._trouble else [])
+        except StoreError as error:
+            self._ill(error)
+        except Exception:
+            log.exception("an unforeseen failure while asking the database")
+            self._ill(StoreUnavailable("it cannot be asked"))
+        else:
+            self._well()
+        finally:
+            self._writing_since = None
 
     async def _write_intents(self) -> None:
         batch = [self._intents.popleft() for _ in range(min(len(self._intents), INTENTS_AT_ONCE))]
@@ -324,7 +348,9 @@ class Writer:
             self._ill(error)
             if item.waiter is None or not item.name:
                 item.strikes += 1
-                return [item] if item.strikes <= STRIKES else await self._suspect(item, error)
+                # a full disk takes a harmless row and refuses one that needs another page: no row is given up for it
+                is_suspect = item.strikes > STRIKES and not error.machine
+                return await self._suspect(item, error) if is_suspect else [item]
         elif item.waiter is None:
             self._give_up(item, str(error))
         item.failed(error)

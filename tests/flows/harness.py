@@ -21,7 +21,7 @@ from engine import commands as c
 from engine.clock import TapeClock
 from engine.domain.broker import Capabilities, LinkState
 from engine.domain.decisions import Decision, Nothing, StrategyContext
-from engine.domain.ids import AccountId, CommandId, Millis, SessionId, Symbol
+from engine.domain.ids import AccountId, CommandId, DecisionKey, Millis, SessionId, Symbol
 from engine.domain.instruments import Instrument
 from engine.domain.lease import Holder
 from engine.domain.market import Candle, History, Tick, Timeframe
@@ -36,7 +36,7 @@ from engine.persistence.files import RealFiles
 from engine.persistence.intent_journal import FileIntentJournal
 from engine.persistence.kill_latch import FileKillLatch
 from engine.persistence.lease import FileAccountLock
-from engine.persistence.recovery_import import import_journal
+from engine.persistence.recovery_import import import_journal, settle_journal
 from engine.persistence.store import SqlStore
 from engine.plan import EnginePlan, PlannedAccount, PlannedSession
 from engine.ports import Store
@@ -199,6 +199,12 @@ class Desk:
             assert isinstance(self.real_store, SqlStore)
             return len(await import_journal(self.real_store, self.journal))
 
+        async def settled() -> tuple[DecisionKey, ...]:
+            assert isinstance(self.real_store, SqlStore)
+            if getattr(self.store, "down", False) or getattr(self.store, "silent", False):
+                return ()
+            return await settle_journal(self.real_store, self.journal, self.clock.now())
+
         def jobs() -> Any:
             assert isinstance(self.real_store, SqlStore)
             return self.real_store.jobs(lambda symbol: {i.symbol: i for i in INSTRUMENTS}[symbol])
@@ -229,6 +235,7 @@ class Desk:
             portfolio=self.options.get("portfolio", PortfolioSettings()),
             numbers=self.options.get("numbers", Numbers()),
             shutdown=ShutdownPolicy.CANCEL_ENTRIES,
+            settle_journal=settled,
         )
 
     def session_settings(self, symbol: Symbol) -> SessionSettings:

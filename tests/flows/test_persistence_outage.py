@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -74,6 +75,46 @@ async def test_an_entry_needs_the_database_and_an_exit_does_not(make_desk: Calla
     kinds = await rows(again, "SELECT DISTINCT origin FROM intents")
     assert ("journal",) in kinds
     assert await again.journal.pending() == ()
+
+
+async def test_what_was_journalled_is_in_the_database_as_soon_as_it_is_back(make_desk: Callable[..., Desk]) -> None:
+    desk = await make_desk(wrap_store=FailingStore).start()
+    await hold(desk)
+    failing(desk).down = True
+    receipt = await desk.send(lambda o: c.Flatten(origin=o, session=S_ES))
+    assert (await finished(desk, receipt.id)).ok
+    assert await rows(desk, "SELECT 1 FROM intents WHERE origin = 'journal'") == []
+    failing(desk).back()
+    await desk.pass_(3)
+    assert desk.journal.is_settled
+    assert await desk.journal.pending() == ()
+    assert len(await rows(desk, "SELECT 1 FROM intents WHERE origin = 'journal'")) == 1
+    assert "tombstone" not in {kind for (kind,) in await rows(desk, "SELECT kind FROM intents")}
+    await all_agree(desk)
+
+
+async def test_an_exit_that_nothing_could_record_is_recorded_once_the_database_is_back(
+    make_desk: Callable[..., Desk],
+) -> None:
+    desk = await make_desk(wrap_store=FailingStore).start()
+    await hold(desk)
+    failing(desk).down = True
+    append = desk.journal._files.append
+
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(5, "Input/output error")
+
+    desk.journal._files.append = full  # type: ignore[method-assign]
+    desk.strategies[ES].script.append(leave)
+    await next_window(desk)
+    await desk.until(lambda: desk.position() == 0, 3)
+    assert "WITHOUT A RECORD" in alerts(desk)
+    desk.journal._files.append = append  # type: ignore[method-assign]
+    failing(desk).back()
+    await desk.until(lambda: not any(a.lasting for a in desk.engine.board.alerts()), 5)
+    assert "WITHOUT A RECORD" in alerts(desk), "until somebody has seen it"
+    assert len(await rows(desk, "SELECT 1 FROM intents WHERE origin = 'journal'")) == 1
+    await all_agree(desk)
 
 
 async def test_a_database_that_hangs_holds_an_exit_for_250_ms_and_no_longer(make_desk: Callable[..., Desk]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -258,3 +258,40 @@ async def test_a_record_that_cannot_be_a_row_never_raises(bench: Bench) -> None:
     )
     await bench.store.settled()
     assert bench.store.health().failed == 1
+
+
+async def test_an_idle_desk_learns_of_an_outage_and_of_its_end(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "LONGEST_REST_SECONDS", 0.02)
+    bench.moody.fault = StoreUnavailable("disk gone")
+    assert bench.store.health().ok
+    bench.store.probe()
+    await told(bench, lambda: not bench.store.health().ok)
+    assert bench.store.health().detail == "disk gone"
+    bench.moody.fault = None
+    await told(bench, lambda: bench.store.health().ok)
+
+
+async def told(bench: Bench, is_so: Callable[[], bool]) -> None:
+    """Until the writer, which asks by itself, knows."""
+    for _ in range(200):
+        if is_so():
+            return
+        bench.moody.entered.clear()
+        await asyncio.wait_for(bench.moody.entered.wait(), 5)
+        await asyncio.sleep(0.01)
+    pytest.fail("it never knew")
+
+
+async def test_a_full_disk_that_takes_harmless_rows_costs_no_row(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "LONGEST_REST_SECONDS", 0.01)
+    bench.moody.poison, bench.moody.poison_error = "c3", StoreUnavailable("disk is full", machine=True)
+    for number in range(6):
+        bench.store.record(override(f"c{number}"))
+    for _ in range(12):  # well beyond the strikes that make a row suspect
+        bench.moody.entered.clear()
+        await bench.moody.entered.wait()
+    assert bench.store.health().failed == 0
+    bench.moody.poison = None
+    await bench.store.settled()
+    assert await bench.overrides() == {f"c{number}" for number in range(6)}
+    assert bench.store.health().ok
