@@ -11,7 +11,6 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
-from functools import partial
 from pathlib import Path
 from typing import assert_never
 
@@ -41,7 +40,8 @@ from engine.errors import ConfigurationError, DeskUnusable, LinkDown
 from engine.host import EngineHost
 from engine.inbound.candle_stream import CandleStream
 from engine.persistence.blocking import ThreadBlocking
-from engine.persistence.files import RealFiles, disk_space
+from engine.persistence.disk import questions
+from engine.persistence.files import RealFiles
 from engine.persistence.intent_journal import FileIntentJournal
 from engine.persistence.kill_latch import FileKillLatch
 from engine.persistence.lease import FileAccountLock, lock_directory
@@ -49,7 +49,7 @@ from engine.persistence.recovery_import import import_journal, settle_journal
 from engine.persistence.store import SqlStore
 from engine.persistence.upkeep import Kept, Upkeep
 from engine.plan import EnginePlan, PlannedAccount, PlannedSession
-from engine.ports import Clock, DiskSpace, Ids, JobRunner, MarketDataSource
+from engine.ports import Clock, Ids, JobRunner, MarketDataSource
 from engine.strategies.loading import load_strategy
 from engine.strategies.protocol import Strategy
 from engine.watchdog import ThreadWatchdog
@@ -149,16 +149,6 @@ def _store(
             assert_never(settings.database)
 
 
-def _written_to(settings: DeskSettings) -> tuple[Path, ...]:
-    """One directory of each filesystem that a desk writes to on this machine."""
-    places = [settings.state_dir]
-    if isinstance(settings.database, SqliteFile):
-        folder = settings.database.path.absolute().parent
-        if folder.exists() and settings.state_dir.exists() and os.stat(folder).st_dev != os.stat(places[0]).st_dev:
-            places.append(folder)
-    return tuple(places)
-
-
 # -- building -----------------------------------------------------------------------------------------------------
 
 
@@ -204,9 +194,6 @@ class Desk:
             await journal.keep_room()
             return len(await import_journal(store, journal))
 
-        async def room_at(path: Path) -> DiskSpace:
-            return await blocking.run(lambda: disk_space(path))
-
         def jobs() -> JobRunner:
             return store.jobs(lambda symbol: instruments[symbol])
 
@@ -241,8 +228,12 @@ class Desk:
             shutdown=settings.shutdown,
             check_desk=lambda: self._check_tape(store, exchange),
             settle_journal=lambda: settle_journal(store, journal, clock.now()),
-            disk_space=tuple(partial(room_at, path) for path in _written_to(settings)),
+            disk_space=questions(blocking, settings.state_dir, *self._database_folder()),
         )
+
+    def _database_folder(self) -> tuple[Path, ...]:
+        database = self.settings.database
+        return (database.path.absolute().parent,) if isinstance(database, SqliteFile) else ()
 
     def _clock(self) -> Clock:
         if self.tape is None:

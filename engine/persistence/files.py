@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from engine.ports import DiskSpace
-
 PRIVATE_FILE = 0o600
 PRIVATE_DIRECTORY = 0o700
 
@@ -25,15 +23,6 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def disk_space(path: Path) -> DiskSpace:
-    """Room where `path` lies, as df tells it: what is kept for root is not counted. Raises OSError."""
-    status = os.statvfs(path)
-    used = status.f_blocks - status.f_bfree
-    return DiskSpace(
-        place=str(path), free=status.f_bavail * status.f_frsize, total=(used + status.f_bavail) * status.f_frsize
-    )
 
 
 def _make_parent(path: Path) -> None:

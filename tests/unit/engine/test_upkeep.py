@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from engine.board import Board
-from engine.clock import TapeClock
-from engine.persistence.files import disk_space
+from engine.clock import SystemClock, TapeClock
+from engine.persistence.blocking import ThreadBlocking
+from engine.persistence.disk import disk_space, questions
 from engine.plan import EnginePlan
 from engine.ports import DiskSpace
 from engine.snapshot import Lamp, Severity
@@ -123,8 +125,10 @@ async def test_a_reading_that_fails_changes_nothing() -> None:
     assert await bench.look(50 * GB) == before
 
 
-def test_the_room_is_what_df_says(tmp_path: Any) -> None:
+async def test_the_room_is_what_df_says_once_for_each_filesystem(tmp_path: Path) -> None:
     found = disk_space(tmp_path)
     assert found.place == str(tmp_path)
     assert 0 <= found.free <= found.total
     assert found.total > 0
+    (ask,) = questions(ThreadBlocking(SystemClock()), tmp_path, tmp_path / "not yet", tmp_path)
+    assert (await ask()).place == str(tmp_path)
