@@ -32,7 +32,7 @@ from engine.session_run import SessionRun, load
 from engine.snapshot import Phase, Severity
 from engine.supervisor import BUDGET, Supervisor
 from engine.trader import LOOPS, RealtimeTrader
-from engine.upkeep import Upkeep
+from engine.trail_watch import TrailWatch
 
 log = logging.getLogger(__name__)
 HEAT_CHECK_SECONDS = 1.0
@@ -62,7 +62,7 @@ class Engine:
             plan.portfolio, tuple(a.manager.account for a in plan.accounts), plan.clock, self._on_stance
         )
         self.feed = FeedLink(plan.source, plan.clock, self._on_feed)
-        self.upkeep = Upkeep(plan, self.board)
+        self.trail = TrailWatch(plan, self.board)
 
     # -- start --------------------------------------------------------------------------------------------
 
@@ -113,7 +113,7 @@ class Engine:
         self.jobs = plan.jobs()
         self._tasks.launch(self.jobs.run(), "jobs")
         self._tasks.launch(every(self.clock, HEAT_CHECK_SECONDS, self._check_heat), "heat check")
-        self.upkeep.launch(self._tasks)
+        self.trail.launch(self._tasks)
         feed = Supervisor(
             "feed",
             self._run_feed,

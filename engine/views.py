@@ -270,7 +270,7 @@ def _persistence(engine: Engine) -> LampView:
     health = engine.store.health()
     if not health.ok:
         return LampView(Lamp.ALARM, "FAIL", f"not writing: {health.detail}")
-    if (short := engine.upkeep.lamp()) is not None:
+    if (short := engine.trail.lamp()) is not None:
         return short
     if health.failed or health.dead_jobs:
         bad = health.failed + health.dead_jobs

@@ -84,7 +84,7 @@ class DiskWatch:
         self.severity, self.percent = now, percent
 
 
-class Upkeep:
+class TrailWatch:
     """The standing work on the audit trail."""
 
     def __init__(self, plan: EnginePlan, board: Board) -> None:

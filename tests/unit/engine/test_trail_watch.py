@@ -16,7 +16,7 @@ from engine.persistence.disk import disk_space, questions
 from engine.plan import EnginePlan
 from engine.ports import DiskSpace
 from engine.snapshot import Lamp, Severity
-from engine.upkeep import DISK_ANSWER_SECONDS, MEGABYTE, Upkeep, level
+from engine.trail_watch import DISK_ANSWER_SECONDS, MEGABYTE, TrailWatch, level
 
 GB = 1_000 * MEGABYTE
 
@@ -58,8 +58,8 @@ class Bench:
         self.hangs: asyncio.Event | None = None
         self.fails = False
         plan = SimpleNamespace(clock=self.clock, disk_space=(self.ask,), settle_journal=None)
-        self.upkeep = Upkeep(cast("EnginePlan", plan), self.board)
-        (self.disk,) = self.upkeep.disks
+        self.trail = TrailWatch(cast("EnginePlan", plan), self.board)
+        (self.disk,) = self.trail.disks
 
     async def ask(self) -> DiskSpace:
         if self.fails:
@@ -77,22 +77,22 @@ class Bench:
 async def test_the_alarm_has_figures_and_goes_when_there_is_room() -> None:
     bench = Bench()
     assert await bench.look(50 * GB) == []
-    assert bench.upkeep.lamp() is None
+    assert bench.trail.lamp() is None
     ((severity, text),) = await bench.look(9.3 * GB)
     assert severity is Severity.WARNING
     assert text == "9 % of the disk is free: 9,300 of 100,000 MB where /desk lies"
-    lamp = bench.upkeep.lamp()
+    lamp = bench.trail.lamp()
     assert lamp is not None
     assert (lamp.lamp, lamp.text) == (Lamp.WARN, "9% disk free")
     ((severity, text),) = await bench.look(1.2 * GB)
     assert severity is Severity.CRITICAL
     assert "1 % of the disk is free: 1,200 of" in text
-    lamp = bench.upkeep.lamp()
+    lamp = bench.trail.lamp()
     assert lamp is not None
     assert lamp.lamp is Lamp.ALARM
     assert (await bench.look(11 * GB))[0][0] is Severity.WARNING
     assert await bench.look(12.5 * GB) == []
-    assert bench.upkeep.lamp() is None
+    assert bench.trail.lamp() is None
 
 
 async def test_a_figure_that_barely_moves_asks_for_no_second_look() -> None:
