@@ -5,10 +5,15 @@ ARGS ?=
 # How many processes share the tests: `make test WORKERS=0` runs them in one.
 WORKERS ?= auto
 
+# The kill test: which database, how many strikes, and which moments.
+DB ?= sqlite
+KILLS ?= 100
+SEED ?= 1
+
 export ARGS
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run test check format lint types imports snapshots snapshots-update screenshots lock clean \
+.PHONY: help setup run test check format lint types imports snapshots snapshots-update screenshots kill-test lock clean \
 	ready-to-run ready-to-work tmux
 
 help: ## list the verbs
@@ -53,6 +58,9 @@ snapshots-update: ready-to-work ## accept the screens as they are now; look at t
 
 screenshots: ready-to-work ## write screenshots/*.svg from a recorded tape
 	@$(BIN)/python screenshots/take.py $(ARGS)
+
+kill-test: ready-to-work ## kill the trading desk DB=sqlite|postgres KILLS=n SEED=n times; ends with one line of JSON
+	@$(BIN)/python -m tests.kill --db $(DB) --kills $(KILLS) --seed $(SEED) $(ARGS)
 
 lock: ## rewrite both requirement locks; ARGS=--upgrade to move every pin
 	@scripts/lock.sh
