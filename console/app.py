@@ -256,6 +256,9 @@ class SextantApp(QuietlyEndingApp, inherit_bindings=False):
         mark_terminal_lost(self)
 
     def _open_quit(self, policy: ShutdownPolicy | None) -> None:
+        if self.desk.snapshot is not None and self.desk.snapshot.view_only:
+            self.exit()  # nothing of ours runs that could be stopped in one way or another
+            return
         if isinstance(self.screen, QuitDialog):
             if policy is not None:
                 self.screen.begin(policy)

@@ -285,7 +285,10 @@ class RunFigures(Struct, frozen=True, kw_only=True):
 
 
 class DeskSnapshot(Struct, frozen=True, kw_only=True):
-    """The whole desk at one moment; `number` is that of the last event it includes."""
+    """The whole desk at one moment; `number` is that of the last event it includes.
+
+    `view_only` says who commands instead of this engine; then everything here is read from the audit trail.
+    """
 
     number: int
     at: Millis
@@ -309,6 +312,7 @@ class DeskSnapshot(Struct, frozen=True, kw_only=True):
     loop_lag: LoopLag
     persistence_detail: str
     dead_jobs: int = 0
+    view_only: str = ""
 
     def session(self, id: SessionId) -> SessionView | None:
         """The session with this id."""

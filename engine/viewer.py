@@ -113,6 +113,7 @@ class Viewer:
             procedures=(),
             loop_lag=lag,
             persistence_detail=failure,
+            view_only=self.reason,
         )
 
     def _accounts(self) -> tuple[AccountId, ...]:

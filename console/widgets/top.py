@@ -137,7 +137,7 @@ def heat_line(desk: Replica, width: int) -> Line:
     cells = max(12, min(48, width // 4))
     ink = "stale" if desk.silent else _STANCE_INK[view.stance]
     act = "app.act('go_heat')"
-    stance = _STANCE_WORDS[view.stance]
+    stance = "not heard here" if desk.snapshot.view_only else _STANCE_WORDS[view.stance]
     warn, block = (f"{f.size(limit)} %" for limit in (view.limits.warn, view.limits.block))
     right = line((f"warn {warn}  block {block} " if width >= 100 else f"of {block} ", "dim"))
     return spread(
@@ -155,7 +155,13 @@ def heat_line(desk: Replica, width: int) -> Line:
 
 
 def banner(desk: Replica, width: int) -> list[Line]:
-    """Entries are blocked: why, since when, how many were stopped, what rests, and that exits are open."""
+    """Entries are blocked: why, since when, how many were stopped, what rests, and that exits are open.
+
+    Where another engine commands, who that is; no word about entries or exits, which are its own.
+    """
+    if desk.snapshot is not None and desk.snapshot.view_only:
+        who = line((" VIEW ONLY ", "alarm"), " ", outside(desk.snapshot.view_only, "bright"))
+        return [fit(who, width), fit(line((" as its rows tell · nothing is sent from here", "text")), width)]
     block = desk.entry_block
     if block is None:
         return []
