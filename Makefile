@@ -13,7 +13,7 @@ SEED ?= 1
 export ARGS
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run test check format lint types imports snapshots snapshots-update screenshots kill-test lock clean \
+.PHONY: help setup run test check format lint types imports snapshots snapshots-update screenshots kill-test growth lock clean \
 	ready-to-run ready-to-work tmux
 
 help: ## list the verbs
@@ -61,6 +61,9 @@ screenshots: ready-to-work ## write screenshots/*.svg from a recorded tape
 
 kill-test: ready-to-work ## kill the trading desk DB=sqlite|postgres KILLS=n SEED=n times; ends with one line of JSON
 	@$(BIN)/python -m tests.kill --db $(DB) --kills $(KILLS) --seed $(SEED) $(ARGS)
+
+growth: ready-to-work ## bytes of the audit trail for each order and day; ARGS=--long: what a long history costs
+	@$(BIN)/python -m tests.bench.growth $(ARGS)
 
 lock: ## rewrite both requirement locks; ARGS=--upgrade to move every pin
 	@scripts/lock.sh

@@ -1,11 +1,13 @@
-"""`sextant db …`: the audit trail looked at and upgraded; thin, as the rest of the command line."""
+"""`sextant db …`: the audit trail looked at, upgraded and pruned; thin, as the rest of the command line."""
 
 from __future__ import annotations
 
+import getpass
 import json as to_json
 import sys
 import time
 from collections.abc import Sequence
+from datetime import date
 from typing import Annotated
 
 import typer
@@ -15,6 +17,7 @@ from console.command import FAILED, FINE, ConfigOption, DbOption, StateOption, g
 from console.formatting import plain
 from console.options import RunOptions
 from engine.domain.findings import Finding
+from engine.errors import ConfigurationError
 
 app = typer.Typer(
     help="Check, upgrade and prune the audit trail.",
@@ -78,6 +81,38 @@ def upgrade(config: ConfigOption = None, db: DbOption = None, state_dir: StateOp
         found = upkeep.check()
         sys.stdout.write(told(found))
         return FINE if all(each.ok for each in found) else FAILED
+
+    return guarded(command)
+
+
+@app.command("prune")
+def prune(
+    before: Annotated[str, typer.Option("--before", metavar="YYYY-MM-DD", help="Only what is older than this day.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count; beside a running desk too.")] = False,
+    config: ConfigOption = None,
+    db: DbOption = None,
+    state_dir: StateOption = None,
+) -> int:
+    """Remove old journal lines and balances that other tables still tell of; orders, fills and deeds stay for ever."""
+
+    def command() -> int:
+        from console.process import harden
+
+        harden()
+        try:
+            day = date.fromisoformat(before)
+        except ValueError:
+            raise ConfigurationError(f"--before {before!r} is not a day; write it 2026-01-31") from None
+        from console import bootstrap
+
+        asked = RunOptions(config=config, db=db, state_dir=state_dir)
+        did = bootstrap.upkeep_for(asked).prune(day, getpass.getuser(), dry_run=dry_run)
+        verb = "Would prune" if dry_run else "Pruned"
+        sys.stdout.write(
+            f"{verb} {did.lines} lines of the journal, {did.balances} balances, and {did.files} imported journal files "
+            f"({did.file_bytes} bytes) from before {day}.\n"
+        )
+        return FINE
 
     return guarded(command)
 

@@ -34,11 +34,19 @@ FILLS = f"""
 SELECT {FILL_COLUMNS} FROM fills WHERE account = ? AND symbol = ? AND at >= ? AND {NEWEST_REVISION}
 ORDER BY at, number
 """
+# From symbol to symbol along the index: a long history costs no more than a short one.
 POSITIONS = """
-SELECT symbol, quantity, average_price FROM positions WHERE account = ? AND number IN (
-    SELECT max(number) FROM positions WHERE account = ? GROUP BY symbol
+WITH RECURSIVE contracts (symbol) AS (
+    SELECT min(symbol) FROM positions WHERE account = ?
+    UNION ALL
+    SELECT (SELECT min(p.symbol) FROM positions AS p WHERE p.account = ? AND p.symbol > contracts.symbol)
+    FROM contracts WHERE contracts.symbol IS NOT NULL
 )
-ORDER BY symbol
+SELECT newest.symbol, newest.quantity, newest.average_price FROM contracts
+JOIN positions AS newest ON newest.number = (
+    SELECT max(p.number) FROM positions AS p WHERE p.account = ? AND p.symbol = contracts.symbol
+)
+ORDER BY newest.symbol
 """
 LATCHES = """
 SELECT scope, kind, held, reason, at, set_by, until FROM latches WHERE held = 1 ORDER BY at, scope, kind
@@ -70,7 +78,7 @@ async def fills(reader: StoreConnection, account: AccountId, symbol: Symbol, sin
 
 async def positions(reader: StoreConnection, account: AccountId) -> dict[Symbol, Position]:
     """Newest position record per symbol, flat ones left out."""
-    rows = await reader.query(POSITIONS, (account, account))
+    rows = await reader.query(POSITIONS, (account, account, account))
     held = {Symbol(symbol): Position(Decimal(size), decimal_or_none(price)) for symbol, size, price in rows}
     return {symbol: position for symbol, position in held.items() if not position.is_flat}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import date
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from engine.persistence.check import examine
 from engine.persistence.connection import NoDeskYet
 from engine.persistence.kept import Kept, reading, writing
 from engine.persistence.migrate import newest_version
+from engine.persistence.prune import Pruned, prune
 from engine.persistence.sqlite_database import SqliteDatabase
 from engine.ports import Blocking, Clock
 
@@ -45,6 +47,10 @@ class Upkeep:
     def upgrade(self) -> Upgraded:
         """Migrate to the newest schema under the desk's lock. Raises DeskUnusable."""
         return self._run(upgrade)
+
+    def prune(self, before: date, by: str, *, dry_run: bool) -> Pruned:
+        """Remove what is older and may go, under the desk's lock; a dry run only counts. Raises DeskUnusable."""
+        return self._run(lambda desk, clock, blocking: prune(desk, before, by, dry_run, clock, blocking))
 
     def reachable(self) -> tuple[str, bool, str]:
         """Whether a desk could open its database: what, whether, and a sentence."""
