@@ -4,6 +4,8 @@ BIN := .venv/bin
 ARGS ?=
 # How many processes share the tests: `make test WORKERS=0` runs them in one.
 WORKERS ?= auto
+# How long each outage of `make outage` lasts; all of them run from 30 on.
+OUTAGE_SECONDS ?= 60
 
 # The kill test: which database, how many strikes, and which moments.
 DB ?= sqlite
@@ -13,7 +15,8 @@ SEED ?= 1
 export ARGS
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run test check format lint types imports snapshots snapshots-update screenshots kill-test growth lock clean \
+.PHONY: help setup run test check outage format lint types imports snapshots snapshots-update screenshots \
+	kill-test growth lock clean \
 	ready-to-run ready-to-work tmux
 
 help: ## list the verbs
@@ -32,6 +35,10 @@ test: tmux ready-to-work lint types imports ## everything: lint, types, import c
 check: ready-to-work lint types imports ## the quick gate: as test, without the slow and end-to-end tests
 	@echo "== pytest: quick tests"
 	@$(BIN)/pytest -n $(WORKERS) -q -m "not slow and not e2e and not postgres" $(ARGS)
+
+outage: ready-to-work ## a running desk through every outage of its audit trail, a minute each; OUTAGE_SECONDS=60
+	@echo "== pytest: outages of $(OUTAGE_SECONDS) s each"
+	@SEXTANT_OUTAGE_SECONDS=$(OUTAGE_SECONDS) $(BIN)/pytest tests/outage -n 3 -q $(ARGS)
 
 format: ready-to-work ## put every file into the house style
 	@$(BIN)/ruff check --quiet --fix-only .

@@ -32,6 +32,7 @@ from engine.domain.market import Timeframe
 from engine.errors import ConfigurationError
 
 DEFAULT_LIMIT = 100
+LEAVE_SECONDS = 2.0
 
 app = typer.Typer(
     name="sextant",
@@ -83,7 +84,11 @@ TextOption = Annotated[str, typer.Option("--text", metavar="WORDS", help="Only l
 
 def main() -> None:
     """Entry point of `sextant`."""
-    sys.exit(run_command(sys.argv[1:]))
+    from console.process import exit_within
+
+    code = run_command(sys.argv[1:])
+    exit_within(LEAVE_SECONDS, code)  # a thread may wait for a disk that never answers, and Python for the thread
+    sys.exit(code)
 
 
 def run_command(arguments: Sequence[str]) -> int:

@@ -158,14 +158,15 @@ class Watchdog:
     def _farewell(self) -> None:
         if self._last_words is not None:
             self._last_words()
-        _log.error("the screen did not end within %g s; leaving without it", self._seconds)
+        _log.error("something did not end within %g s; leaving without it", self._seconds)
         logging.shutdown()
 
 
 def exit_within(seconds: float, code: int = 0, last_words: Callable[[], None] | None = None) -> Watchdog:
     """End the process with `code` after so many seconds, whatever is stuck then.
 
-    For when the engine is done and only a screen may be in the way; `last_words` (such as giving the terminal
+    For when the engine is done and only a screen, or a thread that waits for a disk, may be in the way: Python joins
+    such threads before it ends. `last_words` (such as giving the terminal
     back) gets half a second.
     """
     return Watchdog(seconds, code, last_words)

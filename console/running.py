@@ -26,6 +26,7 @@ from engine.snapshot import RunFigures
 
 STOP_SECONDS = 90.0
 SCREEN_SECONDS = 2.0
+LEAVE_SECONDS = 5.0
 
 
 class RunningHost(Host, Protocol):
@@ -121,9 +122,16 @@ def headless(desk: Hosted, options: RunOptions) -> int:
         host.ended.result(STOP_SECONDS)
         raise
     finally:
-        desk.close()
-        if desk.settings.temporary:
-            shutil.rmtree(desk.settings.state_dir, ignore_errors=True)
+        _put_away(desk)
+
+
+def _put_away(desk: Hosted) -> None:
+    """Close what is left; a disk that hangs keeps nobody."""
+    leaving = process.exit_within(LEAVE_SECONDS, code=1)
+    desk.close()
+    if desk.settings.temporary:
+        shutil.rmtree(desk.settings.state_dir, ignore_errors=True)
+    leaving.cancel()
 
 
 def _watch_tape(host: RunningHost, ending: Ending) -> None:
@@ -166,9 +174,7 @@ def with_screen(desk: Hosted) -> int:
         host.ended.result(STOP_SECONDS)
         return app.return_code or 0
     finally:
-        desk.close()
-        if desk.settings.temporary:
-            shutil.rmtree(desk.settings.state_dir, ignore_errors=True)
+        _put_away(desk)
 
 
 def _leave_if_failed(done: Future[None], app: Any) -> None:

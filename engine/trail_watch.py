@@ -14,7 +14,7 @@ from engine.snapshot import Lamp, LampView, Severity
 
 log = logging.getLogger(__name__)
 SETTLE_SECONDS = 1.0
-DISK_SECONDS = 30.0
+DISK_SECONDS = 10.0
 DISK_ANSWER_SECONDS = 5.0
 MEGABYTE = 1_000_000
 LOW_PERCENT, AMPLE_PERCENT = 10, 12

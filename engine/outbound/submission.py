@@ -37,6 +37,7 @@ from engine.session import LockOut, NoAnswer, NotSent, Sent, SessionDesk
 from engine.snapshot import Severity
 
 log = logging.getLogger(__name__)
+_KINDS = {SubmitIntent: "exit", CancelIntent: "cancel", ReplaceIntent: "replace"}
 
 
 class ApprovedEntry(Struct, frozen=True, kw_only=True):
@@ -331,7 +332,7 @@ class Submission:
             desk.reporter.alert(
                 f"unrecorded:{intent.key}",
                 Severity.CRITICAL,
-                f"{desk.id}: exit sent WITHOUT A RECORD; database and journal both fail ({failure})",
+                f"{desk.id}: {_KINDS[type(intent)]} sent WITHOUT A RECORD; database and journal both fail ({failure})",
                 lasting=True,
             )
         else:

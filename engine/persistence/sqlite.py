@@ -20,6 +20,7 @@ from engine.ports import Clock
 log = logging.getLogger(__name__)
 
 BUSY_TIMEOUT_MS = 5000
+CLOSE_SECONDS = 2.0
 TRANSACT = "-- a whole transaction in one hop --"
 PRAGMAS: tuple[tuple[str, str, str, object], ...] = (
     ("journal_mode", "PRAGMA journal_mode = WAL", "PRAGMA journal_mode", "wal"),
@@ -238,6 +239,13 @@ class SqliteConnection:
 
     async def _release(self) -> None:
         connection, self._connection = self._connection, None
-        if connection is not None:
-            with self._clock.outside():
-                await connection.close()
+        if connection is None:
+            return
+        with self._clock.outside():
+            # `stop` closes too, and unlike `close` leaves whoever waits the choice to give a disk that hangs up
+            if (closed := connection.stop()) is not None:
+                done, _ = await asyncio.wait({closed}, timeout=CLOSE_SECONDS)
+                if not done:
+                    log.error("%s could not be closed in %g s", self._path, CLOSE_SECONDS)
+                elif (error := closed.exception()) is not None:
+                    log.error("%s was not closed in order: %s", self._path, error)

@@ -29,6 +29,7 @@ RECORDS_AT_ONCE = 64  # bounds how long an intent can stand behind a transaction
 FIRST_REST_SECONDS = 0.1
 LONGEST_REST_SECONDS = 2.0
 PATIENCE_SECONDS = 6.0  # above the database's own lock timeout, so that a locked database answers by itself
+CLOSE_SECONDS = 4.0  # below what an engine that stops waits for its audit trail
 SILENT_SECONDS = 1.0  # a transaction that takes longer shows in the lamp
 STRIKES = 3
 CANARY: Statement = ("UPDATE sextant SET value = value WHERE name = ?", ("product",))
@@ -225,10 +226,13 @@ class Writer:
         self._closing = True
         self._wake.set()
         if self._loop_task is not None:
-            await done_within(self._clock, self._patience, self._loop_task)
+            await done_within(self._clock, min(self._patience, CLOSE_SECONDS), self._loop_task)
+        unknown = [item.name for item in self._writing if item.name]
         await self._tasks.close()
         if self._rest_timer is not None:
             self._rest_timer.cancel()
+        if unknown:
+            log.critical("nobody knows whether %d rows were written: %s", len(unknown), ", ".join(unknown[:20]))
         lost = [item.name for item in self._records if item.name]
         if lost:
             log.critical("%d rows were never written: %s", len(lost), ", ".join(lost[:20]))

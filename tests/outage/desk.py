@@ -227,7 +227,9 @@ class RunningDesk:
         return self
 
     def stop(self) -> None:
-        """End in order."""
+        """End in order; harmless twice."""
+        if self.host.ended.done():
+            return
         self.host.shut_down(ShutdownPolicy.LEAVE)
         self.host.ended.result(PATIENCE)
         self.desk.host = self.host
@@ -264,6 +266,19 @@ class RunningDesk:
         at = time.time_ns() // 1_000_000
         origin = c.Origin(id=CommandId(f"outage-{at}-{self._commands}"), operator="test", place="test", at=at)
         return self.host.dispatch(make(origin)).result(PATIENCE)
+
+    @property
+    def path(self) -> Path:
+        """The SQLite file."""
+        assert isinstance(self.database, Path)
+        return self.database
+
+    @property
+    def store(self) -> SqlStore:
+        """The audit trail, for what is done to it on its own loop."""
+        store = self.plan.store
+        assert isinstance(store, SqlStore)
+        return store
 
     @property
     def engine(self) -> Engine:

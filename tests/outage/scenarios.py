@@ -52,7 +52,7 @@ def through(desk: RunningDesk, trouble: AbstractContextManager[Any], seconds: fl
         _flatten(desk, SECOND, "late", figures)
         time.sleep(max(0.0, seconds - (time.monotonic() - began)))
     back = time.monotonic()
-    eventually(lambda: desk.picture().lamps.persistence.lamp is not Lamp.ALARM, desk.alerts, AGREE_SECONDS)
+    eventually(lambda: not desk.picture().persistence_detail, desk.alerts, AGREE_SECONDS)
     figures["lamp_back_ms"] = round((time.monotonic() - back) * 1000)
     eventually(lambda: not desk.differences(), lambda: "\n".join(desk.differences()), AGREE_SECONDS)
     figures["agree_ms"] = round((time.monotonic() - back) * 1000)

@@ -142,7 +142,6 @@ class Door:
         self.refusal: Denied | None = None
         self.health = SimpleNamespace(ok=True, detail="")
         self.road = SimpleNamespace(is_up=True, locked_until=None)
-        self.epoch = 1
         self.now = 1_000
         self.limits = LIMITS
         self.desk: Any = SimpleNamespace(
@@ -152,10 +151,9 @@ class Door:
             instrument=ES,
             settings=SimpleNamespace(id="s", limits=LIMITS),
             killed=lambda: self.killed,
-            lost_lease=lambda: self.lost_lease,
+            lease=SimpleNamespace(why_no_entry=lambda: self.lost_lease, epoch=1),
             fresh=lambda: self.fresh,
             now=lambda: self.now,
-            epoch=lambda: self.epoch,
             store=SimpleNamespace(health=lambda: self.health),
             heat=SimpleNamespace(still_open=lambda session, order: self.refusal),
             book=SimpleNamespace(open=lambda: self.orders),

@@ -1,0 +1,116 @@
+"""The installed program while its audit trail is in trouble: what the screen says, what leaves, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Open
+from tests.e2e.desks import at_once
+from tests.e2e.terminal import wait_until
+from tests.postgres import PASSWORD, Cluster
+
+RUN = ("run", "--symbol", "ESZ6", "--timeframe", "1s", "--warmup", "5")
+# Loaded with the strategy: while the file is there, nothing of ours comes back from a sync of the disk.
+HANG = """
+
+import os
+import time
+from pathlib import Path
+
+from engine.persistence import sqlite
+
+HANG = Path("{hang}")
+_fdatasync, _execute = os.fdatasync, sqlite._OneHop.execute
+
+
+def _wait():
+    while HANG.exists():
+        time.sleep(0.01)
+
+
+def fdatasync(descriptor):
+    _wait()
+    return _fdatasync(descriptor)
+
+
+def execute(self, sql, parameters=()):
+    if sql is sqlite.TRANSACT:
+        _wait()
+    return _execute(self, sql, parameters)
+
+
+os.fdatasync, sqlite._OneHop.execute = fdatasync, execute
+"""
+
+
+@pytest.mark.postgres
+def test_a_frozen_server_is_on_the_screen_and_a_flatten_leaves(
+    postgres: Cluster, terminal: Open, environment: dict[str, str], tmp_path: Path
+) -> None:
+    url = postgres.database()
+    pgpass = Path(environment["HOME"], ".pgpass")
+    pgpass.write_text(f"127.0.0.1:{postgres.port}:*:{url.user}:{PASSWORD}\n")
+    pgpass.chmod(0o600)
+    desk = terminal(120, 40)
+    state = tmp_path / "state"
+    desk.run(*RUN, "--strategy", at_once(tmp_path), "--db", url.shown, "--state-dir", str(state))
+    desk.wait_for(r"PERSIST ok")
+    desk.wait_for(r"es-cross\s+trading.*LONG \d")
+    with postgres.frozen():
+        desk.wait_for(r"PERSIST not writing: no answer for \d+ s", 6)
+        desk.wait_for(r"ENTRIES BLOCKED.*database: no answer for \d+ s")
+        desk.wait_for(r"exits are open")
+        desk.press("f")
+        desk.wait_for(r"Flatten es-cross")
+        desk.type("y")
+        desk.press("Enter")
+        desk.wait_for(r"✓ flat confirmed at \d\d:\d\d:\d\d", 10)
+        desk.escape("flat confirmed at")
+    desk.wait_for(r"PERSIST ok", 15)
+    desk.press("q")
+    desk.wait_for("Quit: stop the desk")
+    desk.press("y")
+    assert desk.ended() == 0
+    kinds = {kind for (kind,) in postgres.sql("SELECT kind FROM sextant.intents", url.database)}
+    assert kinds == {"submit", "replace"}, "by its own commit or from the journal, before the desk ended"
+    assert list((state / "journal").glob("*.journal.imported"))
+    assert not list((state / "journal").glob("*.journal"))
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_a_hung_disk_does_not_hold_up_the_end(
+    program: Path, environment: dict[str, str], tmp_path: Path, stop: signal.Signals,
+    record_property: Callable[[str, object], None],
+) -> None:  # fmt: skip
+    hang = tmp_path / "hang"
+    strategy = at_once(tmp_path)
+    file = Path(strategy.rpartition(":")[0])
+    file.write_text(file.read_text() + HANG.format(hang=hang))
+    state = tmp_path / "state"
+    with subprocess.Popen(
+        [program, *RUN, "--headless", "--json", "--strategy", strategy, "--state-dir", state],
+        env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as desk:  # fmt: skip
+        try:
+            book = state / "paper-exchange.book"
+            wait_until(lambda: book.exists() and '"filled"' in book.read_text(), "a fill at the exchange")
+            hang.touch()
+            asked = time.monotonic()
+            os.kill(desk.pid, stop)
+            out, err = desk.communicate(timeout=30)
+        finally:
+            desk.kill()
+    record_property("figures", f"a process whose disk hangs ends {time.monotonic() - asked:.1f} s after {stop.name}")
+    assert time.monotonic() - asked < 20
+    assert (desk.returncode, err) == (0, "")
+    assert json.loads(out)["fills"] >= 1
+    log = "".join(path.read_text() for path in state.glob("*.log*"))
+    assert "nobody knows whether" in log, log[-2000:]
