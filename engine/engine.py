@@ -429,6 +429,7 @@ class Engine:
             ("feed", self.feed.stop),
             *((f"session {run.id}", run.desk.tasks.close) for run in self.sessions.values()),
             ("loops", self._tasks.close),
+            ("journal", self.trail.settle),
             *((f"account {account.id}", account.stop) for account in self.accounts.values()),
             ("audit trail", self.store.close),
         )
