@@ -291,10 +291,7 @@ class Store(Protocol):
         """Make an intent durable. Raises StoreUnavailable, CommitUnknown (settle with `bury`)."""
 
     async def bury(self, key: DecisionKey) -> Committed | Taken:
-        """Settle an unknown commit by writing a tombstone under its key.
-
-        Committed: the tombstone holds the key, the intent is void. Taken: the intent itself is durable.
-        """
+        """Settle an unknown commit by a tombstone: Committed, it holds the key; Taken, the intent itself is durable."""
 
     def record(self, record: Record) -> None:
         """Queue a row; never blocks, never raises; retried until written, natural keys make it once."""
@@ -337,6 +334,10 @@ class Store(Protocol):
 
     async def fills(self, account: AccountId, symbol: Symbol, since: Millis) -> tuple[Fill, ...]:
         """Executions booked, oldest first; a busted or corrected one only in its newest revision."""
+
+    async def start_fills(self, account: AccountId, symbol: Symbol, since: Millis) -> tuple[Position, tuple[Fill, ...]]:
+        """What a start needs of them: those since then, the newest 20, all of live orders and of the orders of those
+        20, oldest first; and the position before the first that was made since then."""
 
     async def positions(self, account: AccountId) -> dict[Symbol, Position]:
         """Newest position record per symbol, flat ones left out."""

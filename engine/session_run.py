@@ -6,11 +6,14 @@ import asyncio
 
 from engine.domain.ids import ClientOrderId, Millis, SessionId
 from engine.domain.instruments import Instrument
+from engine.domain.positions import FLAT
 from engine.domain.records import LatchKind, LatchSet, SessionRegistered
 from engine.ports import Store
 from engine.session import SessionDesk
 from engine.supervisor import Supervisor
 from engine.trader import RealtimeTrader
+
+HISTORY_MS = 14 * 86_400_000  # longer than any trade date with its holidays, and than a broker looks back
 
 
 class SessionRun:
@@ -52,7 +55,8 @@ async def load(run: SessionRun, store: Store, latches: tuple[LatchSet, ...], now
     for order in await store.open_orders(settings.account):
         if order.session == settings.id:
             desk.book.load(order)
-    fills = await store.fills(settings.account, settings.symbol, 0)
+    since = now - HISTORY_MS
+    before, fills = await store.start_fills(settings.account, settings.symbol, since)
     for fill in fills:
         desk.book.load_fill(fill)
     await _load_entries(desk, store, {fill.client_id for fill in fills[-20:]})
@@ -60,7 +64,12 @@ async def load(run: SessionRun, store: Store, latches: tuple[LatchSet, ...], now
     if kept is not None:
         desk.book.restore_position(kept)
     day = await store.day(settings.id, settings.account, settings.symbol, now - 86_400_000)
-    desk.ledger.rebuild(fills, day.entries, now)
+    counted = tuple(fill for fill in fills if fill.at >= since)
+    after = desk.ledger.rebuild(counted, day.entries, now, before)
+    if counted and (after != (kept or FLAT) or any(fill.revision for fill in counted)):
+        # adopted or corrected meanwhile: only the whole history tells what today's closes were worth
+        history = await store.fills(settings.account, settings.symbol, 0)
+        desk.ledger.rebuild(history, day.entries, now)
     for latch in latches:
         if latch.session == settings.id:
             _restore(desk, latch, now)

@@ -36,11 +36,13 @@ class DayLedger:
         self.realised += realised_points * self._instrument.point_value
         self.fees += fee
 
-    def rebuild(self, fills: tuple[Fill, ...], entries: int, now: Millis) -> None:
-        """Walk the contract's whole history of fills; only today's realised profit and fees count."""
-        self.day = None
+    def rebuild(self, fills: tuple[Fill, ...], entries: int, now: Millis, before: Position = FLAT) -> Position:
+        """Walk the contract's fills from the position `before` them; only today's realised profit and fees count.
+
+        Returns the position after them.
+        """
+        self.day, position = None, before
         self.roll(now)
-        position: Position = FLAT
         for fill in fills:
             if not fill.quantity:
                 continue
@@ -50,6 +52,7 @@ class DayLedger:
                 self.realised += booked.realised_points * self._instrument.point_value
                 self.fees += fill.fee
         self.entries = entries
+        return position
 
     def total(self, position: Position, mark: Decimal | None) -> Decimal:
         """Realised plus open less fees, in money."""

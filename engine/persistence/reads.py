@@ -11,7 +11,7 @@ from engine.domain.fills import Fill
 from engine.domain.ids import AccountId, ClientOrderId, DecisionKey, Millis, SessionId, Symbol
 from engine.domain.lease import Holder, Lease
 from engine.domain.orders import Order
-from engine.domain.positions import Position
+from engine.domain.positions import FLAT, Position
 from engine.domain.records import LatchKind, LatchSet, LimitsChanged
 from engine.persistence.order_rows import (
     DISAGREEMENT_COLUMNS,
@@ -33,6 +33,30 @@ ONE_ORDER = f"SELECT {ORDER_COLUMNS} FROM orders WHERE client_id = ?"
 FILLS = f"""
 SELECT {FILL_COLUMNS} FROM fills WHERE account = ? AND symbol = ? AND at >= ? AND {NEWEST_REVISION}
 ORDER BY at, number
+"""
+# However long the history: what the day's figures need, and what the broker may still tell again.
+START_FILLS = f"""
+WITH newest AS (
+    SELECT number, client_id FROM fills WHERE account = ? AND symbol = ? ORDER BY at DESC, number DESC LIMIT 20
+), mine AS (
+    SELECT client_id FROM newest WHERE client_id IS NOT NULL
+    UNION SELECT client_id FROM orders WHERE account = ? AND is_live = 1
+    UNION SELECT parent FROM orders WHERE account = ? AND is_live = 1 AND parent IS NOT NULL
+), wanted AS (
+    SELECT number FROM newest
+    UNION SELECT number FROM fills WHERE account = ? AND symbol = ? AND at >= ?
+    UNION SELECT f.number FROM mine JOIN fills AS f ON f.client_id = mine.client_id WHERE f.account = ? AND f.symbol = ?
+)
+SELECT {FILL_COLUMNS} FROM fills WHERE number IN (SELECT number FROM wanted) AND {NEWEST_REVISION} ORDER BY at, number
+"""
+POSITION_BEFORE = """
+SELECT b.quantity, b.average_price FROM fills AS f
+JOIN positions AS p ON p.account = f.account AND p.symbol = f.symbol
+    AND p.version = 'fill ' || f.fill_key || ' ' || f.revision
+JOIN positions AS b ON b.number = (
+    SELECT max(e.number) FROM positions AS e WHERE e.account = p.account AND e.symbol = p.symbol AND e.number < p.number
+)
+WHERE f.number = (SELECT min(number) FROM fills WHERE account = ? AND symbol = ? AND at >= ?)
 """
 # From symbol to symbol along the index: a long history costs no more than a short one.
 POSITIONS = """
@@ -74,6 +98,17 @@ async def order(reader: StoreConnection, client_id: ClientOrderId) -> Order | No
 async def fills(reader: StoreConnection, account: AccountId, symbol: Symbol, since: Millis) -> tuple[Fill, ...]:
     """Executions of a contract in their newest revisions, oldest first; a bust has quantity zero."""
     return tuple(fill_from(row) for row in await reader.query(FILLS, (account, symbol, since)))
+
+
+async def start_fills(
+    reader: StoreConnection, account: AccountId, symbol: Symbol, since: Millis
+) -> tuple[Position, tuple[Fill, ...]]:
+    """Fills since then, of live orders, and the newest; and the position before the first since then."""
+    contract = (account, symbol)
+    rows = await reader.query(START_FILLS, (*contract, account, account, *contract, since, *contract))
+    before = await reader.query(POSITION_BEFORE, (*contract, since))
+    position = Position(Decimal(before[0][0]), decimal_or_none(before[0][1])) if before else FLAT
+    return position, tuple(fill_from(row) for row in rows)
 
 
 async def positions(reader: StoreConnection, account: AccountId) -> dict[Symbol, Position]:

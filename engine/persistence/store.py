@@ -320,6 +320,10 @@ class SqlStore:
         """Executions booked, oldest first; a busted or corrected one only in its newest revision."""
         return await reads.fills(self._read(), account, symbol, since)
 
+    async def start_fills(self, account: AccountId, symbol: Symbol, since: Millis) -> tuple[Position, tuple[Fill, ...]]:
+        """What a start needs: the fills that may still be told of or count today, and the position before them."""
+        return await reads.start_fills(self._read(), account, symbol, since)
+
     async def positions(self, account: AccountId) -> dict[Symbol, Position]:
         """Newest position record per symbol, flat ones left out."""
         return await reads.positions(self._read(), account)

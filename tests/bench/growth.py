@@ -352,7 +352,8 @@ async def long_history(folder: Path, orders: int) -> None:
             ("open_orders", store.open_orders(ACCOUNT)),
             ("positions", store.positions(ACCOUNT)),
             ("day", store.day(session, ACCOUNT, symbol, now - DAY_MS)),
-            ("fills", store.fills(ACCOUNT, symbol, 0)),
+            ("start_fills", store.start_fills(ACCOUNT, symbol, now - 14 * DAY_MS)),
+            ("(the whole history of fills)", store.fills(ACCOUNT, symbol, 0)),
             ("evaluated", store.evaluated(session)),
             ("disagreements", store.disagreements(ACCOUNT)),
         ):

@@ -199,6 +199,9 @@ def test_the_day_is_rebuilt_from_all_fills_but_counts_todays_only_however_often(
     for _ in range(2):
         ledger.rebuild(history, 3, today)
         assert (ledger.realised, ledger.fees, ledger.entries) == (d(150), d(2), 3)
+    whole = ledger.rebuild(history, 3, today)
+    assert ledger.rebuild(history[2:], 3, today, Position(d(1), d(100))) == whole
+    assert (ledger.realised, ledger.fees, ledger.entries) == (d(150), d(2), 3)
 
 
 # -- freshness --------------------------------------------------------------------------------------------
