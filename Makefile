@@ -15,7 +15,7 @@ SEED ?= 1
 export ARGS
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run test check outage format lint types imports snapshots snapshots-update screenshots \
+.PHONY: help setup run test check bench outage format lint types imports snapshots snapshots-update screenshots \
 	kill-test growth lock clean \
 	ready-to-run ready-to-work tmux
 
@@ -35,6 +35,9 @@ test: tmux ready-to-work lint types imports ## everything: lint, types, import c
 check: ready-to-work lint types imports ## the quick gate: as test, without the slow and end-to-end tests
 	@echo "== pytest: quick tests"
 	@$(BIN)/pytest -n $(WORKERS) -q -m "not slow and not e2e and not postgres" $(ARGS)
+
+bench: ready-to-work ## measure, print a table and one line of JSON each; ARGS="--jobs N --pairs N --seconds S"
+	@$(BIN)/python -m tests.bench.jobs $(ARGS)
 
 outage: ready-to-work ## a running desk through every outage of its audit trail, a minute each; OUTAGE_SECONDS=60
 	@echo "== pytest: outages of $(OUTAGE_SECONDS) s each"

@@ -10,7 +10,7 @@ from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, S
 from engine.domain.orders import ZERO, Side
 
 
-class Fill(Struct, frozen=True, kw_only=True):
+class Fill(Struct, frozen=True, kw_only=True, gc=False):
     """An execution as booked: the interval (`since`, `upto`] of its order's cumulative quantity.
 
     `key` is the natural key: the broker's execution id where it gives one, else the interval.

@@ -176,7 +176,7 @@ Record: TypeAlias = (
 )
 
 
-class Trade(Struct, frozen=True, kw_only=True):
+class Trade(Struct, frozen=True, kw_only=True, gc=False):
     """An accounting round trip (FIFO): `quantity` signed by the entry's side, money in the account's currency."""
 
     account: AccountId

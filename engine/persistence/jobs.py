@@ -1,7 +1,8 @@
 """Background jobs: queued in the transaction of their cause, run beside the hot lanes, never lost, never doubled.
 
-A job is claimed, its body computes an effect, and effect and completion commit in one transaction. A crash leaves
-it `running`; the next start makes it pending again, and the effect's own version makes a second run harmless.
+A job is claimed, its body computes an effect, and the effect (its last part, where it is large) and the completion
+commit in one transaction. A crash leaves it `running`; the next start makes it pending again, and the effect's own
+version makes a second run harmless.
 """
 
 from __future__ import annotations
@@ -47,10 +48,13 @@ ON CONFLICT (kind, subject) WHERE state = 'pending' DO NOTHING
 
 
 class Body(Protocol):
-    """What one kind of job does: it computes the statements of its effect, and changes nothing itself."""
+    """What one kind of job does: it computes its effect, and changes nothing itself."""
 
-    async def __call__(self, subject: str) -> list[Statement]:
-        """The effect, safe to apply twice. Raises anything to fail this attempt."""
+    async def __call__(self, subject: str) -> list[list[Statement]]:
+        """The effect as transactions in order, safe to apply twice, wholly or in part; the job ends with the last.
+
+        Raises anything to fail this attempt.
+        """
 
 
 class Job(Struct, frozen=True):
@@ -154,10 +158,13 @@ class Jobs:
         ]
 
     async def _run_one(self, job: Job) -> None:
+        name = f"{job.kind} {job.subject}"
         try:
             body = self._bodies[job.kind]
-            effect = await body(job.subject)
-            await self._writer.background(f"{job.kind} {job.subject}", [*effect, (DONE, (job.id,))])
+            *parts, last = await body(job.subject) or [[]]
+            for part in parts:
+                await self._writer.background(name, part)
+            await self._writer.background(name, [*last, (DONE, (job.id,))])
         except StoreError as error:
             if not isinstance(error, RowRefused):
                 raise  # not the job's fault: it stays `running` and is returned when the database answers

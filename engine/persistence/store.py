@@ -292,7 +292,7 @@ class SqlStore:
 
         `instrument` gives a contract's terms and may raise KeyError (the job then fails and shows).
         """
-        trades = TradesBody(self._read(), self._blocking, instrument)
+        trades = TradesBody(self._read(), self._blocking, instrument, lambda: self._ids.fresh("count-"))
         bodies = {"trades": trades, **(more or {})}
         return Jobs(
             self._written(),

@@ -11,9 +11,11 @@ that has changed since lies at or before it, and comes to the same books as a wa
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
 from decimal import Context, Decimal, localcontext
+from itertools import groupby
+from operator import attrgetter
 
 import msgspec
 from msgspec import Struct
@@ -26,10 +28,11 @@ from engine.domain.records import DailyPnl, Trade
 
 # Only average prices need more digits than their sources; what is summed is never rounded.
 PRECISION = Context(prec=34)
+_at = attrgetter("at")
 SPACING = 50  # fills between two marks, at least
 
 
-class Lot(Struct, array_like=True):
+class Lot(Struct, array_like=True, gc=False):
     """What is left of a fill: quantity still open, and the part of its fee that no trade has taken yet."""
 
     side: Side
@@ -125,20 +128,38 @@ def newest(fills: Iterable[Fill]) -> list[Fill]:
         known = best.get((fill.account, fill.key))
         if known is None or fill.revision > known.revision:
             best[fill.account, fill.key] = fill
-    return sorted(best.values(), key=lambda fill: (fill.at, fill.broker_id, fill.since, fill.key))
+    ordered: list[Fill] = []
+    # the long sort compares whole numbers, the short ones the rest: a thread that compares tuples lets nobody else in
+    for _, moment in groupby(sorted(best.values(), key=_at), key=_at):
+        same = list(moment)
+        ordered += same if len(same) == 1 else sorted(same, key=lambda fill: (fill.broker_id, fill.since, fill.key))
+    return ordered
+
+
+def moved(fills: Sequence[Fill]) -> deque[tuple[Millis, Millis]]:
+    """First and last moment of each execution whose revisions disagree about it, in the order of the first."""
+    spans: dict[tuple[str, str], tuple[Millis, Millis]] = {}
+    changed = {fill.key for fill in fills if fill.revision}
+    for fill in fills:
+        if fill.key not in changed:
+            continue
+        first, last = spans.get((fill.account, fill.key), (fill.at, fill.at))
+        spans[fill.account, fill.key] = min(first, fill.at), max(last, fill.at)
+    return deque(sorted(span for span in spans.values() if span[0] < span[1]))
 
 
 def books_of(
     account: AccountId, symbol: Symbol, fills: Iterable[Fill], instrument: Instrument, start: Mark | None = None
 ) -> Books:
-    """The contract's books from all its fills, or from those after `start`, every one with a later moment.
+    """The contract's books from all its fills in all revisions, or from those after `start`, of a later moment each.
 
     Trades are numbered from 1 in the order in which they began to close; `profit` is money after `fees`. A day is
     the exchange's trade date: what was realised by closing on it, and the fees of its fills.
     """
     with localcontext(PRECISION):
         walk = _Walk(account, symbol, instrument, start)
-        walk.run(newest(fills))
+        every = list(fills)
+        walk.run(newest(every), moved(every))
         return walk.books()
 
 
@@ -161,15 +182,22 @@ class _Walk:
             day.round_trips = kept.round_trips
         self._marks: list[Mark] = []
 
-    def run(self, fills: list[Fill]) -> None:
-        """Book them, and leave marks where no order has fills on both sides, so that no trade grows across one."""
+    def run(self, fills: list[Fill], moves: deque[tuple[Millis, Millis]]) -> None:
+        """Book them, and leave marks where no order has fills on both sides, so that no trade grows across one.
+
+        Nor may an execution have revisions on both sides: a later walk could read one that is no longer its newest.
+        """
         last_of = {fill.broker_id: index for index, fill in enumerate(fills)}
-        reach = since = 0
+        reach = since = until = 0
         for index, fill in enumerate(fills):
             if fill.quantity:
                 self._book(fill)
             reach = max(reach, last_of[fill.broker_id])
+            while moves and moves[0][0] <= fill.at:
+                until = max(until, moves.popleft()[1])
             since += 1
+            if until > fill.at:
+                continue
             if since < max(SPACING, len(self._lots)) or reach > index or index + 1 == len(fills):
                 continue
             if fills[index + 1].at > fill.at and self._days:

@@ -1,9 +1,10 @@
-"""The job that brings a contract's trades and daily profit up to its newest fill, in one transaction.
+"""The job that brings a contract's trades and daily profit up to its newest fill.
 
 The walk over the fills begins at the last mark before everything that changed since the kept version (a late fill,
 a correction, a bust, a further fill of an old order), at the beginning when there is no such mark or the contract's
 terms are others. What it finds replaces what is kept, if the kept version is still the one that was read; else the
-database refuses the whole transaction and the job is tried again.
+database refuses the whole transaction and the job is tried again. Only when thousands of trades change (the very
+first count, a bust of long ago) are they written in several transactions, so that no intent waits behind them.
 """
 # ruff: noqa: S608 (statements are put together from this package's own constants; values are bound)
 
@@ -11,7 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date
 
 from msgspec import Struct
 
@@ -29,46 +31,40 @@ WALK = 1
 """How the walk counts and what its marks hold; a new number makes every contract be counted afresh."""
 PAGE = 500  # rows at a time: a connection may turn them into values on the engine's loop
 TOGETHER = 50  # rows that one statement puts
+IN_ONE_GO = 50  # statements of one transaction: an intent waits no longer than for those
 BEFORE_ALL, AFTER_ALL = -(2**62), 2**62
+MARKS_OF = ", ".join("?" * TOGETHER)
 
 NEWEST_FILL = "SELECT coalesce(max(number), 0) FROM fills WHERE account = ? AND symbol = ?"
 KEPT_VERSION = "SELECT version, basis FROM trade_versions WHERE account = ? AND symbol = ?"
 KEPT_VERSIONS = "SELECT account, symbol, basis FROM trade_versions"
-FIRST_TOUCHED = """
-SELECT min(at) FROM (
-    SELECT at FROM fills WHERE account = ? AND symbol = ? AND broker_id IN (
-        SELECT broker_id FROM fills WHERE account = ? AND symbol = ? AND number > ?
-    )
-    UNION ALL
-    SELECT at FROM fills WHERE account = ? AND fill_key IN (
-        SELECT fill_key FROM fills WHERE account = ? AND symbol = ? AND number > ?
-    )
-) AS touched
+CHANGED = """
+SELECT broker_id, fill_key, number FROM fills WHERE account = ? AND symbol = ? AND number > ? ORDER BY number LIMIT ?
 """
+# No subquery: without statistics PostgreSQL reads the whole table for one.
+FIRST_OF_ORDERS = f"SELECT min(at) FROM fills WHERE account = ? AND symbol = ? AND broker_id IN ({MARKS_OF})"
+FIRST_OF_KEYS = f"SELECT min(at) FROM fills WHERE account = ? AND fill_key IN ({MARKS_OF})"
 LAST_MARK = "SELECT at, state FROM trade_marks WHERE account = ? AND symbol = ? AND at < ? ORDER BY at DESC LIMIT 1"
 FILLS = f"""
 SELECT {FILL_COLUMNS}, at, number FROM fills
-WHERE account = ? AND symbol = ? AND number <= ? AND (at, number) > (?, ?) AND NOT EXISTS (
-    SELECT 1 FROM fills AS newer
-    WHERE newer.account = fills.account AND newer.fill_key = fills.fill_key
-        AND newer.revision > fills.revision AND newer.number <= ?
-)
-ORDER BY at, number LIMIT ?
+WHERE account = ? AND symbol = ? AND (at, number) > (?, ?) AND number <= ? ORDER BY at, number LIMIT ?
 """
 TRADES = f"""
 SELECT {TRADE_COLUMNS} FROM trades WHERE account = ? AND symbol = ? AND number > ? ORDER BY number LIMIT ?
 """
 DAYS = f"SELECT {DAILY_COLUMNS} FROM daily_pnl WHERE account = ? AND symbol = ? AND day >= ?"
 
-# A version that is no longer the one read is stored as NULL, which the column refuses: nothing of the job holds then.
+# When version and basis are no longer what was read, NULL is stored, which the column refuses: nothing holds then.
 STAMP = """
 INSERT INTO trade_versions (account, symbol, version, basis) VALUES (?, ?, ?, ?)
 ON CONFLICT (account, symbol) DO UPDATE SET
-    version = CASE WHEN trade_versions.version = CAST(? AS BIGINT) THEN excluded.version ELSE NULL END,
+    version = CASE WHEN trade_versions.version = CAST(? AS BIGINT) AND trade_versions.basis = CAST(? AS TEXT)
+        THEN excluded.version ELSE NULL END,
     basis = excluded.basis
 """
 CUT_TRADES = "DELETE FROM trades WHERE account = ? AND symbol = ? AND number > ?"
 CUT_DAY = "DELETE FROM daily_pnl WHERE account = ? AND symbol = ? AND day = ?"
+CUT_DAYS = "DELETE FROM daily_pnl WHERE account = ? AND symbol = ?"
 CUT_MARKS = "DELETE FROM trade_marks WHERE account = ? AND symbol = ? AND at > ?"
 
 
@@ -89,49 +85,52 @@ PUT_MARK, PUT_MARKS = (putting(n, "trade_marks", MARK_COLUMNS, "account, symbol,
 
 
 class Kept(Struct, frozen=True):
-    """What the tables hold from the walk's beginning on."""
+    """What the tables hold of a contract, by number and by day, as far as the walk begins behind it."""
 
-    trades: list[Row]
-    days: list[Row]
+    trades: dict[int, Trade]
+    days: dict[date, DailyPnl]
 
 
 class TradesBody:
     """Body of the job `trades`; its subject is the JSON pair [account, symbol].
 
-    `instrument` gives a contract's terms and may raise KeyError.
+    `instrument` gives a contract's terms and may raise KeyError; `fresh` gives a word never given before.
     """
 
-    def __init__(self, reader: StoreConnection, blocking: Blocking, instrument: Callable[[Symbol], Instrument]) -> None:
+    def __init__(
+        self,
+        reader: StoreConnection,
+        blocking: Blocking,
+        instrument: Callable[[Symbol], Instrument],
+        fresh: Callable[[], str],
+    ) -> None:
         self._reader = reader
         self._blocking = blocking
         self._instrument = instrument
+        self._fresh = fresh
 
-    async def __call__(self, subject: str) -> list[Statement]:
-        """Walk off the loop; write only what differs."""
+    async def __call__(self, subject: str) -> list[list[Statement]]:
+        """Walk off the loop; from a mark on, write only what differs."""
         account, symbol = json.loads(subject)
         contract = (account, symbol)
         instrument = self._known(Symbol(symbol))
         kept = await self._reader.query(KEPT_VERSION, contract)
-        base, kept_basis = kept[0] if kept else (None, "")
+        base, kept_basis = kept[0] if kept else (-1, "")
         # the version before the fills: those that come in between are left to the job that they queue
         ((version,),) = await self._reader.query(NEWEST_FILL, contract)
         basis = basis_of(instrument)
         if (base, kept_basis) == (version, basis):
             return []
-        start = await self._start(contract, base) if base is not None and kept_basis == basis else None
-        cut = start.at if start is not None else BEFORE_ALL
-        fills = await self._fills(contract, cut, version)
+        start = await self._start(contract, base) if kept_basis == basis else None
+        fills = await self._fills(contract, BEFORE_ALL if start is None else start.at, version)
         books = await self._blocking.run(
             lambda: books_of(
                 AccountId(account), Symbol(symbol), (fill_from(row[:-2]) for row in fills), instrument, start
             )
         )
-        rows = Kept(
-            await self._trades(contract, books.trades_before),
-            await self._reader.query(DAYS, (*contract, "" if start is None else str(books.first_day))),
-        )
-        stamp: Statement = (STAMP, (*contract, version, basis, base))
-        return await self._blocking.run(lambda: [stamp, *replacement(contract, cut, books, rows)])
+        rows = await self._kept(contract, books) if start is not None else None
+        stamps = Stamps(contract, (base, kept_basis), (version, basis), self._fresh)
+        return await self._blocking.run(lambda: replacement(stamps, start, books, rows))
 
     async def outdated(self) -> list[tuple[str, str]]:
         """Kind and subject of a job for each contract whose books rest on other terms than it now has.
@@ -149,35 +148,55 @@ class TradesBody:
         return jobs
 
     async def _start(self, contract: tuple[str, str], base: int) -> Mark | None:
-        since = (*contract, base)
-        ((touched,),) = await self._reader.query(FIRST_TOUCHED, (*contract, *since, contract[0], *since))
-        found = await self._reader.query(LAST_MARK, (*contract, BEFORE_ALL if touched is None else touched))
+        touched = await self._first_touched(contract, base)
+        found = await self._reader.query(LAST_MARK, (*contract, touched))
         return Mark(*found[0]) if found else None
+
+    async def _first_touched(self, contract: tuple[str, str], base: int) -> int:
+        """The first moment of any fill that shares its order or its execution with one that came after `base`."""
+        first = AFTER_ALL
+        while True:
+            changed = await self._reader.query(CHANGED, (*contract, base, PAGE))
+            orders, keys = {row[0] for row in changed}, {row[1] for row in changed}
+            for sql, whose, names in ((FIRST_OF_ORDERS, contract, orders), (FIRST_OF_KEYS, contract[:1], keys)):
+                for some in in_parts(sorted(names)):
+                    ((at,),) = await self._reader.query(sql, (*whose, *some))
+                    first = min(first, at)
+            if len(changed) < PAGE:
+                return first
+            base = changed[-1][2]
 
     async def _fills(self, contract: tuple[str, str], cut: int, version: int) -> list[Row]:
         rows: list[Row] = []
         after = (cut, AFTER_ALL)
         while True:
-            page = await self._reader.query(FILLS, (*contract, version, *after, version, PAGE))
+            page = await self._reader.query(FILLS, (*contract, *after, version, PAGE))
             rows += page
             if len(page) < PAGE:
                 return rows
             after = page[-1][-2:]
 
-    async def _trades(self, contract: tuple[str, str], number: int) -> list[Row]:
-        rows: list[Row] = []
-        while True:
-            page = await self._reader.query(TRADES, (*contract, number, PAGE))
-            rows += page
-            if len(page) < PAGE:
-                return rows
+    async def _kept(self, contract: tuple[str, str], books: Books) -> Kept:
+        trades: dict[int, Trade] = {}
+        number = books.trades_before
+        while page := await self._reader.query(TRADES, (*contract, number, PAGE)):
+            trades.update((trade.number, trade) for trade in map(trade_from, page))
             number = page[-1][2]
+        rows = await self._reader.query(DAYS, (*contract, str(books.first_day)))
+        return Kept(trades, {daily.day: daily for daily in map(daily_from, rows)})
 
     def _known(self, symbol: Symbol) -> Instrument:
         try:
             return self._instrument(symbol)
         except KeyError:
             raise LookupError(f"this desk knows no contract {symbol}; name it in the settings, then retry") from None
+
+
+def in_parts(names: list[str]) -> Iterator[list[str]]:
+    """Parts of one length, the last one filled up with its own first name."""
+    for start in range(0, len(names), TOGETHER):
+        part = names[start : start + TOGETHER]
+        yield part + part[:1] * (TOGETHER - len(part))
 
 
 def basis_of(instrument: Instrument) -> str:
@@ -193,22 +212,51 @@ def basis_of(instrument: Instrument) -> str:
     return hashlib.blake2b(json.dumps(terms).encode(), digest_size=9).hexdigest()
 
 
-def replacement(contract: tuple[str, str], cut: int, books: Books, kept: Kept) -> list[Statement]:
-    """The statements that turn what is kept into what the walk found."""
-    trades = {trade.number: trade for trade in map(trade_from, kept.trades)}
-    days = {daily.day: daily for daily in map(daily_from, kept.days)}
-    found = {daily.day for daily in books.days}
+class Stamps(Struct, frozen=True):
+    """Version and basis of a contract's books: as they were read, and as they are to be."""
+
+    contract: tuple[str, str]
+    was: tuple[int, str]
+    becomes: tuple[int, str]
+    fresh: Callable[[], str]
+
+    def whole(self, statements: list[Statement]) -> list[list[Statement]]:
+        """One transaction."""
+        return [[(STAMP, (*self.contract, *self.becomes, *self.was)), *statements]]
+
+    def in_parts(self, first: Statement, middle: list[Statement], last: list[Statement]) -> list[list[Statement]]:
+        """Transactions that others get in between. From the first to the last the books rest on nothing.
+
+        Each goes through only while none but these has changed the books; a crash between them leaves books that the
+        next job counts from the first fill.
+        """
+        under_way = (max(0, self.was[0]), self.fresh())
+        go_on: Statement = (STAMP, (*self.contract, *under_way, *under_way))
+        begin: Statement = (STAMP, (*self.contract, *under_way, *self.was))
+        end: Statement = (STAMP, (*self.contract, *self.becomes, *under_way))
+        parts = [[go_on, *middle[at : at + IN_ONE_GO]] for at in range(0, len(middle), IN_ONE_GO)]
+        return [[begin, first], *parts, [end, *last]]
+
+
+def replacement(stamps: Stamps, start: Mark | None, books: Books, kept: Kept | None) -> list[list[Statement]]:
+    """The transactions that turn what is kept into what the walk found; without `kept`, whatever is kept."""
+    contract = stamps.contract
+    trades, days = (kept.trades, kept.days) if kept is not None else ({}, {})
     last = books.trades_before + len(books.trades)
-    statements = [
-        *put(PUT_TRADE, PUT_TRADES, (trade_row(t) for t in books.trades if trades.get(t.number) != t)),
-        *put(PUT_DAY, PUT_DAYS, (daily_row(d) for d in books.days if days.get(d.day) != d)),
-        *((CUT_DAY, (*contract, day.isoformat())) for day in days if day not in found),
-        (CUT_MARKS, (*contract, cut)),
-        *put(PUT_MARK, PUT_MARKS, ((*contract, mark.at, mark.state) for mark in books.marks)),
-    ]
-    if any(number > last for number in trades):
-        statements.append((CUT_TRADES, (*contract, last)))
-    return statements
+    found = {daily.day for daily in books.days}
+    cut_marks: Statement = (CUT_MARKS, (*contract, BEFORE_ALL if start is None else start.at))
+    changed = put(PUT_TRADE, PUT_TRADES, (trade_row(t) for t in books.trades if trades.get(t.number) != t))
+    rest: list[Statement] = []
+    if kept is None or any(number > last for number in trades):
+        rest.append((CUT_TRADES, (*contract, last)))
+    if kept is None:
+        rest.append((CUT_DAYS, contract))
+    rest += [(CUT_DAY, (*contract, day.isoformat())) for day in days if day not in found]
+    rest += put(PUT_DAY, PUT_DAYS, (daily_row(d) for d in books.days if days.get(d.day) != d))
+    rest += put(PUT_MARK, PUT_MARKS, ((*contract, mark.at, mark.state) for mark in books.marks))
+    if len(changed) <= IN_ONE_GO:
+        return stamps.whole([*changed, cut_marks, *rest])
+    return stamps.in_parts(cut_marks, changed, rest)
 
 
 def put(one: str, many: str, rows: Iterable[Row]) -> list[Statement]:

@@ -17,8 +17,9 @@ from engine.domain.ids import AccountId, BrokerOrderId, SessionId, Symbol
 from engine.domain.instruments import Instrument
 from engine.domain.orders import Side
 from engine.domain.records import DailyPnl, Trade
+from engine.persistence import trades_job
 from engine.persistence.blocking import ThreadBlocking
-from engine.persistence.connection import RowRefused
+from engine.persistence.connection import RowRefused, Statement
 from engine.persistence.statements import trades_subject
 from engine.persistence.store import SqlStore
 from engine.persistence.trades import books_of
@@ -28,6 +29,7 @@ from tests.unit.persistence.samples import (
     ACCOUNT,
     AT,
     SYMBOL,
+    CountedIds,
     booked,
     contract,
     fill,
@@ -92,6 +94,11 @@ async def book(store: SqlStore, *fills: Fill) -> None:
     await store.settled()
 
 
+async def apply(store: SqlStore, effect: list[list[Statement]]) -> None:
+    for part in effect:
+        await store.apply("part", part)
+
+
 async def test_late_fills_corrections_busts_flips_and_fees_give_the_books_of_a_whole_count(store: SqlStore) -> None:
     jobs = store.jobs(known)
     fills = trading(120)
@@ -134,20 +141,53 @@ async def test_days_are_the_exchange_s_and_newest_first(store: SqlStore) -> None
 
 async def test_books_that_were_read_before_another_run_replaced_them_hold_nothing(store: SqlStore) -> None:
     clock = SystemClock()
-    body = TradesBody(store._read(), ThreadBlocking(clock), known)
+    ids = CountedIds()
+    body = TradesBody(store._read(), ThreadBlocking(clock), known, lambda: ids.fresh("count-"))
     fills = trading(9)
     for part in (fills[:6], fills[6:12]):  # nothing is kept before the first run
         await book(store, *part[:2])
-        slow = await body(SUBJECT)
+        (slow,) = await body(SUBJECT)
         await book(store, *part[2:4])
-        await store.apply("fast", await body(SUBJECT))
+        await apply(store, await body(SUBJECT))
         before = await store._read().query("SELECT version, basis FROM trade_versions")
         with pytest.raises(RowRefused):
             await store.apply("slow", slow)
         assert await store._read().query("SELECT version, basis FROM trade_versions") == before
         await book(store, *part[4:])
-        await store.apply("next", await body(SUBJECT))
+        await apply(store, await body(SUBJECT))
     assert await books(store) == expected(fills[:12])
+
+
+async def test_a_large_count_in_parts_is_whole_at_last_and_gives_way_to_a_faster_one(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trades_job, "IN_ONE_GO", 2)
+    ids = CountedIds()
+    body = TradesBody(store._read(), ThreadBlocking(SystemClock()), known, lambda: ids.fresh("count-"))
+    fills = trading(400)
+    await book(store, *fills)
+    slow = await body(SUBJECT)
+    assert len(slow) > 4
+    for part in slow[:-2]:
+        await store.apply("slow", part)
+    # it dies here; a later life counts from the first fill, in parts too, and leaves the slow one no way back in
+    fills[9] = msgspec.structs.replace(fills[9], price=Decimal(1), revision=1)
+    await book(store, fills[9])
+    fast = await body(SUBJECT)
+    await apply(store, fast[:1])
+    for part in slow[-2:]:
+        with pytest.raises(RowRefused):
+            await store.apply("slow", part)
+    await apply(store, fast[1:])
+    assert await books(store) == expected(fills)
+    # a bust of long ago shifts every number behind it: from a mark on, in parts
+    gone = msgspec.structs.replace(fills[100], quantity=Decimal(0), revision=1)
+    await book(store, gone)
+    effect = await body(SUBJECT)
+    assert len(effect) > 2
+    await apply(store, effect)
+    assert await books(store) == expected([*fills, gone])
+    assert await body(SUBJECT) == []
 
 
 async def test_books_that_rest_on_other_terms_are_counted_again_at_the_next_start(make: Maker) -> None:

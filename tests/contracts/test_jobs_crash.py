@@ -50,7 +50,8 @@ class Life:
         self.clock = TapeClock(at)
         self.blocking = ThreadBlocking(self.clock)
         self.database = MoodyDatabase(database(self.clock, self.blocking))
-        self.store = SqlStore(self.database, self.clock, self.blocking, CountedIds())
+        self.ids = CountedIds()
+        self.store = SqlStore(self.database, self.clock, self.blocking, self.ids)
         self.running: list[asyncio.Task[int]] = []
 
     def jobs(self, **more: Body) -> Jobs:
@@ -58,7 +59,7 @@ class Life:
 
     @property
     def trades_body(self) -> TradesBody:
-        return TradesBody(self.store._read(), self.blocking, known)
+        return TradesBody(self.store._read(), self.blocking, known, lambda: self.ids.fresh("count-"))
 
     async def until_killed(self, jobs: Jobs, stuck: asyncio.Event) -> None:
         """Run jobs until one is stuck, then die there: nothing that follows is ever written."""
@@ -119,7 +120,7 @@ async def test_killed_between_claim_and_effect_twice_the_third_life_does_it_once
     for attempt in (1, 2):
         stuck = asyncio.Event()
 
-        async def never(subject: str, stuck: asyncio.Event = stuck) -> list[Statement]:
+        async def never(subject: str, stuck: asyncio.Event = stuck) -> list[list[Statement]]:
             stuck.set()
             await asyncio.Event().wait()
             return []
@@ -140,9 +141,9 @@ async def test_killed_between_effect_and_commit_twice_nothing_is_half_written(an
 
         async def ready(
             subject: str, body: TradesBody = body, writer: Moody = writer, armed: asyncio.Event = armed
-        ) -> list[Statement]:
+        ) -> list[list[Statement]]:
             effect = await body(subject)
-            assert len(effect) > 1
+            assert len(effect[0]) > 1
             writer.entered.clear()
             writer.gate = asyncio.Event()  # the transaction is begun and never comes through
             armed.set()
@@ -169,7 +170,7 @@ async def test_a_commit_whose_answer_is_lost_is_not_done_twice(another: Another)
     await life.round_trip("a")
     body, runs = life.trades_body, 0
 
-    async def counted(subject: str) -> list[Statement]:
+    async def counted(subject: str) -> list[list[Statement]]:
         nonlocal runs
         runs += 1
         life.database.writer.lose_answers = True
@@ -191,11 +192,11 @@ async def test_a_poison_job_dies_after_its_attempts_while_others_go_on(another: 
     for number in range(12):
         await life.round_trip(f"c{number}", Symbol(f"C{number}"))
 
-    async def poison(subject: str) -> list[Statement]:
+    async def poison(subject: str) -> list[list[Statement]]:
         raise ValueError("bad from the start")
 
-    async def bad_row(subject: str) -> list[Statement]:
-        return [("INSERT INTO trade_versions (account, symbol, version) VALUES (?, ?, ?)", ("a", subject, None))]
+    async def bad_row(subject: str) -> list[list[Statement]]:
+        return [[("INSERT INTO trade_versions (account, symbol, version) VALUES (?, ?, ?)", ("a", subject, None))]]
 
     jobs = life.jobs(**{"poison": poison, "bad row": bad_row})
     assert await jobs.drain() == 15
@@ -220,7 +221,7 @@ async def test_fills_that_come_while_their_contract_s_job_runs_are_counted_by_th
     await life.round_trip("a")
     body, late = life.trades_body, ["b", "c"]
 
-    async def interrupted(subject: str) -> list[Statement]:
+    async def interrupted(subject: str) -> list[list[Statement]]:
         effect = await body(subject)
         if late:
             await life.round_trip(late.pop())
@@ -236,7 +237,7 @@ async def test_an_outage_between_effect_and_commit_leaves_the_job_to_the_next_dr
     await life.round_trip("a")
     body = life.trades_body
 
-    async def cut(subject: str) -> list[Statement]:
+    async def cut(subject: str) -> list[list[Statement]]:
         effect = await body(subject)
         life.database.writer.lose_requests = True
         return effect
