@@ -168,6 +168,12 @@ async def holder_of(reader: StoreConnection, key: DecisionKey) -> tuple[str, str
     return (rows[0][0], rows[0][1]) if rows else None
 
 
+async def order_of(reader: StoreConnection, key: DecisionKey) -> Order | None:
+    """The order that a submit's natural key stands for."""
+    rows = await reader.query("SELECT client_id FROM intents WHERE key = ? AND kind = 'submit'", (key,))
+    return await order(reader, ClientOrderId(rows[0][0])) if rows else None
+
+
 async def lease(reader: StoreConnection, account: AccountId) -> Lease | None:
     """Who commands an account, and since when."""
     rows = await reader.query(LEASE, (account,))

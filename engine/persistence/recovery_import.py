@@ -13,6 +13,7 @@ from typing import assert_never
 import msgspec
 from msgspec import Struct
 
+from engine.domain import order_lifecycle as lifecycle
 from engine.domain.ids import BrokerOrderId, CommandId, DecisionKey, Millis
 from engine.domain.intents import (
     PAUSE_NOTE,
@@ -34,6 +35,7 @@ from engine.persistence.store import SqlStore
 from engine.ports import IntentJournal
 
 OUTCOME_MS = 30_000
+UNANSWERED = frozenset({OrderState.SUBMITTING, OrderState.IN_DOUBT_SUBMIT})
 log = logging.getLogger(__name__)
 
 
@@ -65,10 +67,34 @@ async def import_journal(store: SqlStore, journal: IntentJournal) -> tuple[Impor
             case _:
                 assert_never(record)
     prepared = {record.intent.key for record in records if isinstance(record, Prepared)}
-    for key in outcomes.keys() - prepared:
-        log.error("the journal has an outcome without its intent: %s", outcomes[key])
+    for record in outcomes.values():
+        if record.key not in prepared and (alone := await _outcome_alone(store, record)) is not None:
+            done.append(alone)
     await journal.archive()
     return tuple(done)
+
+
+async def _outcome_alone(store: SqlStore, outcome: Concluded) -> Imported | None:
+    """What became of a submit whose intent the database has already: a broker id is evidence that nothing else holds.
+
+    A cancel's or replace's outcome is asked of the broker under the order's own id.
+    """
+    order = await store.order_of(outcome.key)
+    if order is None:
+        log.error("the journal has an outcome without its intent: %s", outcome)
+        return None
+    if order.state not in UNANSWERED or order.broker_id is not None:
+        return None
+    match outcome.outcome:
+        case Outcome.ACCEPTED if outcome.broker_id is not None:
+            after = lifecycle.accepted(order, outcome.at, BrokerOrderId(outcome.broker_id))
+        case Outcome.REFUSED:
+            after = lifecycle.refused(order, outcome.at, outcome.detail)
+        case _:
+            return None
+    after = msgspec.structs.replace(after, flags=after.flags | {Flag.JOURNALLED})
+    await store.apply(f"journal {outcome.key}", list(put_order(after, "imported", outcome.at, outcome.detail)))
+    return Imported(outcome.key, "Concluded", outcome.outcome.value, False)
 
 
 async def settle_journal(store: SqlStore, journal: FileIntentJournal, now: Millis) -> tuple[DecisionKey, ...]:

@@ -316,6 +316,10 @@ class SqlStore:
         """One order's newest row."""
         return await reads.order(self._read(), client_id)
 
+    async def order_of(self, key: DecisionKey) -> Order | None:
+        """The order that a submit's natural key stands for, None for any other key."""
+        return await reads.order_of(self._read(), key)
+
     async def fills(self, account: AccountId, symbol: Symbol, since: Millis) -> tuple[Fill, ...]:
         """Executions booked, oldest first; a busted or corrected one only in its newest revision."""
         return await reads.fills(self._read(), account, symbol, since)
