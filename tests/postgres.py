@@ -142,7 +142,7 @@ class Cluster:
         status = self.folder / "data" / "postmaster.pid"
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, IndexError):  # the file may be read while it is still empty
                 lines = status.read_text().splitlines()
                 if lines[0] == str(self._server.pid) and lines[-1].strip() == "ready":
                     return

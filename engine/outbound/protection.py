@@ -111,12 +111,27 @@ class Guard:
             self._target_hit = False
             await self._exits.leave(f"target:{desk.now()}", None, f"target {self.target_price} reached")
             return
-        exiting = any(o.role is Role.EXIT and o.is_open for o in desk.book.open())
+        # A lost exit is presumed dead: the position must not stand bare until somebody says so.
+        exiting = [o for o in desk.book.open() if o.role is Role.EXIT and o.is_open and o.state is not OrderState.LOST]
         if self._exits.busy or exiting or self._converted():
-            self._show(ProtectionState.COVERING)
+            self._while_leaving(exiting)
             return
         await self._cover()
         await self._check_inert()
+
+    def _while_leaving(self, exiting: list[Order]) -> None:
+        """No stop beside an exit that may act any moment; but in doubt for long, it is no protection either."""
+        doubtful = next((o for o in exiting if o.is_in_doubt), None)
+        covered = sum((o.remaining for o in self._stops()), ZERO)
+        if doubtful is None or covered >= abs(self._desk.book.position.quantity):
+            self._uncovered_since = None
+            self._show(ProtectionState.COVERING)
+            return
+        now = self._desk.now()
+        self._uncovered_since = self._uncovered_since or now
+        if self._desk.protection is not ProtectionState.NAKED:
+            self._show(ProtectionState.COVERING)
+        self._naked_alarm(now, f"exit {doubtful.client_id} is {doubtful.state}, and no stop stands beside it")
 
     async def _when_flat(self) -> None:
         desk = self._desk

@@ -16,7 +16,7 @@ from msgspec.structs import replace as changed
 
 from engine.domain import order_lifecycle as lifecycle
 from engine.domain.broker import AcceptedOrder, AttachedLeg, RefusedOrder, ReplaceQuantity, SubmitRequest
-from engine.domain.ids import DecisionKey, decision_key
+from engine.domain.ids import ClientOrderId, DecisionKey, decision_key
 from engine.domain.intents import (
     CancelIntent,
     Concluded,
@@ -68,6 +68,7 @@ class Submission:
     def __init__(self, desk: SessionDesk, gate: EntryGate) -> None:
         self._desk = desk
         self._gate = gate
+        self._cancelling: set[ClientOrderId] = set()
         self._journalled_keys: set[DecisionKey] = set()
         self._journalling: asyncio.Task[str | None] | None = None
 
@@ -183,6 +184,16 @@ class Submission:
         order = desk.put(lifecycle.cancel_wanted(order, desk.now(), reason), "cancel wanted", reason)
         if not lifecycle.may_cancel(order):
             return order
+        if order.client_id in self._cancelling:  # one request at a time: this very cancel waits to be durable
+            return order
+        self._cancelling.add(order.client_id)
+        try:
+            return await self._cancel(order, reason)
+        finally:
+            self._cancelling.discard(order.client_id)
+
+    async def _cancel(self, order: Order, reason: str) -> Order:
+        desk = self._desk
         key = decision_key(desk.settings.id, f"cancel:{order.client_id}", "c", order.revision)
         intent = CancelIntent(
             key=key,

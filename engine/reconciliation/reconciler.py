@@ -227,17 +227,14 @@ class Reconciler:
             case _:
                 desk.book.confirmed(now)
                 self._fills_from = begun - LOOK_BACK_MS
-                if known is not None:
-                    del self._differences[symbol]
-                    self._ledger.settle(known.id, DisagreementState.PASSED, "the next read agreed", now)
+                self._differences.pop(symbol, None)
+                self._pass_seen(symbol, "the next read agreed", now)
                 desk.blocks.clear("position")
                 desk.moved()
 
     def _first_sight(self, desk: SessionDesk, verdict: PositionDiffers, begun: Millis) -> None:
         symbol, now = desk.book.symbol, self._clock.now()
-        old = self._differences.get(symbol)
-        if old is not None:
-            self._ledger.settle(old.id, DisagreementState.PASSED, "the difference changed", now)
+        self._pass_seen(symbol, "the difference changed", now)
         id = f"position:{self.account}:{symbol}:{begun}"
         self._differences[symbol] = _Difference(id, verdict.difference, begun)
         desk.blocks.set("position", f"broker says {verdict.broker}, memory {verdict.memory}: reading again")
@@ -263,6 +260,13 @@ class Reconciler:
         )
         desk.tasks.launch(self._read_database(id, symbol), "database value")
         self._positions_wanted.ring()
+
+    def _pass_seen(self, symbol: Symbol, why: str, now: Millis) -> None:
+        """What was only seen is over; also what an earlier life saw and did not live to read again."""
+        for kind in (DisagreementKind.POSITION, DisagreementKind.REVERSAL):
+            for seen in self._ledger.open_of(symbol, kind):
+                if seen.state is DisagreementState.SEEN:
+                    self._ledger.settle(seen.id, DisagreementState.PASSED, why, now)
 
     async def _read_database(self, id: str, symbol: Symbol) -> None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -368,3 +369,59 @@ async def test_the_exit_that_cannot_leave_waits_for_the_link_and_is_sized_again(
     await desk.pass_(40)
     assert desk.broker_position() == desk.position() == 0
     assert live(desk) == ()
+
+
+def lose_the_next_order(desk: Desk) -> None:
+    """Let the next submit, and nothing before it, be lost on its way."""
+    send = desk.link.request
+
+    async def request(call: Callable[[int], Any], *, is_order: bool = False) -> Any:
+        if is_order:
+            desk.link.armed.lose_requests += 1
+            desk.link.request = send  # type: ignore[method-assign]
+        return await send(call, is_order=is_order)
+
+    desk.link.request = request  # type: ignore[method-assign]
+
+
+async def test_a_position_whose_exit_is_in_doubt_is_naked_and_covered_again_once_the_exit_is_lost(
+    make_desk: MakeDesk,
+) -> None:
+    """Its stop gave way to the exit, and the exit never arrived: nothing guarded it, and nobody was told."""
+    desk = await in_position(make_desk(capabilities=BROKERS["no conversion"]))
+    lose_the_next_order(desk)
+    desk.strategies[ES].script.append(leave)
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: [o.state for o in desk.orders(Role.EXIT)] == [OrderState.IN_DOUBT_SUBMIT], 10)
+    assert stops(desk) == []
+    assert desk.trader().desk.protection is ProtectionState.COVERING
+    await desk.pass_(8)
+    assert desk.trader().desk.protection is ProtectionState.NAKED
+    assert any("NAKED 2 ESZ6: exit" in alert.text for alert in desk.engine.board.alerts())
+    assert stops(desk) == [], "no second order beside one that may be executed any moment"
+    exit = desk.orders(Role.EXIT)[0]
+    while desk.trader().desk.current(exit).state is not OrderState.LOST:
+        desk.feed.trade(ES, "5000")
+        await desk.pass_(5)
+    await desk.until(lambda: desk.trader().desk.protection is ProtectionState.COVERED, 5)
+    assert stops(desk) == [(Decimal(2), Decimal("4990"))]
+    assert not any(alert.lasting and "NAKED" in alert.text for alert in desk.engine.board.alerts())
+
+
+async def test_an_exit_that_was_lost_and_fills_after_all_takes_the_new_stop_with_it(make_desk: MakeDesk) -> None:
+    desk = await in_position(make_desk(capabilities=BROKERS["no conversion"]))
+    await before_the_close(desk)
+    desk.strategies[ES].script.append(leave)
+    desk.faults.inject("next-order-slow", None, "150")
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: desk.orders(Role.EXIT) != [], 10)
+    exit = desk.orders(Role.EXIT)[0]
+    while desk.trader().desk.current(exit).state is not OrderState.LOST:
+        desk.feed.trade(ES, "5000")
+        await desk.pass_(5)
+    await desk.until(lambda: stops(desk) != [], 5)
+    while desk.broker_position():
+        desk.feed.trade(ES, "5000")
+        await desk.pass_(5)
+    await desk.until(lambda: desk.position() == 0 and not live(desk), 5)
+    assert desk.broker_position() == 0

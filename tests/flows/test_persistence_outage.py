@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from engine import commands as c
+from engine.domain.decisions import Cancel
 from engine.domain.ids import SessionId
-from engine.domain.intents import Noted, Prepared
+from engine.domain.intents import Concluded, JournalRecord, Noted, Outcome, Prepared
 from engine.domain.orders import Flag, OrderState, Role
 from engine.domain.settings import Numbers
 from engine.errors import DeskUnusable
@@ -425,3 +426,22 @@ async def test_a_flag_tells_which_orders_went_through_the_journal(make_desk: Cal
     again = await next_life(desk, make_desk)
     await again.pass_(5)
     await all_agree(again)
+
+
+def _key(record: JournalRecord) -> str:
+    return record.intent.key if isinstance(record, Prepared) else record.key
+
+
+async def test_a_cancel_without_the_database_is_journalled_and_sent_once(make_desk: Callable[..., Desk]) -> None:
+    """The doubt loop saw the wish and sent it a second time, whose "not sent" then stood for both in the journal."""
+    desk = await make_desk(wrap_store=FailingStore).start()
+    entry = await rest(desk)
+    failing(desk).down = True
+    desk.strategies[ES].script.append(
+        lambda context: Cancel(state=context.state, orders=(entry.client_id,), reason="scripted")
+    )
+    await next_window(desk)
+    await desk.until(lambda: not desk.exchange.open_orders(desk.manager.account), 5)
+    await desk.pass_(1)
+    told = [r for r in await desk.journal.pending() if f"cancel:{entry.client_id}" in _key(r)]
+    assert [r.outcome if isinstance(r, Concluded) else type(r) for r in told] == [Prepared, Outcome.ACCEPTED]

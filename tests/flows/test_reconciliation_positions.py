@@ -15,6 +15,7 @@ from engine.domain.disagreements import Disagreement, DisagreementKind, Disagree
 from engine.domain.orders import OrderState, OrderType, Role
 from engine.domain.risk import IncompleteHeat
 from engine.domain.settings import Numbers
+from tests.flows.acts import kill, next_life
 from tests.flows.harness import ES, NQ, PAPER, Desk
 from tests.flows.script import enter, in_position
 
@@ -362,3 +363,18 @@ async def test_a_contract_too_busy_to_be_checked_has_its_entries_held(make_desk:
     assert any("too busy" in block for block in desk.blocks())
     await keep_fresh(desk, 5)
     assert desk.blocks() == ()
+
+
+async def test_a_difference_that_an_earlier_life_only_saw_does_not_hold_the_next_one(make_desk: MakeDesk) -> None:
+    desk = await in_position(make_desk())
+    desk.faults.inject("margin-desk", ES, "1")
+    await desk.until(lambda: [row.state for row in rows(desk)] == [DisagreementState.SEEN], 31)
+    await desk.real_store.settled()
+    await kill(desk)
+    desk.faults.inject("margin-desk", ES, "-1")
+    again = await next_life(desk, make_desk)
+    await again.until(lambda: [row.state for row in rows(again)] == [DisagreementState.PASSED], 60)
+    assert again.position() == 2
+    assert again.blocks() == ()
+    await again.real_store.settled()
+    assert [state for _, _, state, _, _ in kept(again)] == ["passed"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -217,6 +217,12 @@ class Arena:
         self.venue.requests.more()
         return examine(self.truth, self.venue.requests.all, trail, self.seen, POINT_VALUES)
 
+    def write_down(self, folder: Path) -> None:
+        """The story of every order as text, for whoever looks into a finding; a server's files go with the server."""
+        for table, order in (("orders", "created"), ("order_events", "at, revision"), ("log", "number")):
+            (rows,) = self.database.query(f"SELECT * FROM {{}}{table} ORDER BY {order}")
+            (folder / f"{table}.txt").write_text("".join(f"{row}\n" for row in rows))
+
     def judge(self) -> None:
         """The comparison, with everybody stopped."""
         self.truth.read(self.venue.book)
@@ -259,14 +265,18 @@ def run(
             cluster = next(clusters)
             stack.callback(clusters.close)  # type: ignore[attr-defined]
         folder = Path(tempfile.mkdtemp(prefix="sxk-"))
-        if keep:
-            say(f"everything stays in {folder}")
-        else:
-            stack.callback(lambda: subprocess.run(["rm", "-rf", folder], check=False))
         arena = Arena(folder, Random(f"kill test {seed}"), cluster, say=say)
-        stack.callback(arena.close)
-        began = time.monotonic()
         result = arena.result
+
+        def clear() -> None:
+            arena.close()
+            if keep or not result.is_clean:
+                say(f"everything stays in {folder}")
+            else:
+                shutil.rmtree(folder)
+
+        stack.callback(clear)
+        began = time.monotonic()
         try:
             for number, strike in enumerate(strikes(db, kills), start=1):
                 arena.round(strike)
@@ -274,11 +284,13 @@ def run(
                 if number % 10 == 0 or number == kills:
                     say(f"{number} of {kills} kills, {result.killing_seconds:.0f} s, {len(arena.truth.orders)} orders")
             arena.settle()
-        except Stalled as error:
-            result.problem = str(error)
+        except Exception as error:  # whatever ends the rounds early, what was learned is still judged
+            result.problem = f"{type(error).__name__}: {error}"
             arena.close()
         arena.judge()
         result.seconds = time.monotonic() - began
+        if keep or not result.is_clean:
+            arena.write_down(folder)
         afterwards(arena)
         return result
 
