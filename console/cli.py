@@ -9,13 +9,14 @@ from __future__ import annotations
 import io
 import math
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from console.cli_db import app as db_app
+from console.cli_listings import LISTINGS
 from console.command import (
     BAD_INPUT,
     FINE,
@@ -31,7 +32,6 @@ from console.options import AS_FAST_AS_IT_GOES, RunOptions
 from engine.domain.market import Timeframe
 from engine.errors import ConfigurationError
 
-DEFAULT_LIMIT = 100
 LEAVE_SECONDS = 2.0
 
 app = typer.Typer(
@@ -75,11 +75,6 @@ LiveOption = Annotated[bool, typer.Option("--live", help="Allow live accounts (n
 TakeOverOption = Annotated[
     bool, typer.Option("--take-over", help="An engine on another machine has certainly ended: command its accounts.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON array.")]
-CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV.")]
-LimitOption = Annotated[int, typer.Option("--limit", metavar="N", help="At most so many lines, newest first.")]
-SessionOption = Annotated[str | None, typer.Option("--session", metavar="NAME", help="Only this session.")]
-TextOption = Annotated[str, typer.Option("--text", metavar="WORDS", help="Only lines that hold these words.")]
 
 
 def main() -> None:
@@ -246,104 +241,6 @@ def candles(
     return guarded(command)
 
 
-@app.command()
-def sessions(
-    config: ConfigOption = None,
-    db: DbOption = None,
-    state_dir: StateOption = None,
-    json: JsonOption = False,
-    csv: CsvOption = False,
-) -> int:
-    """Sessions that this desk has known."""
-    from console.listing import list_sessions
-
-    return _list(config, db, state_dir, json, csv, lambda trail, form: list_sessions(trail, form))
-
-
-@app.command()
-def orders(
-    config: ConfigOption = None,
-    db: DbOption = None,
-    state_dir: StateOption = None,
-    session: SessionOption = None,
-    open_only: Annotated[bool, typer.Option("--open", help="Only orders that may still fill.")] = False,
-    text: TextOption = "",
-    limit: LimitOption = DEFAULT_LIMIT,
-    json: JsonOption = False,
-    csv: CsvOption = False,
-) -> int:
-    """Orders from the audit trail, newest first."""
-    from console.listing import list_orders
-
-    return _list(
-        config,
-        db,
-        state_dir,
-        json,
-        csv,
-        lambda trail, form: list_orders(
-            trail, form, session=session, open_only=open_only, text=text, limit=_limit(limit)
-        ),
-    )
-
-
-@app.command()
-def journal(
-    config: ConfigOption = None,
-    db: DbOption = None,
-    state_dir: StateOption = None,
-    kind: Annotated[list[str] | None, typer.Option("--kind", metavar="KIND", help="Only lines of this kind.")] = None,
-    session: SessionOption = None,
-    text: TextOption = "",
-    limit: LimitOption = DEFAULT_LIMIT,
-    json: JsonOption = False,
-    csv: CsvOption = False,
-) -> int:
-    """The journal of everything that happened, newest first."""
-    from console.listing import list_journal
-
-    return _list(
-        config,
-        db,
-        state_dir,
-        json,
-        csv,
-        lambda trail, form: list_journal(
-            trail, form, kinds=kind or (), session=session, text=text, limit=_limit(limit)
-        ),
-    )
-
-
-def _list(
-    config: Path | None,
-    db: str | None,
-    state_dir: Path | None,
-    json: bool,
-    csv: bool,
-    listing: Callable[[Any, Any], Awaitable[str]],
-) -> int:
-    def command() -> int:
-        import asyncio
-
-        from console.listing import Form
-        from console.process import harden
-
-        if json and csv:
-            raise ConfigurationError("--json and --csv exclude each other; choose one")
-        harden()
-        from console import bootstrap
-
-        async def ask() -> str:
-            async with bootstrap.open_audit_trail(RunOptions(config=config, db=db, state_dir=state_dir)) as trail:
-                return await listing(trail, Form.JSON if json else Form.CSV if csv else Form.TABLE)
-
-        printed = asyncio.run(ask())
-        sys.stdout.write(printed)
-        return FINE
-
-    return guarded(command)
-
-
 def _timeframe(text: str | None) -> Timeframe | None:
     try:
         return None if text is None else Timeframe.parse(text)
@@ -375,10 +272,8 @@ def _warmup(count: int | None) -> int | None:
     return count
 
 
-def _limit(count: int) -> int:
-    if count < 1:
-        raise ConfigurationError(f"--limit {count} asks for nothing; give 1 or more")
-    return count
+for _listing in LISTINGS:
+    app.command()(_listing)
 
 
 if __name__ == "__main__":

@@ -50,24 +50,27 @@ class FillsPage(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class TradesPage(Struct, frozen=True, kw_only=True, tag=True):
-    """Round trips, newest first."""
+    """Round trips, newest first; `offset` leaves out so many of them."""
 
     account: AccountId | None = None
     symbol: Symbol | None = None
+    offset: int = 0
     limit: int = PAGE
 
 
 class DailyPnlPage(Struct, frozen=True, kw_only=True, tag=True):
-    """Profit by trade date and contract, newest day first."""
+    """Profit by trade date and contract, newest day first; `offset` leaves out so many of them."""
 
     account: AccountId | None = None
     symbol: Symbol | None = None
+    offset: int = 0
     limit: int = PAGE
 
 
 class JobsPage(Struct, frozen=True, kw_only=True, tag=True):
-    """Background jobs not done: the dead first, then the running, then by when they are due."""
+    """Background jobs not done: the dead first, then the running, then by when they are due; `offset` as above."""
 
+    offset: int = 0
     limit: int = PAGE
 
 
@@ -134,7 +137,10 @@ class DailyPnlAnswer(Struct, frozen=True, tag=True):
 
 
 class JobLine(Struct, frozen=True, kw_only=True):
-    """A background job not done; `state` is pending, running or dead, `error` what its last attempt said."""
+    """A background job not done; `state` is pending, running or dead, `error` what its last attempt said.
+
+    `age_ms` is since it was queued.
+    """
 
     id: int
     kind: str
@@ -142,6 +148,7 @@ class JobLine(Struct, frozen=True, kw_only=True):
     state: str
     attempts: int
     queued: Millis
+    age_ms: Millis
     due: Millis
     error: str
 

@@ -150,7 +150,7 @@ QUESTIONS = (
         DEAD_JOBS,
         "none has failed for good",
         "jobs failed for good",
-        "mend what the job names (often an instrument that is no longer configured), then J in the console",
+        "mend what the job names (often an unknown instrument), then J in the console, or sextant jobs --retry",
     ),
 )  # fmt: skip
 

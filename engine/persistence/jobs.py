@@ -14,6 +14,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from engine.domain.ids import Millis
 from engine.errors import StoreError
 from engine.persistence.connection import RowRefused, Statement
 from engine.persistence.writer import Writer
@@ -133,12 +134,10 @@ class Jobs:
 
     async def _return_to_pending(self, state: str, *, keep_attempts: bool) -> int:
         now = self._clock.now()
-        give_way: Statement = (GIVE_WAY, (state,))
+        back = retrying(now)
         if keep_attempts:
-            back: Statement = ("UPDATE jobs SET state = 'pending', due = ? WHERE state = ?", (now, state))
-        else:
-            back = (RETURN_ALL, (0, now, state))
-        return sum(await self._writer.background(f"jobs {state} -> pending", [give_way, back]))
+            back = [(GIVE_WAY, (state,)), ("UPDATE jobs SET state = 'pending', due = ? WHERE state = ?", (now, state))]
+        return sum(await self._writer.background(f"jobs {state} -> pending", back))
 
     async def _queue_outdated(self) -> None:
         now = self._clock.now()
@@ -187,6 +186,11 @@ class Jobs:
 
     async def _count_dead(self) -> None:
         self._on_dead(*await dead_jobs(self._reader))
+
+
+def retrying(now: Millis) -> list[Statement]:
+    """Dead jobs become pending with all their attempts before them."""
+    return [(GIVE_WAY, ("dead",)), (RETURN_ALL, (0, now, "dead"))]
 
 
 async def dead_jobs(reader: StoreConnection) -> tuple[int, str]:

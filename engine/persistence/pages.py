@@ -8,7 +8,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, assert_never
 
-from engine.domain.ids import AccountId, SessionId, Symbol
+from engine.domain.ids import AccountId, Millis, SessionId, Symbol
 from engine.domain.records import DailyPnl, Trade
 from engine.persistence import reads
 from engine.persistence.order_rows import (
@@ -56,7 +56,7 @@ TRADE_COLUMNS = "account, symbol, number, quantity, opened, closed, entry_price,
 DAILY_COLUMNS = "account, symbol, day, currency, realised, fees, round_trips, quantity"
 JOBS = """
 SELECT id, kind, subject, state, attempts, queued, due, error FROM jobs
-ORDER BY CASE state WHEN 'dead' THEN 0 WHEN 'running' THEN 1 ELSE 2 END, due, id LIMIT ?
+ORDER BY CASE state WHEN 'dead' THEN 0 WHEN 'running' THEN 1 ELSE 2 END, due, id LIMIT ? OFFSET ?
 """
 SESSIONS = """
 SELECT s.session, s.account, s.symbol, s.strategy, s.timeframe, s.started, e.candle,
@@ -100,8 +100,8 @@ def _line(row: Row) -> JournalLine:
     return JournalLine(number=number, at=at, kind=kind, session=session, subject=subject, text=text)
 
 
-async def answer(reader: StoreConnection, query: Query) -> Answer:
-    """A page of the audit trail. Raises StoreUnavailable."""
+async def answer(reader: StoreConnection, query: Query, now: Millis) -> Answer:
+    """A page of the audit trail as of `now`. Raises StoreUnavailable."""
     match query:
         case OrdersPage():
             return await _orders(reader, query)
@@ -116,8 +116,8 @@ async def answer(reader: StoreConnection, query: Query) -> Answer:
         case DailyPnlPage():
             return await _days(reader, query)
         case JobsPage():
-            rows = await reader.query(JOBS, (_bounded(query.limit),))
-            return JobsAnswer(tuple(_job(row) for row in rows))
+            rows = await reader.query(JOBS, (_bounded(query.limit), query.offset))
+            return JobsAnswer(tuple(_job(row, now) for row in rows))
         case SessionsList():
             return await _sessions(reader)
         case _:
@@ -206,8 +206,9 @@ async def _trades(reader: StoreConnection, page: TradesPage) -> TradesAnswer:
         where.also("account = ?", page.account)
     if page.symbol is not None:
         where.also("symbol = ?", page.symbol)
-    sql = f"SELECT {TRADE_COLUMNS} FROM trades {where.sql} ORDER BY closed DESC, symbol, number DESC LIMIT ?"
-    rows = await reader.query(sql, (*where.values, _bounded(page.limit)))
+    order = "ORDER BY closed DESC, account, symbol, number DESC LIMIT ? OFFSET ?"
+    sql = f"SELECT {TRADE_COLUMNS} FROM trades {where.sql} {order}"
+    rows = await reader.query(sql, (*where.values, _bounded(page.limit), page.offset))
     return TradesAnswer(tuple(trade_from(row) for row in rows))
 
 
@@ -235,8 +236,8 @@ async def _days(reader: StoreConnection, page: DailyPnlPage) -> DailyPnlAnswer:
         where.also("account = ?", page.account)
     if page.symbol is not None:
         where.also("symbol = ?", page.symbol)
-    sql = f"SELECT {DAILY_COLUMNS} FROM daily_pnl {where.sql} ORDER BY day DESC, account, symbol LIMIT ?"
-    rows = await reader.query(sql, (*where.values, _bounded(page.limit)))
+    sql = f"SELECT {DAILY_COLUMNS} FROM daily_pnl {where.sql} ORDER BY day DESC, account, symbol LIMIT ? OFFSET ?"
+    rows = await reader.query(sql, (*where.values, _bounded(page.limit), page.offset))
     return DailyPnlAnswer(tuple(daily_from(row) for row in rows))
 
 
@@ -255,10 +256,18 @@ def daily_from(row: Row) -> DailyPnl:
     )
 
 
-def _job(row: Row) -> JobLine:
+def _job(row: Row, now: Millis) -> JobLine:
     identity, kind, subject, state, attempts, queued, due, error = row
     return JobLine(
-        id=identity, kind=kind, subject=subject, state=state, attempts=attempts, queued=queued, due=due, error=error
+        id=identity,
+        kind=kind,
+        subject=subject,
+        state=state,
+        attempts=attempts,
+        queued=queued,
+        age_ms=max(0, now - queued),
+        due=due,
+        error=error,
     )
 
 

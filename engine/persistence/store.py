@@ -354,7 +354,7 @@ class SqlStore:
 
     async def answer(self, query: Query) -> Answer:
         """A page of the audit trail, on a read-only connection."""
-        return await pages.answer(self._read(), query)
+        return await pages.answer(self._read(), query, self._clock.now())
 
 
 def _words(kind: str, origin: str) -> str:

@@ -18,6 +18,7 @@ from engine.persistence.connection import NoDeskYet
 from engine.persistence.kept import Kept, reading, writing
 from engine.persistence.migrate import newest_version
 from engine.persistence.prune import Pruned, prune
+from engine.persistence.retry import retry_jobs
 from engine.persistence.sqlite_database import SqliteDatabase
 from engine.ports import Blocking, Clock
 
@@ -51,6 +52,10 @@ class Upkeep:
     def prune(self, before: date, by: str, *, dry_run: bool) -> Pruned:
         """Remove what is older and may go, under the desk's lock; a dry run only counts. Raises DeskUnusable."""
         return self._run(lambda desk, clock, blocking: prune(desk, before, by, dry_run, clock, blocking))
+
+    def retry_jobs(self, by: str) -> int:
+        """Give dead background jobs all their attempts again, under the desk's lock. Raises DeskUnusable."""
+        return self._run(lambda desk, clock, blocking: retry_jobs(desk, by, clock, blocking))
 
     def reachable(self) -> tuple[str, bool, str]:
         """Whether a desk could open its database: what, whether, and a sentence."""
