@@ -48,7 +48,7 @@ async def load(run: SessionRun, store: Store, latches: tuple[LatchSet, ...], now
             symbol=settings.symbol,
             strategy=settings.strategy,
             timeframe=str(settings.timeframe),
-            settings=repr(settings),
+            settings=settings.kept,
             at=now,
         )
     )

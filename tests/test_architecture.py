@@ -46,6 +46,14 @@ WAITS_WITH_TIME = frozenset({"asyncio.wait_for", "asyncio.timeout", "asyncio.tim
 SQL_CALLS = frozenset(
     {"execute", "executemany", "executescript", "execute_insert", "execute_fetchall", "fetchrow", "fetchval"}
 )
+# Written in capitals, as every statement of ours is.
+SQL_WORDS = re.compile(
+    r"\b(SELECT|INSERT INTO|DELETE FROM|UPDATE \w+ SET|CREATE TABLE|DROP|ALTER|PRAGMA|WHERE|VALUES \(|IN \(|ORDER BY)"
+)
+# A clause of constants, and a whole number of ours where SQLite takes no bound value.
+WOVEN = frozenset({"where.sql", "same.sql", "words", "step.version", "' AND '.join(self._clauses)"})
+# Makes statements from constants, once, while its module is imported.
+AT_IMPORT = frozenset({("engine/persistence/trades_job.py", "putting")})
 ROOMS = {
     "inbound": (1, "is this candle complete?"),
     "outbound": (2, "did this order make it?"),
@@ -187,6 +195,43 @@ def built_sql(tree: ast.Module, path: str) -> Iterator[tuple[int, str]]:
                 yield node.lineno, f"{node.func.attr} of a formatted statement"
 
 
+def _is_sql(text: str) -> bool:
+    return SQL_WORDS.search(text) is not None
+
+
+def _is_constant(node: ast.expr) -> bool:
+    """A constant by its name (`COLUMNS`, `reads.NEWEST`), marks alone, or a clause that `pages.Where` grew of them."""
+    if ast.unparse(node) in WOVEN:
+        return True
+    if isinstance(node, ast.Name | ast.Attribute):
+        name = node.id if isinstance(node, ast.Name) else node.attr
+        return name.lstrip("_").isupper()
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "join":
+        joined = node.args[0]
+        return isinstance(joined, ast.GeneratorExp) and ast.unparse(joined.elt) == "'?'"
+    return isinstance(node, ast.Constant) or (isinstance(node, ast.BinOp) and _is_constant(node.left))
+
+
+def woven_sql(tree: ast.Module, path: str) -> Iterator[tuple[int, str]]:
+    """Values woven into the text of a statement, wherever it is made: every value is bound instead."""
+    made = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and (path, node.name) in AT_IMPORT)
+    exempt = {id(inner) for function in made for inner in ast.walk(function)}
+    for node in (node for node in ast.walk(tree) if id(node) not in exempt):
+        if isinstance(node, ast.JoinedStr):
+            text = "".join(str(part.value) for part in node.values if isinstance(part, ast.Constant))
+            woven = [part.value for part in node.values if isinstance(part, ast.FormattedValue)]
+            for value in woven if _is_sql(text) else ():
+                if not _is_constant(value):
+                    yield node.lineno, f"{ast.unparse(value)} in a statement"
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mod | ast.Add):
+            sides = (node.left, node.right)
+            texts = [side.value for side in sides if isinstance(side, ast.Constant) and isinstance(side.value, str)]
+            if any(map(_is_sql, texts)) and not all(map(_is_constant, sides)):
+                yield node.lineno, f"a statement joined with {ast.unparse(node.right)}"
+        elif isinstance(node, ast.Attribute) and node.attr == "format" and _is_sql(ast.unparse(node.value)):
+            yield node.lineno, "a formatted statement"
+
+
 def not_implemented(tree: ast.Module, path: str) -> Iterator[tuple[int, str]]:
     """Promises in place of code."""
     for node in ast.walk(tree):
@@ -270,6 +315,11 @@ def test_sql_is_written_out_and_its_values_are_bound() -> None:
     assert not found, f"Write the statement as a constant and bind its values (? or $1).\n{found}"
 
 
+def test_no_value_is_woven_into_a_statement() -> None:
+    found = offences(woven_sql, *PACKAGES)
+    assert not found, f"Bind the value (`?`); only constants, named in capitals, are part of a statement.\n{found}"
+
+
 def test_nothing_is_promised_instead_of_written() -> None:
     found = offences(not_implemented, *PACKAGES)
     assert not found, f"Write it, or leave it out: a Protocol or an ABC says what is owed.\n{found}"
@@ -330,6 +380,14 @@ OFFENCES: list[tuple[Detector, str]] = [
     (built_sql, "db.execute('select ' + x)"),
     (built_sql, "db.executemany('select %s' % x, rows)"),
     (built_sql, "db.fetchrow('select {}'.format(x))"),
+    (woven_sql, "sql = f'SELECT * FROM log WHERE subject = {subject}'\nreader.query(sql)"),
+    (woven_sql, 'reader.query(f"DELETE FROM log WHERE at < {before}")'),
+    (woven_sql, "rows = [(f\"INSERT INTO limits VALUES ('{name}')\", ())]"),
+    (woven_sql, "where.also(f'x IN ({names})')"),
+    (woven_sql, "sql = 'SELECT * FROM log WHERE at < ' + str(at)"),
+    (woven_sql, "sql = 'UPDATE limits SET at = %s' % at"),
+    (woven_sql, "sql = 'SELECT {}'.format(column)"),
+    (woven_sql, "sql = f'SELECT {COLUMNS} FROM log ORDER BY {asked.order}'"),
     (not_implemented, "raise NotImplementedError"),
     (crowded_screens, "class A(App[None]):\n" + "\n".join(f"    def m{n}(self): ..." for n in range(26))),
 ]
@@ -342,6 +400,9 @@ FINE: list[tuple[Detector, str]] = [
     (waits_beside_the_clock, "await within(clock, 5, f())\nclock.call_at(at, f)"),
     (bare_tasks, "group.create_task(f())"),
     (built_sql, "db.execute('select ?', (f'{x}',))"),
+    (woven_sql, "sql = f'SELECT {COLUMNS} FROM log WHERE {reads.NEWEST} {where.sql}'"),
+    (woven_sql, "where.also(f\"kind IN ({', '.join('?' for _ in kinds)})\", *kinds)"),
+    (woven_sql, "said = f'select {x} where you like'"),
     (prints, "self.print = 1"),
     (crowded_screens, "class A(Screen):\n" + "\n".join(f"    def m{n}(self): ..." for n in range(25))),
 ]

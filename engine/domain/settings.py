@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from datetime import time
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any, TypeAlias
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from engine.domain.ids import AccountId, SessionId, Symbol
 from engine.domain.market import Timeframe
+
+SECRET = re.compile(r"(?i)token|secret|passw|passphrase|credential|api[_-]?key|private[_-]?key|^pwd$|^key$")
+HIDDEN = "***"
+
+
+def _without_secrets(value: Any, name: str = "") -> Any:
+    if SECRET.search(name):
+        return HIDDEN
+    if isinstance(value, dict):
+        return {inner: _without_secrets(each, str(inner)) for inner, each in value.items()}
+    return [_without_secrets(each) for each in value] if isinstance(value, list) else value
 
 
 class Protection(StrEnum):
@@ -88,6 +101,11 @@ class SessionSettings(Struct, frozen=True, kw_only=True):
     missed_exit: Remedy = Remedy.EXIT
     naked: Remedy = Remedy.EXIT
     force_exit_after_s: float | None = None
+
+    @property
+    def kept(self) -> str:
+        """As the audit trail keeps it: every setting, but no value of an argument that is named like a secret."""
+        return repr(replace(self, arguments=_without_secrets(self.arguments)))
 
 
 class Numbers(Struct, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from engine.persistence.migrate import behind, newest_version
 from engine.persistence.order_rows import PUT_EVENT, PUT_LOG, PUT_ORDER
 from engine.persistence.postgres import PostgresConnection
 from engine.persistence.postgres_session import READER_SECONDS, Raw, connect
+from engine.persistence.sqlite_file import refuse_network
 from engine.persistence.statements import BURY, CLAIM_KEY
 from engine.ports import Blocking, Clock
 
@@ -82,6 +83,7 @@ class PostgresDatabase:
 
     def _hold_directory(self) -> None:
         assert self._directory is not None
+        refuse_network(self._directory)  # the journal's syncs and the locks must hold, wherever the rows are
         try:
             make_private_directory(self._directory)
         except OSError as error:

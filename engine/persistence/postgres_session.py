@@ -7,15 +7,16 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from ipaddress import ip_address
 from typing import Any, TypeAlias
 from urllib.parse import urlencode
 
 import asyncpg
 
 from engine.domain.postgres_url import PostgresUrl
-from engine.errors import DuplicateKey, StoreError, StoreUnavailable
+from engine.errors import DeskUnusable, DuplicateKey, StoreError, StoreUnavailable
 from engine.persistence.connection import RowRefused
 
 # asyncpg carries no types; what crosses it is checked by the contract tests.
@@ -46,6 +47,34 @@ def client_name() -> str:
     return f"sextant process {os.getpid()} on {socket.gethostname()}"[:63]
 
 
+def is_this_machine(host: str) -> bool:
+    """Whether a host's name can only mean this machine: nothing, a socket's directory, a loopback address."""
+    if not host or host.startswith(("/", "@")) or host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def encryption(url: PostgresUrl, environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """The URL's TLS words, with what a connection that leaves this machine needs.
+
+    Over a network TLS is required unless the URL says `sslmode=disable` in so many words; `allow` and `prefer` would
+    leave it to whoever stands between whether password and rows are readable. Raises DeskUnusable for those two.
+    """
+    words = dict(url.tls)
+    mode = words.get("sslmode") or environment.get("PGSSLMODE", "")
+    if is_this_machine(url.host or environment.get("PGHOST", "")):
+        return url.tls
+    if mode in ("allow", "prefer"):
+        raise DeskUnusable(
+            f"The database {url.place} is on a network, where sslmode={mode} may end up unencrypted; use verify-full "
+            "(or require), or disable if everybody on the way may read along."
+        )
+    return url.tls if mode else (("sslmode", "require"), *url.tls)
+
+
 async def connect(url: PostgresUrl, *, read_only: bool, reader_seconds: float = READER_SECONDS) -> Raw:
     """A session set to what the audit trail needs. Raises whatever asyncpg raises; see `why_unreachable`."""
     patience = reader_seconds if read_only else SERVER_SECONDS
@@ -63,8 +92,9 @@ async def connect(url: PostgresUrl, *, read_only: bool, reader_seconds: float = 
         "tcp_keepalives_interval": "5",
         "tcp_keepalives_count": "3",
     }
+    tls = encryption(url, os.environ)
     return await asyncpg.connect(
-        dsn=f"postgresql:///?{urlencode(url.tls)}" if url.tls else None,
+        dsn=f"postgresql:///?{urlencode(tls)}" if tls else None,
         host=url.host or None,
         port=url.port,
         user=url.user or None,

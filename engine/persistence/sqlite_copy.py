@@ -12,6 +12,7 @@ from urllib.parse import quote
 from engine.domain.ids import Millis
 from engine.errors import DeskUnusable
 from engine.persistence.files import PRIVATE_FILE, sync_directory
+from engine.persistence.sqlite_file import DISTRUST
 
 COPY = ".backup"
 PAGES_AT_ONCE = 4096
@@ -57,6 +58,8 @@ def _copy(path: Path, beside: Path) -> None:
     try:
         target = sqlite3.connect(beside, isolation_level=None)
         try:
+            for connection in (source, target):
+                connection.execute(DISTRUST)
             source.backup(target, pages=PAGES_AT_ONCE)
             # one file that needs no companions, whatever is copied where
             target.execute("PRAGMA journal_mode = DELETE")

@@ -17,8 +17,14 @@ APPLICATION_ID = 0x53585431
 HEADER_BYTES = 100
 MAGIC = b"SQLite format 3\0"
 NETWORK_FILESYSTEMS = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ncpfs", "9p", "fuse.sshfs", "fuse.glusterfs", "fuse.davfs2"}
+    {
+        *("nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "afs", "coda", "ncpfs", "9p", "vboxsf", "ceph", "lustre"),
+        *("beegfs", "orangefs", "gpfs", "fuse.sshfs", "fuse.glusterfs", "fuse.davfs2", "fuse.ceph-fuse"),
+        *("fuse.rclone", "fuse.s3fs", "fuse.gcsfuse", "fuse.vmhgfs-fuse"),
+    }
 )
+# What stands in a file's schema never runs a function of ours.
+DISTRUST = "PRAGMA trusted_schema = OFF"
 MARK_OWNER = f"PRAGMA application_id = {APPLICATION_ID}"
 FOUNDATION = """
 BEGIN;
@@ -57,7 +63,7 @@ def refuse_network(path: Path) -> None:
         return
     if (kind := filesystem_of(path.resolve(), mounts)) in NETWORK_FILESYSTEMS:
         raise DeskUnusable(
-            f"{path} lies on a network filesystem ({kind}), where SQLite can lose rows; use a local disk."
+            f"{path} lies on a network filesystem ({kind}), where locks and syncs may not hold; use a local disk."
         )
 
 
@@ -115,6 +121,7 @@ def create(path: Path) -> None:
         os.close(os.open(beside, os.O_CREAT | os.O_EXCL | os.O_RDWR, PRIVATE_FILE))
         connection = sqlite3.connect(beside, isolation_level=None)
         try:
+            connection.execute(DISTRUST)
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(MARK_OWNER)
             connection.executescript(FOUNDATION)

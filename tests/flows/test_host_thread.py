@@ -214,6 +214,7 @@ def test_commands_from_several_threads_are_each_answered_once(hosted: Hosted) ->
     eventually(lambda: hosted.picture().sessions[0].paused, "paused in the picture")
 
 
+@pytest.mark.rows_by_hand
 def test_a_desk_that_cannot_be_used_says_so_where_it_was_started(hosted: Hosted, tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "desk.sqlite3").write_bytes(b"not a database at all, but something of somebody's")

@@ -22,6 +22,7 @@ def alert_of(desk: Desk) -> Alert | None:
     return next((alert for alert in desk.snapshot().alerts if alert.id == "jobs"), None)
 
 
+@pytest.mark.rows_by_hand
 async def test_dead_jobs_are_shown_until_a_retry_has_done_them(
     make_desk: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
 ) -> None:

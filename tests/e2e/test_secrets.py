@@ -1,0 +1,129 @@
+"""Secrets everywhere they may stand, errors forced, a hostile umask: nothing of them is kept, and nobody else reads."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Sextant
+from tests.e2e.desks import LIMITS
+from tests.e2e.terminal import wait_until
+from tests.postgres import PASSWORD, Cluster
+
+pytestmark = pytest.mark.postgres
+
+STRATEGY = '''
+from decimal import Decimal
+
+from engine.domain.decisions import Intent, Nothing, Submit
+from engine.domain.orders import Side
+
+
+class Clumsy:
+    """Enters at once; then fails with everything it holds in its locals."""
+
+    def __init__(self, api_key, distance="0.005"):
+        self.api_key, self.distance = api_key, Decimal(distance)
+
+    def initial(self):
+        return 0
+
+    def decide(self, context):
+        held = self.api_key
+        if context.warming or context.orders:
+            return Nothing(state=0, reason="waits")
+        if context.position.quantity:
+            raise RuntimeError("the strategy is clumsy")
+        stop = context.candles[-1].close * (1 - self.distance)
+        return Submit(state=0, intent=Intent.ENTER, side=Side.BUY, stop_loss=context.instrument.nearest(stop))
+'''
+DESK = """
+[desk]
+db = "{url}"
+state_dir = "{state}"
+
+[accounts.paper]
+equity = 250_000
+
+[instruments.ESZ6]
+tick_size = 0.25
+point_value = 50
+
+[sessions.es]
+account = "paper"
+symbol = "ESZ6"
+strategy = "{strategy}:Clumsy"
+arguments = {{ api_key = "canary-argument-4714" }}
+timeframe = "1s"
+warmup = 5
+sizing = {{ quantity = 1 }}
+"""
+ENVIRONMENT = {
+    "BROKER_TOKEN": "canary-environment-4712",
+    "PGPASSWORD": "canary-unused-4713",  # the URL's own password comes first
+    "AUTHORIZATION": "Bearer canary-header-4715",
+}
+
+
+def texts(*folders: Path) -> Iterator[tuple[str, str]]:
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                yield str(path), path.read_bytes().decode("utf-8", "replace")
+
+
+def rows(postgres: Cluster, database: str) -> Iterator[tuple[str, str]]:
+    tables = postgres.sql("SELECT tablename FROM pg_tables WHERE schemaname = 'sextant'", database)
+    for (table,) in tables:
+        for (row,) in postgres.sql(f"SELECT t::text FROM sextant.{table} AS t", database):
+            yield table, row
+
+
+def test_no_secret_is_kept_and_no_file_is_open_to_others(
+    postgres: Cluster, sextant: Sextant, program: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    url = postgres.database()
+    state, outside = tmp_path / "state", tmp_path / "outside"
+    outside.mkdir()
+    clumsy = outside / "clumsy.py"
+    clumsy.write_text(STRATEGY)
+    clumsy.chmod(0o600)
+    config = outside / "sextant.toml"
+    written = url.shown.replace(f"{url.user}@", f"{url.user}:{PASSWORD}@")
+    config.write_text(DESK.format(url=written, state=state, strategy=clumsy) + LIMITS.format(name="es"))
+    config.chmod(0o600)
+    environment |= ENVIRONMENT
+    where: tuple[str | Path, ...] = ("--config", config)
+    command: list[str | Path] = [program, "run", "--headless", "--json", "--for", "15", *where]
+    with subprocess.Popen(
+        command, env=environment, cwd=outside, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, umask=0
+    ) as desk:
+        wait_until(lambda: sextant("orders", "--json", *where).out.count("client_id") > 0, "an order", 40)
+        assert postgres.end_sessions(url) > 0  # under its feet
+        wait_until(lambda: "is reached again" in "".join(text for _, text in texts(state)), "a reconnection", 30)
+        second = sextant("run", "--headless", "--for", "1", *where)
+        out, err = desk.communicate(timeout=60)
+    assert desk.returncode == 0, err
+    assert second.code == 3
+
+    kept = list(rows(postgres, url.database))
+    assert any("clumsy" in row for _, row in kept), "the strategy's failure is told"
+    assert any("api_key" in row and "***" in row for _, row in kept), "the settings are kept without it"
+    written_out = [*texts(state, Path(environment["HOME"]))]
+    assert any("sextant.log" in name for name, _ in written_out)
+    said = [("stdout", out), ("stderr", err), ("second", second.out + second.err)]
+    for listing in (("orders",), ("journal",), ("sessions", "--json"), ("db", "check"), ("db", "check", "--json")):
+        done = sextant(*listing, *where)
+        said.append((" ".join(listing), done.out + done.err))
+    for place, text in (*kept, *written_out, *said):
+        assert "canary" not in text, place
+
+    private = [state, *state.rglob("*"), *(Path(environment["HOME"]) / ".local").rglob("sextant/**/*")]
+    assert len(private) > 5
+    for path in private:
+        mode = stat.S_IMODE(path.lstat().st_mode)
+        assert mode == (0o700 if path.is_dir() else 0o600), f"{path} {mode:o}"
