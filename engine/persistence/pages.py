@@ -58,6 +58,7 @@ JOBS = """
 SELECT id, kind, subject, state, attempts, queued, due, error FROM jobs
 ORDER BY CASE state WHEN 'dead' THEN 0 WHEN 'running' THEN 1 ELSE 2 END, due, id LIMIT ? OFFSET ?
 """
+NEWEST_TRADES = "ORDER BY closed DESC, account, symbol, number DESC"
 SESSIONS = """
 SELECT s.session, s.account, s.symbol, s.strategy, s.timeframe, s.started, e.candle,
     (SELECT count(*) FROM orders AS o WHERE o.session = s.session),
@@ -206,8 +207,7 @@ async def _trades(reader: StoreConnection, page: TradesPage) -> TradesAnswer:
         where.also("account = ?", page.account)
     if page.symbol is not None:
         where.also("symbol = ?", page.symbol)
-    order = "ORDER BY closed DESC, account, symbol, number DESC LIMIT ? OFFSET ?"
-    sql = f"SELECT {TRADE_COLUMNS} FROM trades {where.sql} {order}"
+    sql = f"SELECT {TRADE_COLUMNS} FROM trades {where.sql} {NEWEST_TRADES} LIMIT ? OFFSET ?"
     rows = await reader.query(sql, (*where.values, _bounded(page.limit), page.offset))
     return TradesAnswer(tuple(trade_from(row) for row in rows))
 
