@@ -2,6 +2,11 @@
 
 BIN := .venv/bin
 ARGS ?=
+# What `make simulate` runs.
+SEEDS ?= 0:20
+HOURS ?= 3
+MODE ?= all
+JOBS ?= 1
 # How many processes share the tests: `make test WORKERS=0` runs them in one.
 WORKERS ?= auto
 # How long each outage of `make outage` lasts; all of them run from 30 on.
@@ -16,7 +21,7 @@ export ARGS
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup run test check bench outage format lint types imports snapshots snapshots-update screenshots \
-	kill-test growth lock clean \
+	kill-test growth simulate lock clean \
 	ready-to-run ready-to-work tmux
 
 help: ## list the verbs
@@ -31,6 +36,9 @@ run: ready-to-run ## open the console on the paper desk; ARGS="--replay FILE ...
 test: tmux ready-to-work lint types imports ## everything: lint, types, import contracts, every test
 	@echo "== pytest: every test"
 	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
+
+simulate: ready-to-work ## simulated days under faults; SEEDS=a:b HOURS=h MODE=enforced|tag|none|all JOBS=n
+	@$(BIN)/python -m tests.simulation $(SEEDS) --hours $(HOURS) --mode $(MODE) --jobs $(JOBS) $(ARGS)
 
 check: ready-to-work lint types imports ## the quick gate: as test, without the slow and end-to-end tests
 	@echo "== pytest: quick tests"

@@ -6,6 +6,7 @@ import asyncio
 
 from engine.domain.ids import ClientOrderId, Millis, SessionId
 from engine.domain.instruments import Instrument
+from engine.domain.intents import FLATTENED
 from engine.domain.positions import FLAT
 from engine.domain.records import LatchKind, LatchSet, SessionRegistered
 from engine.ports import Store
@@ -72,7 +73,7 @@ async def load(run: SessionRun, store: Store, latches: tuple[LatchSet, ...], now
         desk.ledger.rebuild(history, day.entries, now)
     for latch in latches:
         if latch.session == settings.id:
-            _restore(desk, latch, now)
+            _restore(run, latch, now)
     run.trader.recovered()
 
 
@@ -86,8 +87,11 @@ async def _load_entries(desk: SessionDesk, store: Store, recent: set[ClientOrder
                 desk.book.load(order)
 
 
-def _restore(desk: SessionDesk, latch: LatchSet, now: Millis) -> None:
+def _restore(run: SessionRun, latch: LatchSet, now: Millis) -> None:
+    desk = run.desk
     if latch.kind is LatchKind.PAUSE:
+        if latch.reason.startswith(FLATTENED):
+            run.trader.flattener.stand()
         desk.blocks.set("pause", f"paused: {latch.reason}")
     elif latch.until is None or latch.until >= desk.instrument.calendar.trade_date(now):
         desk.blocks.set(f"latch:{latch.kind}", f"{latch.kind}: {latch.reason}")

@@ -51,7 +51,9 @@ KEEP_MARKS = 200
 RETRY_HISTORY_SECONDS = 2.0
 LOOPS = (":doubt loop", ":guard", ":data half")
 """Ends of the names of a trader's standing tasks: when one fails, the session starts again."""
-QUIET_EVENTS = frozenset({"asked", "report", "intent", "abandoned", "denied", "lost", "adopted", "journalled"})
+QUIET_EVENTS = frozenset(
+    {"asked", "ask soon", "report", "intent", "abandoned", "denied", "lost", "adopted", "journalled"}
+)
 """Changes that nothing at the broker follows from: reads need not wait for them to settle."""
 
 
@@ -280,8 +282,9 @@ class RealtimeTrader:
         while True:
             if self._feed.is_up:
                 wanted = self.stream.wanted_since(desk.settings.warmup, desk.now())
+                line = self.stream.line
                 history = await self._feed.history(desk.book.symbol, desk.settings.timeframe, wanted)
-                if history is not None and self._feed.is_up:
+                if history is not None and self._held_since(line):
                     if self._feed.candle_step is not None:
                         history = changed(history, forming=None)
                     joined = self.stream.join(history, warmup=warmup)
@@ -290,6 +293,10 @@ class RealtimeTrader:
                         self._place_all(joined.placements)
                         return
             await desk.clock.sleep(RETRY_HISTORY_SECONDS)
+
+    def _held_since(self, line: int) -> bool:
+        """Whether the feed's line has neither broken nor come back since."""
+        return self._feed.is_up and self.stream.line == line
 
     def _place_all(self, placements: tuple[Placement, ...]) -> None:
         """What history taught, in order; an exit that a later candle supersedes is not sent."""
@@ -392,7 +399,7 @@ class RealtimeTrader:
         desk.moved()
 
     def _look_at_flags(self, order: Order) -> None:
-        if order.flags & {Flag.OVERFILLED, Flag.LATE_FILL, Flag.BUSTED}:
+        if order.flags & {Flag.OVERFILLED, Flag.LATE_FILL, Flag.BUSTED, Flag.REVIVED}:
             words = ", ".join(sorted(order.flags))
             self.desk.reporter.alert(
                 f"flag:{order.client_id}", Severity.CRITICAL, f"{self.desk.id}: order {order.client_id}: {words}"

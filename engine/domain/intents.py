@@ -81,6 +81,8 @@ class Concluded(Struct, frozen=True, kw_only=True, tag="outcome"):
 
 
 PAUSE_NOTE = "pause held"
+FLATTENED = "paused: flatten"
+"""Begins the reason of a pause under which a position that still appears is closed, in this life and the next."""
 """A note by which an import restores a session's pause."""
 
 

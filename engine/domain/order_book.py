@@ -169,10 +169,17 @@ class OrderBook:
 
     def _succeeded(self, order: Order, report: BrokerOrder, now: Millis) -> Order:
         """The broker shows the order that took the place of ours: the replace is proven."""
+        if order.state in TERMINAL and not report.status.is_final:
+            return self.revive(order, report, now)
         after = lifecycle.replaced(order, now, report.broker_id)
         if after is order:
             after = lifecycle.accepted(order, now, report.broker_id)
         return self.put(after, "replaced", now, f"now {report.broker_id}")
+
+    def revive(self, order: Order, report: BrokerOrder, now: Millis) -> Order:
+        """The broker holds what we took for ended: it is open again, flagged; the same object when it is not."""
+        after = lifecycle.lives_after_all(order, now, self.whole(order, report))
+        return self.put(after, "lives after all", now, f"{report.broker_id} is {report.status}")
 
     def _of_the_past(self, order: Order, report: BrokerOrder, now: Millis) -> Order:
         """A record under an id that the order no longer carries tells of fills, never of its state."""

@@ -2,7 +2,7 @@
 
 Commands (raise IllegalCommand where the table forbids them): sent, abandoned, denied, cancel_asked, replace_asked.
 Answers to commands: accepted, refused, doubted, cancel_refused, replaced, replace_refused.
-Facts: reported, with_fill, without_fill, presumed_lost, declared_dead.
+Facts: reported, with_fill, without_fill, lives_after_all, presumed_lost, declared_dead.
 """
 
 from __future__ import annotations
@@ -327,6 +327,13 @@ def asked_again(order: Order, now: Millis, *, complete_negative: bool, evidence:
     return _moved(order, now, doubt=doubt)
 
 
+def ask_soon(order: Order, now: Millis) -> Order:
+    """Somebody saw something that may be this order: the next question is due now."""
+    if order.doubt is None or order.doubt.next_query <= now:
+        return order
+    return _moved(order, now, doubt=changed(order.doubt, next_query=now))
+
+
 def presumed_lost(order: Order, now: Millis, reason: str) -> Order:
     """Nobody has seen the order for long enough; it keeps its full size in heat until a typed word."""
     if order.state is not S.IN_DOUBT_SUBMIT:
@@ -350,6 +357,20 @@ def as_found_after_restart(order: Order, now: Millis) -> Order:
             return doubted(order, now, "in doubt since an earlier life")
         case _:
             return order
+
+
+def lives_after_all(order: Order, now: Millis, report: BrokerOrder) -> Order:
+    """The broker holds an order that we took for ended: a replace that came late, or a verdict that was wrong.
+
+    Its word outweighs ours: the order is open again under what the broker says, flagged.
+    """
+    if order.state not in TERMINAL or order.state is S.FILLED or report.status.is_final:
+        return order
+    held = changed(order, terms=report.terms)
+    flags = order.flags | {Flag.REVIVED}
+    return _moved(
+        held, now, state=resting_state(held), broker_id=report.broker_id, flags=flags, doubt=None, wanted=None
+    )
 
 
 def gone(order: Order, now: Millis, reason: str) -> Order:

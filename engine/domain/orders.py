@@ -135,6 +135,7 @@ class Flag(StrEnum):
     MISSED = "missed"
     JOURNALLED = "journalled"
     FORCED = "forced"
+    REVIVED = "revived"
 
 
 class Doubt(Struct, frozen=True, kw_only=True):

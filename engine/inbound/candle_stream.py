@@ -53,6 +53,7 @@ class CandleStream:
         self._spans: dict[Millis, tuple[Millis, Millis]] = {}
         self._buffer: deque[Tick] | None = None
         self._subscribed: Millis = 0
+        self.line = 0
         self._overflowed = False
 
     # -- live ---------------------------------------------------------------------------------------------
@@ -157,7 +158,11 @@ class CandleStream:
             self.link_restored(now)
 
     def link_restored(self, now: Millis) -> None:
-        """Ticks from before the cut prove nothing about what came after it: buffer anew."""
+        """Ticks from before the cut prove nothing about what came after it: buffer anew.
+
+        `line` counts these beginnings: history asked for before one of them proves nothing, whatever clocks say.
+        """
+        self.line += 1
         self._buffer = deque(maxlen=BUFFER)
         self._subscribed = now
         self._overflowed = False

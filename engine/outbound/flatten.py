@@ -37,12 +37,14 @@ class Flattener:
         self._exits = exits
         self._running = 0
         self._stands = False
+        self.binds = False
+        """Flattened and not resumed since; a restart closes what appears then."""
         self._left = ZERO
 
     async def run(self, id: str, say: Callable[[str], None]) -> FlattenResult:
         """Carry it out, one line with the broker's evidence per step, until flat or the deadline."""
         self._running += 1
-        self._stands = True
+        self._stands = self.binds = True
         try:
             result = await self._run(id, say)
         finally:
@@ -54,6 +56,8 @@ class Flattener:
     def look(self) -> None:
         """Once a second: while a flatten stands, a position that moved since is closed again."""
         held = self._desk.book.position.quantity
+        if self._desk.book.confirmed_at is None:
+            return  # a life that has not yet asked where it stands
         if self._stands and not self._running and held and held != self._left:
             self._left = held
             text = f"{self._desk.id}: position {held} under a standing flatten; closing it"
@@ -63,9 +67,13 @@ class Flattener:
     async def _again(self) -> None:
         await self.run(f"standing:{self._desk.now()}", ignore_line)
 
+    def stand(self) -> None:
+        """An earlier life was flattened and not resumed: what still fills is closed under it."""
+        self._stands = self.binds = True
+
     def lift(self) -> None:
         """Resumed: nothing stands any more."""
-        self._stands = False
+        self._stands = self.binds = False
 
     async def _run(self, id: str, say: Callable[[str], None]) -> FlattenResult:
         desk = self._desk

@@ -75,9 +75,11 @@ class Guard:
                 self._through_since = now
         else:
             self._through_since = None
-        if self.target_price is not None and not self._target_hit and (mark - self.target_price) * held >= 0:
-            self._target_hit = True
-            self._desk.moved()
+        target = self.target_price
+        if target is None or self._target_hit or (mark - target) * held < 0 or not self._ours(target):
+            return
+        self._target_hit = True
+        self._desk.moved()
 
     # -- the loop -----------------------------------------------------------------------------------------
 
@@ -97,7 +99,7 @@ class Guard:
             )
 
     def _target_due(self) -> bool:
-        return self._target_hit and bool(self._desk.book.position.quantity)
+        return self._target_hit and bool(self._desk.book.position.quantity) and self._ours(self.target_price)
 
     async def step(self) -> None:
         """One look at position and protective orders."""
@@ -107,8 +109,8 @@ class Guard:
             await self._when_flat()
             return
         self._learn_prices()
-        if self._target_due() and self._ours(self.target_price):
-            self._target_hit = False
+        due, self._target_hit = self._target_due(), False
+        if due:
             await self._exits.leave(f"target:{desk.now()}", None, f"target {self.target_price} reached")
             return
         # A lost exit is presumed dead: the position must not stand bare until somebody says so.
@@ -116,6 +118,7 @@ class Guard:
         if self._exits.busy or exiting or self._converted():
             self._while_leaving(exiting)
             return
+        await self._cancel_wrong_side()
         await self._cover()
         await self._check_inert()
 
@@ -154,6 +157,16 @@ class Guard:
         for order in leftovers:
             if lifecycle.may_cancel(order) and not order.is_in_doubt:
                 await self._submission.cancel(order, "the position is flat")
+
+    async def _cancel_wrong_side(self) -> None:
+        """Exits of an earlier, opposite position would open or add if they filled: they go at once."""
+        desk = self._desk
+        orders = desk.book.open()
+        index = {o.client_id: o for o in orders}
+        for order in orders:
+            wrong = order.role.is_protective and not reduces(order, desk.book.position)
+            if wrong and not parent_unfilled(order, index) and lifecycle.may_cancel(order) and not order.is_in_doubt:
+                await self._submission.cancel(order, f"position is {desk.book.position.quantity}")
 
     def _parent_open(self, order: Order) -> bool:
         parent = self._desk.book.get(order.parent) if order.parent is not None else None
@@ -258,6 +271,8 @@ class Guard:
             return
         through = mark is not None and (mark - self.stop_price) * position.quantity <= 0
         if not through and not self._rearmed:
+            if not await self._still_held():
+                return
             self._rearmed = True
             order = await self._submission.exit(ExitOrder(self._stop_order(size)))
             if order.state not in (OrderState.REJECTED, OrderState.ABANDONED):
@@ -278,6 +293,22 @@ class Guard:
                     lasting=True,
                 )
                 await desk.clock.sleep(LOOK_SECONDS)
+
+    async def _still_held(self) -> bool:
+        """Whether the broker holds what memory holds; a stop for a position that is gone would open one.
+
+        A silent broker does not stop the stop: naked is worse than doubtful.
+        """
+        desk = self._desk
+        held = desk.book.position.quantity
+        fresh = await desk.road.fresh_position(desk.book.symbol, desk.numbers.exit_sizing_read)
+        if desk.book.position.quantity != held:
+            return False
+        if fresh is not None and fresh.quantity != held:
+            desk.road.suspect(f"{desk.book.symbol}: broker {fresh.quantity}, memory {held}; no stop is placed")
+            await desk.clock.sleep(LOOK_SECONDS)
+            return False
+        return True
 
     def _stop_order(self, size: Decimal) -> Order:
         desk = self._desk

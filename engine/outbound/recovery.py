@@ -144,7 +144,7 @@ class Recovery:
         doubt = order.doubt
         if doubt is None:
             return
-        rows = await desk.road.find(order.client_id, doubt.sent - LOOK_BACK_MS)
+        rows = await desk.road.find(order.client_id, order.created - LOOK_BACK_MS)
         now = desk.now()
         current = desk.current(order)
         if current.revision != order.revision or current.doubt is None:

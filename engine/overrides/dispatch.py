@@ -15,6 +15,7 @@ from msgspec.structs import replace as changed
 from engine import commands as c
 from engine.board import tell_dead_jobs
 from engine.domain.ids import CommandId
+from engine.domain.intents import FLATTENED
 from engine.domain.records import LatchKind, LimitsChanged
 from engine.engine import Engine
 from engine.errors import SextantError, StoreError
@@ -157,6 +158,9 @@ class Overrides(OrderOverrides, DisagreementOverrides):
         by = command.origin.operator
         engine.kill_reason = f"by {by}"
         cancelled = sum(run.trader.cancel_entries("kill") for run in engine.sessions.values())
+        if command.flatten:
+            for run in engine.sessions.values():
+                self._hold(run, command.origin, f"{FLATTENED} by {by}")
         engine.store.record(self._latch(None, LatchKind.KILL, True, f"by {by}", by))
         self._note(command.origin, "kill and flatten" if command.flatten else "kill")
         say = engine.board.begin(command.origin.id, "Kill", None)

@@ -10,6 +10,7 @@ from msgspec.structs import replace as changed
 from engine import commands as c
 from engine.domain import order_lifecycle as lifecycle
 from engine.domain.ids import CommandId
+from engine.domain.intents import FLATTENED
 from engine.domain.orders import Order, OrderState, OrderType, Role
 from engine.outbound.entries import EntryWish
 from engine.outbound.exit_road import Failed, Held, Left
@@ -32,6 +33,9 @@ class OrderOverrides(OverrideBase):
             self._start(self._exit(run, command.origin.id, terms.quantity), "exit by hand", command.origin.id)
             return "exit is on its way"
         await self._committed(command.origin, "entry by hand", command.session, command.reason)
+        if run.trader.flattener.binds:  # a position wanted by hand is not closed again by an earlier flatten
+            run.trader.flattener.lift()
+            self._hold(run, command.origin, f"paused: entry by {command.origin.operator} after a flatten")
         wish = EntryWish(
             origin=str(command.origin.id),
             side=terms.side,
@@ -107,7 +111,7 @@ class OrderOverrides(OverrideBase):
         title = "Flatten everything" if command.session is None else f"Flatten {command.session}"
         runs = self._runs(command.session)
         for run in runs:
-            self._hold(run, command.origin, f"paused: flatten by {command.origin.operator}")
+            self._hold(run, command.origin, f"{FLATTENED} by {command.origin.operator}")
         self._note(command.origin, title.lower(), command.session)
         say = self._engine.board.begin(command.origin.id, title, command.session)
         self._start(self._flatten_runs(command, runs, say), title.lower(), command.origin.id)
@@ -142,8 +146,12 @@ class OrderOverrides(OverrideBase):
         if order.state is not OrderState.LOST:
             raise Refusal(f"{order.client_id} is {order.state}, not lost")
         await self._committed(command.origin, f"declare dead {order.client_id}", run.id, command.reason)
-        legs = [o for o in run.desk.book.open() if o.parent == order.client_id and o.state is OrderState.LOST]
+        unseen = (OrderState.LOST, OrderState.IN_DOUBT_SUBMIT)
+        legs = [o for o in run.desk.book.open() if o.parent == order.client_id and o.state in unseen]
         for dead in (order, *legs):  # they left in one request: what is true of the entry is true of its legs
+            dead = run.desk.current(dead)
+            if dead.state is OrderState.IN_DOUBT_SUBMIT:
+                dead = run.desk.put(lifecycle.presumed_lost(dead, run.desk.now(), "its entry never existed"), "lost")
             dead = lifecycle.declared_dead(run.desk.current(dead), run.desk.now(), command.reason)
             run.desk.put(dead, "declared dead")
         run.trader.recovery.mark_doubt()

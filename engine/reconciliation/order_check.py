@@ -14,7 +14,7 @@ from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, S
 from engine.domain.incarnations import record_of
 from engine.domain.order_book import book_executions
 from engine.domain.order_lifecycle import Evidence
-from engine.domain.orders import Order
+from engine.domain.orders import TERMINAL, Order, OrderState
 from engine.errors import StoreError
 from engine.ports import Clock, Store
 from engine.reconciliation.compare import (
@@ -112,7 +112,7 @@ class OrderCheck:
                 continue
             strangers += await self._compare(desk, theirs, begun)
         strangers += [row for row in report.rows if row.terms.symbol not in desks]
-        await self._strangers(strangers, {row.broker_id for row in report.rows}, desks)
+        await self._strangers(strangers, {row.broker_id for row in report.rows}, desks, begun)
         return True
 
     async def _compare(self, desk: SessionDesk, theirs: list[BrokerOrder], begun: Millis) -> list[BrokerOrder]:
@@ -252,12 +252,16 @@ class OrderCheck:
     # -- not ours -----------------------------------------------------------------------------------------
 
     async def _strangers(
-        self, records: list[BrokerOrder], listed: set[BrokerOrderId], desks: dict[Symbol, SessionDesk]
+        self,
+        records: list[BrokerOrder],
+        listed: set[BrokerOrderId],
+        desks: dict[Symbol, SessionDesk],
+        begun: Millis,
     ) -> None:
         now = self._clock.now()
         for record in records:
             desk = desks.get(record.terms.symbol)
-            if desk is not None and await self._is_ours(desk, record):
+            if desk is not None and await self._is_ours(desk, record, begun):
                 continue
             known = self._foreign.get(record.broker_id)
             self._foreign[record.broker_id] = ForeignOrder(
@@ -301,7 +305,7 @@ class OrderCheck:
                 sides[order.terms.side] = sides.get(order.terms.side, Decimal(0)) + order.terms.quantity - order.filled
         self._on_unowned("orders", symbol, max(sides.values(), default=Decimal(0)))
 
-    async def _is_ours(self, desk: SessionDesk, record: BrokerOrder) -> bool:
+    async def _is_ours(self, desk: SessionDesk, record: BrokerOrder, begun: Millis) -> bool:
         """An order of an earlier life, or one of ours that is still waiting for its answer."""
         now = self._clock.now()
         known = desk.book.owner_of(record)
@@ -314,10 +318,40 @@ class OrderCheck:
             if known is not None and known.session == desk.settings.id:
                 desk.book.load(known)
         if known is not None and known.session == desk.settings.id:
-            desk.book.report(desk.current(known), record, Evidence.QUERY, now)
+            current = desk.current(known)
+            if current.state in TERMINAL and current.updated <= begun:
+                self._revived(desk, current, record)
+            else:
+                desk.book.report(current, record, Evidence.QUERY, now)
             return True
-        return any(
-            o.broker_id is None and o.is_open and lifecycle.same_terms(o.terms, record.terms) for o in desk.book.open()
+        alike = [
+            o
+            for o in desk.book.open()
+            if o.broker_id is None and o.is_open and lifecycle.same_terms(o.terms, record.terms)
+        ]
+        for order in alike:
+            if order.state is OrderState.LOST:  # asked once a minute: now there is a reason to ask
+                desk.put(lifecycle.ask_soon(order, now), "ask soon", record.broker_id)
+        return bool(alike)
+
+    def _revived(self, desk: SessionDesk, order: Order, record: BrokerOrder) -> None:
+        """Taken for ended, and the broker lists it as open: it is open again, and somebody has to look."""
+        after = desk.book.revive(order, record, self._clock.now())
+        if after is order:
+            return
+        self._ledger.put(
+            self._row(
+                desk,
+                order.terms.symbol,
+                f"revived:{order.client_id}:{order.revision}",
+                DisagreementKind.ORDER_DIFFERS,
+                memory=str(order.state),
+                broker=str(record.status),
+                state=DisagreementState.ADOPTED,
+                done="it lives at the broker after all",
+                order=record.broker_id,
+                blocks_entries=True,
+            )
         )
 
 

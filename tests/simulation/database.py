@@ -28,15 +28,15 @@ class DatabaseTrouble:
     """What the database suffers now; written by the faults."""
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Nothing is wrong any more."""
         self.down_until: Millis = 0
         self.frozen_until: Millis = 0
         self.refuse = 0.0
         self.unknown = 0.0
         self.slow_ms = 0
-
-    def clear(self) -> None:
-        """Nothing any more."""
-        self.__init__()  # type: ignore[misc]
 
 
 @cache
@@ -109,6 +109,8 @@ class SimConnection:
         """The way to the database: slow, frozen, or shut."""
         database, clock = self._database, self._clock
         trouble = database.trouble
+        if trouble.slow_ms:
+            database.hit("slow commit")
         await clock.sleep((trouble.slow_ms + database.rng.randint(1, 3)) / 1000)
         while clock.monotonic() * 1000 < trouble.frozen_until:
             database.hit("database frozen")

@@ -22,7 +22,7 @@ from engine.overrides.dispatch import Overrides
 from engine.persistence.intent_journal import FileIntentJournal
 from engine.persistence.jobs import Jobs
 from engine.persistence.kill_latch import FileKillLatch
-from engine.persistence.recovery_import import import_journal
+from engine.persistence.recovery_import import import_journal, settle_journal
 from engine.persistence.store import SqlStore
 from engine.plan import EnginePlan, PlannedAccount, PlannedSession
 from tests.simulation.database import SimConnections, SimDatabase
@@ -102,7 +102,7 @@ class Durable(Struct, kw_only=True):
     sessions: tuple[SessionSettings, ...]
     portfolio: PortfolioSettings
     numbers: Numbers
-    watch: Callable[[SessionId, StrategyContext], None]
+    watch: Callable[[Life, SessionId, StrategyContext], None]
     hit: Callable[[str], None]
 
 
@@ -142,10 +142,13 @@ class Desk:
             )
             for account in durable.accounts
         }
-        self.feed = SimFeed(durable.market, self.clock, durable.feed, durable.streams.of("feed"), durable.hit)
+        self.feed = SimFeed(durable.market, self.clock, life, durable.feed, durable.streams.of("feed"), durable.hit)
         self.strategies = {
             settings.id: Restless(
-                settings.id, durable.streams.of(f"strategy/{settings.id}"), durable.watch, durable.hit
+                settings.id,
+                durable.streams.of(f"strategy/{settings.id}"),
+                lambda session, context: durable.watch(life, session, context),
+                durable.hit,
             )
             for settings in durable.sessions
         }
@@ -192,6 +195,7 @@ class Desk:
             portfolio=durable.portfolio,
             numbers=durable.numbers,
             shutdown=ShutdownPolicy.CANCEL_ENTRIES,
+            settle_journal=lambda: settle_journal(store, journal, self.clock.now()),
         )
 
     def start(self) -> None:
@@ -221,6 +225,14 @@ class Desk:
         for wire in self.wires.values():
             wire.close()
 
+    def resume(self) -> None:
+        """The stopped process goes on: first what fell due, then what its sockets hold."""
+        self.durable.loop.resume(self.life)
+        with within_life(self.life):
+            for wire in self.wires.values():
+                wire.resume()
+            self.feed.resume()
+
     def send(self, operator: str, make: Callable[[c.Origin], c.Command]) -> None:
         """Dispatch a command of an operator; its receipt is the operator's to look for."""
         self._commands += 1
@@ -234,8 +246,9 @@ class Desk:
             self.durable.loop.spawn(self._dispatch(make(origin)), f"{operator}: command")
 
     async def _dispatch(self, command: c.Command) -> None:
+        self.durable.witness.commanding(self.life, command)
         receipt = await self.overrides.dispatch(command)
-        self.durable.hit(f"command {type(command).__name__}{'' if receipt.taken else ' refused'}")
+        self.durable.witness.receipt(self.life, command, receipt)
 
     def position(self, session: SessionId) -> Decimal:
         """What memory believes."""

@@ -10,7 +10,8 @@ from engine.domain.ids import Millis, Symbol
 from engine.domain.market import History, Tick, Timeframe
 from engine.errors import QueryFailed
 from engine.ports import Clock
-from tests.simulation.market import Market
+from tests.simulation.loop import Life
+from tests.simulation.market import MINUTE_MS, Market
 from tests.simulation.streams import Stream
 
 
@@ -18,7 +19,12 @@ class FeedTrouble:
     """What the feed suffers now, whichever life listens; written by the faults."""
 
     def __init__(self) -> None:
-        self.cut_until: Millis = 0
+        self.hidden: set[tuple[Symbol, Millis]] = set()
+        self.clear(0)
+
+    def clear(self, now: Millis) -> None:
+        """Nothing is wrong any more."""
+        self.cut_until: Millis = now
         self.silent_until: Millis = 0
         self.late = 0.0
         self.history_fails = 0.0
@@ -30,9 +36,19 @@ class SimFeed:
 
     name = "simulated"
 
-    def __init__(self, market: Market, clock: Clock, trouble: FeedTrouble, rng: Stream, hit: Callable[[str], None]):
+    def __init__(
+        self,
+        market: Market,
+        clock: Clock,
+        life: Life,
+        trouble: FeedTrouble,
+        rng: Stream,
+        hit: Callable[[str], None],
+    ) -> None:
         self._market = market
         self._clock = clock
+        self._life = life
+        self._unread: list[Tick] = []
         self._trouble = trouble
         self._rng = rng
         self._hit = hit
@@ -76,9 +92,10 @@ class SimFeed:
         if self._state is not LinkState.RECONNECTING:
             self._change(LinkState.RECONNECTING, "connection lost")
         wait = max(1.0, self._trouble.cut_until - self._market_time())
-        self._clock.call_at(self._clock.now() + round(wait), self._look)
+        self._clock.call_at(self._clock.now() + round(wait), self.look)
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Whether the line may come back now."""
         if self._state is LinkState.RECONNECTING:
             if self._market_time() < self._trouble.cut_until:
                 self.cut()
@@ -87,16 +104,30 @@ class SimFeed:
 
     def on_trade(self, tick: Tick) -> None:
         """The market trades; the desk hears of it now, late, or never."""
+        if self._life.paused:
+            self._unread.append(tick)
+            return
         if self._state is not LinkState.UP:
             return
         if tick.at < self._trouble.silent_until:
             self._hit("feed silence")
+            self._hide(tick)
             return
         if self._rng.chance(self._trouble.late):
             self._hit("late tick")
+            self._hide(tick)
             self._clock.call_at(self._clock.now() + self._rng.randint(500, 90_000), lambda: self.deliver(tick))
             return
         self.deliver(tick)
+
+    def resume(self) -> None:
+        """A stopped process goes on, and reads what has come meanwhile."""
+        unread, self._unread = self._unread, []
+        for tick in unread:
+            self.on_trade(tick)
+
+    def _hide(self, tick: Tick) -> None:
+        self._trouble.hidden.add((tick.symbol, tick.at - tick.at % MINUTE_MS))
 
     def deliver(self, tick: Tick) -> None:
         """To whoever subscribed."""

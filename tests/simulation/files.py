@@ -19,11 +19,14 @@ class FileTrouble:
     """What the disk suffers now; written by the faults."""
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Nothing is wrong any more."""
         self.full_until: Millis = 0
         self.hung_until: Millis = 0
         self.tear = 0.0
         self.fail_sync = 0.0
-        self.unreadable = 0.0
 
 
 class SimFiles:

@@ -106,6 +106,15 @@ class Market:
         contract = self._contracts[symbol]
         return contract.decimal(contract.price)
 
+    def jump(self, symbol: Symbol, ticks: int) -> None:
+        """The next trade happens that far away."""
+        contract = self._contracts[symbol]
+        contract.price = max(400, contract.price + ticks)
+
+    def traded(self, symbol: str, start: Millis) -> bool:
+        """Whether anybody traded in the window that begins then."""
+        return start in self._contracts[Symbol(symbol)].windows
+
     def amend(self, symbol: Symbol, start: Millis, more: int) -> Tick | None:
         """A trade reported late into the middle of a window, some ticks over its high; None without the window."""
         contract = self._contracts[symbol]

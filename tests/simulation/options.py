@@ -5,8 +5,10 @@ from __future__ import annotations
 from msgspec import Struct, field
 
 from engine.domain.broker import Capabilities, Enforcer, FillsKind, IdMode, ReplaceId, ReplaceQuantity
+from tests.simulation.faults import kinds
 from tests.simulation.streams import Streams
 
+ACCOUNTS = ("first", "second")
 MODES = {"enforced": IdMode.ENFORCED, "tag": IdMode.TAG, "none": IdMode.NONE}
 
 
@@ -19,8 +21,6 @@ class Options(Struct, frozen=True, kw_only=True):
     sessions: int = 4
     faults: dict[str, float] = field(default_factory=dict)
     capabilities: dict[str, Capabilities] = field(default_factory=dict)
-    max_fill: int | None = None
-    brackets_held: bool = True
 
 
 def capabilities_of(mode: str, rng: Streams, account: str) -> Capabilities:
@@ -36,4 +36,19 @@ def capabilities_of(mode: str, rng: Streams, account: str) -> Capabilities:
         one_cancels_other=Enforcer.OURS if stream.chance(0.3) else Enforcer.BROKER,
         brackets=stream.chance(0.75),
         settle_ms=200,
+    )
+
+
+def options_of(seed: int, mode: str, hours: float) -> Options:
+    """Expand a seed: about a third of all faults, each with a strength of its own."""
+    streams = Streams(f"options/{seed}/{mode}")
+    stream = streams.of("faults")
+    share = stream.uniform(0.15, 0.6)
+    strengths = {name: round(stream.uniform(0.2, 1.0), 2) for name in kinds() if stream.chance(share)}
+    return Options(
+        seed=seed,
+        mode=mode,
+        hours=hours,
+        faults=strengths,
+        capabilities={account: capabilities_of(mode, streams, account) for account in ACCOUNTS},
     )

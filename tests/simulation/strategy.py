@@ -88,6 +88,7 @@ class Restless:
         if roll < 0.22:
             return Submit(state=0, intent=Intent.EXIT, quantity=Decimal(1), reason="a part out")
         if roll < 0.34:
+            self._hit("reverses")
             return self._enter(context, Intent.REVERSE, side.opposite)
         if roll < 0.44:
             return self._enter(context, Intent.ENTER, side)

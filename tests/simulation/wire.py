@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
 from brokers.paper.exchange import PaperExchange
+from engine.commands import Command, Receipt
 from engine.domain.broker import (
     AccountEvent,
     Balance,
@@ -56,15 +57,25 @@ class Witness(Protocol):
     def answered(self, life: Life, account: AccountId, kind: str, answer: SubmitAnswer) -> None:
         """What the exchange said."""
 
-    def sending(self, life: Life, account: AccountId, kind: str) -> None:
+    def sending(self, life: Life, account: AccountId, kind: str, request: SubmitRequest | None) -> None:
         """A request starts to leave the desk."""
+
+    def commanding(self, life: Life, command: Command) -> None:
+        """An operator's command reaches the engine."""
+
+    def receipt(self, life: Life, command: Command, receipt: Receipt) -> None:
+        """The engine took it, or said why not."""
 
 
 class WireTrouble:
     """What one account's wire suffers now, whichever life uses it; written by the faults."""
 
     def __init__(self) -> None:
-        self.cut_until: Millis = 0
+        self.clear(0)
+
+    def clear(self, now: Millis) -> None:
+        """Nothing is wrong any more."""
+        self.cut_until: Millis = now
         self.locked_until: Millis = 0
         self.token_until: Millis = 0
         self.lose_request = 0.0
@@ -103,7 +114,7 @@ class Wire:
         self._world = world
         self._life = life
         self._seams = seams
-        self._trouble = trouble
+        self.trouble = trouble
         self._rng = rng
         self._witness = witness
         self._hit = hit
@@ -111,6 +122,8 @@ class Wire:
         self._unlisten: Callable[[], None] = lambda: None
         self._up = False
         self._mute = False
+        self.positions_told: Millis = 0
+        self._unread: list[AccountEvent] = []
         self._under_way: dict[asyncio.Future[Any], type[LinkError]] = {}
         self._events: deque[tuple[Millis, AccountEvent]] = deque()
         self._flushing = False
@@ -122,7 +135,7 @@ class Wire:
 
     async def start(self, sink: Callable[[AccountEvent], None]) -> None:
         """Connect; raises LinkDown while the line is cut."""
-        if self._now() < self._trouble.cut_until:
+        if self._now() < self.trouble.cut_until:
             raise LinkDown("the line is down")
         self.close()
         self._sink = sink
@@ -148,10 +161,11 @@ class Wire:
         if self._up:
             self._drop("the link was cut")
             self._change(LinkState.RECONNECTING, "connection lost")
-        self._at(self._trouble.cut_until, self._look)
+        self._at(self.trouble.cut_until, self.look)
 
-    def _look(self) -> None:
-        if self._sink is not None and not self._up and self._now() >= self._trouble.cut_until:
+    def look(self) -> None:
+        """Whether the line may come back now."""
+        if self._sink is not None and not self._up and self._now() >= self.trouble.cut_until:
             self._change(LinkState.UP, "connected again")
 
     def _change(self, state: LinkState, reason: str) -> None:
@@ -159,8 +173,16 @@ class Wire:
         self._tell(LinkChanged(state, reason))
 
     def _tell(self, event: AccountEvent) -> None:
-        if self._sink is not None and not self._life.dead:
+        if self._life.paused:
+            self._unread.append(event)
+        elif self._sink is not None and not self._life.dead:
             self._sink(event)
+
+    def resume(self) -> None:
+        """A stopped process goes on, and reads what its socket holds."""
+        unread, self._unread = self._unread, []
+        for event in unread:
+            self._tell(event)
 
     def _drop(self, why: str) -> None:
         self._events.clear()
@@ -188,7 +210,7 @@ class Wire:
             self._witness.submitting(self._life, self.account, request)
             return self._exchange.submit(self.account, request, self._now())
 
-        return await self._request("submit", arrive)
+        return await self._request("submit", arrive, request)
 
     async def replace(self, broker_id: BrokerOrderId, client_id: ClientOrderId, terms: Terms) -> SubmitAnswer:
         """Change once. Raises as submit."""
@@ -208,8 +230,10 @@ class Wire:
 
         return await self._request("cancel", arrive)
 
-    async def _request(self, kind: str, arrive: Callable[[], SubmitAnswer]) -> SubmitAnswer:
-        trouble, rng, now = self._trouble, self._rng, self._now()
+    async def _request(
+        self, kind: str, arrive: Callable[[], SubmitAnswer], request: SubmitRequest | None = None
+    ) -> SubmitAnswer:
+        trouble, rng, now = self.trouble, self._rng, self._now()
         if not self._up:
             raise LinkDown("the link is down; nothing was sent")
         if now < trouble.locked_until:
@@ -218,7 +242,7 @@ class Wire:
         if now < trouble.token_until:
             self._hit("token expired")
             raise LinkDown("the token has expired; nothing was sent")
-        self._witness.sending(self._life, self.account, kind)
+        self._witness.sending(self._life, self.account, kind, request)
         lost = rng.chance(trouble.lose_request)
         mute = not lost and rng.chance(trouble.lose_answer)
         late = 0
@@ -276,7 +300,7 @@ class Wire:
     # -- questions ----------------------------------------------------------------------------------------
 
     async def _ask(self, name: str, read: Callable[[], tuple[Row, ...]], lagging: int = -1) -> Report[Row]:
-        trouble, rng = self._trouble, self._rng
+        trouble, rng = self.trouble, self._rng
         if not self._up:
             raise QueryFailed("the link is down")
         if self._now() < trouble.token_until:
@@ -318,7 +342,9 @@ class Wire:
 
     async def positions(self) -> Report[BrokerPosition]:
         """Open positions."""
-        return await self._ask("positions", lambda: self._exchange.positions(self.account), 0)
+        report = await self._ask("positions", lambda: self._exchange.positions(self.account), 0)
+        self.positions_told = self._now()
+        return report
 
     async def open_orders(self) -> Report[BrokerOrder]:
         """Orders that may still fill."""
@@ -348,14 +374,14 @@ class Wire:
 
     def remember(self) -> None:
         """Keep the lists as they stand, for a lagging answer; called before the exchange changes."""
-        if self._trouble.lag_query:
+        if self.trouble.lag_query:
             exchange, account = self._exchange, self.account
             self._before.append((self._now(), exchange.positions(account), exchange.open_orders(account)))
 
     def _on_event(self, event: AccountEvent) -> None:
         if not self._up or self._mute or self._sink is None or isinstance(event, BalanceReported):
             return
-        trouble, rng = self._trouble, self._rng
+        trouble, rng = self.trouble, self._rng
         if rng.chance(trouble.drop_event):
             self._hit("dropped event")
             return

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Callable
 from decimal import Decimal
 
 from brokers.paper.exchange import PaperExchange
 from brokers.paper.options import AccountTerms, ExchangeOptions
+from engine.domain.broker import BrokerFill
 from engine.domain.decisions import StrategyContext
 from engine.domain.ids import AccountId, Millis, SessionId, Symbol
 from engine.domain.instruments import Instrument
@@ -15,10 +17,10 @@ from engine.domain.market import Timeframe
 from engine.domain.risk import HeatLimits, PortfolioSettings
 from engine.domain.settings import FixedSize, Numbers, SessionLimits, SessionSettings
 from tests.simulation.database import SimDatabase
-from tests.simulation.desk import Desk, Durable, Locks
+from tests.simulation.desk import Durable, Locks
 from tests.simulation.feed import FeedTrouble
 from tests.simulation.files import SimFiles
-from tests.simulation.loop import SimClock, SimLoop
+from tests.simulation.loop import Life, SimClock, SimLoop
 from tests.simulation.market import Market
 from tests.simulation.options import Options
 from tests.simulation.streams import Streams
@@ -68,10 +70,24 @@ def _settings(account: AccountId, symbol: Symbol) -> SessionSettings:
     )
 
 
+class WatchedExchange(PaperExchange):
+    """The paper exchange, whose executions somebody watches."""
+
+    on_fill: Callable[[AccountId, BrokerFill], None] | None = None
+
+    def tell_fill(self, account: AccountId, fill: BrokerFill) -> None:
+        """Stream it, and let the watcher see it with the position already moved."""
+        super().tell_fill(account, fill)
+        if self.on_fill is not None:
+            self.on_fill(account, fill)
+
+
 class World:
     """Everything durable of one run, and the desk that lives now."""
 
-    def __init__(self, options: Options, witness: Witness) -> None:
+    def __init__(
+        self, options: Options, witness: Witness, watch: Callable[[Life, SessionId, StrategyContext], None]
+    ) -> None:
         self.options = options
         self.counts: Counter[str] = Counter()
         self.trace: list[str] | None = None
@@ -82,7 +98,7 @@ class World:
         places = PLACES[: options.sessions]
         self.accounts = tuple(dict.fromkeys(account for account, _ in places))
         instruments = tuple(i for i in INSTRUMENTS if any(symbol == i.symbol for _, symbol in places))
-        self.exchange = PaperExchange(
+        self.exchange = WatchedExchange(
             instruments,
             tuple(
                 AccountTerms(
@@ -94,7 +110,7 @@ class World:
                 )
                 for account in self.accounts
             ),
-            ExchangeOptions(slippage_ticks=1, max_fill=None if options.max_fill is None else Decimal(options.max_fill)),
+            ExchangeOptions(slippage_ticks=1),
         )
         self.market = Market(instruments, self.clock, self.streams.of("market"))
         self.market.listeners.append(self.exchange.on_tick)
@@ -119,11 +135,9 @@ class World:
                 limits=HeatLimits(warn=Decimal(60), block=Decimal(80), release=Decimal(5)), equity_jump=Decimal(5)
             ),
             numbers=Numbers(),
-            watch=self._watch,
+            watch=watch,
             hit=self.hit,
         )
-        self.graveyard: list[Desk] = []
-        self.desk = Desk(self.durable, "life-1", self._died)
 
     def hit(self, what: str) -> None:
         """Something worth counting happened now."""
@@ -142,17 +156,6 @@ class World:
         final = self._digest.copy()
         final.update(f"{self.loop.steps} {self.database.commits} {self.market.ticks}".encode())
         return final.hexdigest()
-
-    def _watch(self, session: SessionId, context: StrategyContext) -> None:
-        self.note(f"{session} decides on {context.candles[-1].start}")
-
-    def _died(self, where: str) -> None:
-        """The desk's process ends in this loop step."""
-        self.hit(f"crash at {where}")
-        desk = self.desk
-        desk.die()
-        self.files.crash()
-        self.graveyard.append(desk)
 
     def close(self) -> None:
         """Let everything go."""

@@ -1,0 +1,20 @@
+"""What must hold, whatever happens; imports nothing of the engine but its value types.
+
+The truth is the exchange's book, the requests as they arrive there, and the database's durable content. What the
+engine claims comes as values (mind.py), taken by probe.py. Where each invariant is checked:
+
+requests.py    I1 I2 I11 I14 I16 (entries) I22 I23 I26 I27 I32 I33 I34
+exposure.py    I9 I20 I43
+candles.py     I15 I16 I17
+standing.py    I8 I13 I21 I23 I37 I41 I42 I43
+agreement.py   I4 I5 I6 I31 I44
+audit.py       I10 I12 I18 I25 I28 I29 I40
+I7             agreement.py: duplicate and reordered events are among the faults, and M = D = B is exact
+I19            standing.py: receipts of exits
+I24            requests.py: an entry finds every member reported in this life
+I30            agreement.py and audit.py: the query faults are on, and every adoption equals a true change
+I35, I36       no text leaves the process here: tests/console and tests/unit (redaction, cleaning)
+I38            no real time here: tests/flows/test_host_thread.py
+I39            drawing is the console's: tests/console
+I45            coverage.py
+"""

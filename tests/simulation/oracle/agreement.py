@@ -1,0 +1,116 @@
+"""After quiet: memory, database and broker tell the same, and trading may go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from brokers.paper.book import PaperOrder
+from engine.domain.ids import ClientOrderId
+from engine.domain.orders import Order
+from tests.simulation.oracle.findings import Findings
+from tests.simulation.oracle.mind import Mind
+from tests.simulation.oracle.truth import Place, Truth
+
+POSITION = "SELECT quantity, average_price FROM positions WHERE account = ? AND symbol = ? ORDER BY number DESC LIMIT 1"
+LIVE = (
+    "SELECT client_id, broker_id, side, quantity, filled, reported, limit_price, stop_price, type FROM orders "
+    "WHERE session = ? AND is_live = 1"
+)
+FILLS = (
+    "SELECT client_id, quantity FROM fills AS f WHERE revision = (SELECT max(revision) FROM fills AS g WHERE "
+    "g.account = f.account AND g.fill_key = f.fill_key)"
+)
+AVERAGE_TOLERANCE = Decimal("0.000001")
+
+
+class Agreement:
+    """Judges a session once nothing is under way."""
+
+    def __init__(self, truth: Truth, findings: Findings) -> None:
+        self._truth = truth
+        self._findings = findings
+
+    def positions(self, mind: Mind) -> None:
+        """I4."""
+        place = (mind.account, mind.symbol)
+        theirs = self._truth.position(place)
+        row = self._truth.database.execute(POSITION, place).fetchone()
+        kept = Decimal(row[0]) if row is not None else Decimal(0)
+        same = mind.position == theirs.quantity == kept
+        self._findings.check(
+            "I4", same, f"{mind.session}: memory {mind.position}, database {kept}, broker {theirs.quantity}"
+        )
+        if theirs.average_price is not None and mind.average is not None and row is not None and row[1] is not None:
+            far = max(abs(mind.average - theirs.average_price), abs(Decimal(row[1]) - theirs.average_price))
+            self._findings.check(
+                "I4 average",
+                far <= AVERAGE_TOLERANCE,
+                f"{mind.session}: average memory {mind.average}, database {row[1]}, broker {theirs.average_price}",
+            )
+
+    def orders(self, mind: Mind) -> None:
+        """I5."""
+        place = (mind.account, mind.symbol)
+        theirs = {_truly(o) for o in self._truth.open_at(place) if self._is_ours(o, mind)}
+        memory = {_believed(o) for o in mind.orders}
+        self._findings.check(
+            "I5", memory == theirs, lambda: f"{mind.session}: memory {memory - theirs}, broker {theirs - memory}"
+        )
+        kept = {_kept(row) for row in self._truth.database.execute(LIVE, (mind.session,))}
+        self._findings.check(
+            "I5 database", kept == theirs, lambda: f"{mind.session}: database {kept - theirs}, broker {theirs - kept}"
+        )
+
+    def _is_ours(self, order: PaperOrder, mind: Mind) -> bool:
+        return order.record.client_id is not None or any(o.broker_id == order.id for o in mind.orders)
+
+    def fills(self, place: Place, busted: Callable[[ClientOrderId], bool]) -> Decimal:
+        """I6: distinct fills sum to what the broker says filled, order by order.
+
+        Returns what busts took off the position without the desk ever hearing of them: it has to adopt that.
+        """
+        unheard = Decimal(0)
+        account, symbol = place
+        filled: dict[ClientOrderId, Decimal] = {}
+        for order in self._truth.exchange.book.orders.values():
+            client_id = order.record.client_id
+            if order.account == account and order.record.terms.symbol == symbol and client_id is not None:
+                filled[client_id] = filled.get(client_id, Decimal(0)) + order.record.filled
+        booked: dict[str, Decimal] = {}
+        for client_id, quantity in self._truth.database.execute(FILLS + " AND account = ? AND symbol = ?", place):
+            booked[client_id] = booked.get(client_id, Decimal(0)) + Decimal(quantity)
+        for client_id, quantity in filled.items():
+            have = booked.get(client_id, Decimal(0))
+            if busted(client_id) and have > quantity:
+                unheard -= (have - quantity) * self._truth.sent[client_id].terms.side.sign
+            else:
+                self._findings.check("I6", have == quantity, f"{client_id}: fills {have}, broker filled {quantity}")
+        return unheard
+
+    def may_enter(self, mind: Mind) -> None:
+        """I44."""
+        self._findings.check("I44", mind.closed is None, lambda: f"{mind.session} may not enter: {mind.closed}")
+
+
+def _shown(price: Decimal | None) -> str:
+    return "" if price is None else f"{price.normalize():f}"
+
+
+def _truly(order: PaperOrder) -> tuple[Any, ...]:
+    record = order.record
+    left, terms = record.terms.quantity - record.filled, record.terms
+    return (record.broker_id, terms.side.value, f"{left:f}", _shown(terms.limit), _shown(terms.stop), terms.type.value)
+
+
+def _believed(order: Order) -> tuple[Any, ...]:
+    terms, left = order.terms, order.remaining
+    return (order.broker_id, terms.side.value, f"{left:f}", _shown(terms.limit), _shown(terms.stop), terms.type.value)
+
+
+def _kept(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    _, broker_id, side, quantity, filled, reported, limit, stop, kind = row
+    left = max(Decimal(0), Decimal(quantity) - max(Decimal(filled), Decimal(reported)))
+    prices = (_shown(None if price is None else Decimal(price)) for price in (limit, stop))
+    return (broker_id, side, f"{left:f}", *prices, kind)

@@ -1,0 +1,135 @@
+"""The audit trail against the truth: every adoption explained, every move legal, every command on record."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from decimal import Decimal
+
+from engine.domain.broker import BrokerFill
+from engine.domain.ids import Millis
+from engine.domain.orders import TERMINAL, OrderState
+from tests.simulation.oracle.findings import Findings
+from tests.simulation.oracle.truth import Place, Truth
+
+S = OrderState
+EVENTS = (
+    "SELECT rowid, client_id, revision, state, event FROM order_events WHERE rowid > ? ORDER BY client_id, revision"
+)
+ADOPTED = (
+    "SELECT position_effect, memory, broker, query FROM disagreements "
+    "WHERE account = ? AND symbol = ? AND kind IN ('position', 'reversal') AND state = 'adopted'"
+)
+BALANCES = "SELECT equity, cash, margin_used, currency FROM balances WHERE account = ? ORDER BY number"
+NEWEST_FILL = "SELECT coalesce(max(number), 0) FROM fills WHERE account = ? AND symbol = ?"
+TRADED_TO = "SELECT coalesce(max(version), 0) FROM trade_versions WHERE account = ? AND symbol = ?"
+OVERRIDE = "SELECT count(*) FROM overrides WHERE id = ? OR id = ?"
+STATE = "SELECT state FROM orders WHERE client_id = ?"
+SENT_TWICE = "SELECT client_id, count(*) FROM order_events WHERE event = 'sent' GROUP BY client_id HAVING count(*) > 1"
+GROWN = "SELECT (SELECT count(*) FROM disagreements), (SELECT count(*) FROM positions), (SELECT count(*) FROM fills)"
+
+_BEFORE: dict[OrderState, frozenset[OrderState]] = {
+    S.SUBMITTING: frozenset({S.SUBMITTING}),
+    S.DENIED: frozenset({S.SUBMITTING}),
+    S.ABANDONED: frozenset({S.SUBMITTING, S.IN_DOUBT_SUBMIT, S.LOST}),
+    S.IN_DOUBT_SUBMIT: frozenset({S.SUBMITTING, S.IN_DOUBT_SUBMIT}),
+    S.LOST: frozenset({S.IN_DOUBT_SUBMIT, S.LOST}),
+}
+"""From where these states may be reached; every other one may be reached from any that is not terminal."""
+
+
+class Audit:
+    """Judges what is durable."""
+
+    def __init__(self, truth: Truth, findings: Findings) -> None:
+        self._truth = truth
+        self._findings = findings
+        self._seen = 0
+        self._states: dict[str, OrderState] = {}
+        self.transitions: Counter[tuple[str, str]] = Counter()
+        self._owed: list[tuple[str, str, str]] = []
+        self._reconciled: tuple[int, ...] | None = None
+
+    def moves(self) -> None:
+        """I12: every step of an order since the last look obeys the table."""
+        rows = self._truth.database.execute(EVENTS, (self._seen,)).fetchall()
+        for number, client_id, _, word, event in rows:
+            self._seen = max(self._seen, number)
+            state = S(word)
+            before = self._states.get(client_id)
+            self._states[client_id] = state
+            if before is None or before is state:
+                continue
+            self.transitions[before.value, state.value] += 1
+            allowed = before not in TERMINAL and before in _BEFORE.get(state, frozenset({before}))
+            allowed = allowed or event == "lives after all"
+            self._findings.check("I12", allowed, f"{client_id}: {before} -> {state} ({event})")
+
+    def adoptions(self, place: Place, unheard: Decimal, *, exact: bool) -> None:
+        """I10: what was adopted is what happened behind the desk's back, no more and no less."""
+        rows = self._truth.database.execute(ADOPTED, place).fetchall()
+        for effect, memory, broker, query in rows:
+            self._findings.check("I10 row", bool(effect and memory and broker and query), f"{place}: {effect} {query}")
+        if not exact:
+            return
+        adopted = sum((Decimal(row[0]) for row in rows), Decimal(0))
+        happened = sum((each.by for each in self._truth.behind[place]), unheard)
+        self._findings.check("I10", adopted == happened, f"{place}: adopted {adopted}, really changed {happened}")
+
+    def balances(self, account: str) -> None:
+        """I25."""
+        rows = self._truth.database.execute(BALANCES, (account,)).fetchall()
+        for one, other in itertools.pairwise(rows):
+            self._findings.check("I25", one != other, f"{account}: two balance rows in a row say {one}")
+
+    def trades(self, place: Place) -> None:
+        """I40: no job is owed, and the trades stand at the newest fill."""
+        (newest,) = self._truth.database.execute(NEWEST_FILL, place).fetchone()
+        (done,) = self._truth.database.execute(TRADED_TO, place).fetchone()
+        self._findings.check("I40", newest == done, f"{place}: trades stand at fill {done}, the newest is {newest}")
+
+    def commands(self) -> None:
+        """I29: whatever left has an outcome on record, and left once."""
+        for client_id in self._truth.left:
+            row = self._truth.database.execute(STATE, (client_id,)).fetchone()
+            told = row is not None and row[0] != S.SUBMITTING
+            self._findings.check("I29", told, f"{client_id} left; its row says {row}")
+        for client_id, times in self._truth.database.execute(SENT_TWICE):
+            self._findings.check("I29 once", False, f"{client_id} was sent {times} times")
+
+    def raised(self, id: str, what: str) -> None:
+        """I28: a deed that raises risk has its row by now."""
+        (rows,) = self._truth.database.execute(OVERRIDE, (id, f"override/{id}")).fetchone()
+        self._findings.check("I28", bool(rows), f"{what} ({id}) took effect without a row")
+
+    def lowered(self, id: str, what: str, life: str) -> None:
+        """A deed that lowers risk owes its row."""
+        self._owed.append((id, what, life))
+
+    def rows_of_overrides(self, life: str) -> None:
+        """I28: deeds that lowered risk in a life that went on have their row."""
+        for id, what, of in self._owed:
+            if of == life:
+                (rows,) = self._truth.database.execute(OVERRIDE, (id, f"override/{id}")).fetchone()
+                self._findings.check("I28 lower", bool(rows), f"{what} ({id}) never got a row")
+        self._owed.clear()
+
+    def reconciled_once(self) -> None:
+        """I31: the first of two reconciliations of an unchanged broker."""
+        self._reconciled = tuple(self._truth.database.execute(GROWN).fetchone())
+
+    def reconciled_twice(self) -> None:
+        """I31: the second changed nothing."""
+        now = tuple(self._truth.database.execute(GROWN).fetchone())
+        if self._reconciled is not None and now[2] == self._reconciled[2]:  # no fill came in between
+            self._findings.check("I31", now == self._reconciled, f"reconciling again: {self._reconciled} became {now}")
+
+
+def signed(fill: BrokerFill) -> Decimal:
+    """What an execution did to the position."""
+    return fill.quantity * fill.side.sign
+
+
+def moment(at: Millis) -> str:
+    """For texts."""
+    return f"{at} ms"

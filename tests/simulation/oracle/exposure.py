@@ -1,0 +1,83 @@
+"""Exposure at the broker: never over the maximum, no exit that turns a position round, nothing after "flat"."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from brokers.paper.book import PaperOrder
+from engine.domain.broker import BrokerFill
+from engine.domain.ids import AccountId, ClientOrderId, Millis, SessionId
+from engine.domain.orders import Flag, Order, Role
+from tests.simulation.oracle.findings import Findings
+from tests.simulation.oracle.truth import Place, Truth
+
+SIZING_MS = 6_000
+MEMORY_MS = 15_000
+
+
+class Exposure:
+    """Judges each fill and each accepted entry."""
+
+    def __init__(self, truth: Truth, findings: Findings, most: Decimal) -> None:
+        self._truth = truth
+        self._findings = findings
+        self._most = most
+        self.flat: dict[SessionId, str] = {}
+        self.forced: set[SessionId] = set()
+        self.memory: dict[AccountId, Millis] = {}
+        self.excused = 0
+
+    def accepted(self, account: AccountId, client_id: ClientOrderId) -> None:
+        """The exchange took an order."""
+        order = self._truth.sent.get(client_id)
+        if order is None or order.role is not Role.ENTRY:
+            return
+        place = (account, order.terms.symbol)
+        reach = self._truth.reach(place)
+        if reach <= self._most:
+            self._findings.check("I9", True, "")
+        elif self._truth.changed_behind(place, order.created - SIZING_MS):
+            self.excused += 1
+        else:
+            self._findings.check("I9", False, f"{place}: {reach} after {client_id} was taken, the most is {self._most}")
+
+    def filled(self, account: AccountId, fill: BrokerFill, order: PaperOrder | None) -> None:
+        """An execution, after the position moved."""
+        if fill.revision or not fill.quantity or order is None:
+            return
+        place: Place = (account, fill.symbol)
+        after = self._truth.position(place).quantity
+        before = after - fill.quantity * fill.side.sign
+        client_id = order.record.client_id
+        sent = self._truth.sent.get(client_id) if client_id is not None else None
+        if sent is None:
+            return
+        session = self._truth.places[place]
+        if sent.role is not Role.ENTRY:
+            turned = abs(after) > abs(before) or after * before < 0
+            if not turned:
+                self._findings.check("I20", True, "")
+            elif self._excuse(place, session, sent):
+                self.excused += 1
+            else:
+                self._findings.check("I20", False, f"{session}: {sent.role} {client_id} moved {before} to {after}")
+        promise = self.flat.get(session)
+        if promise is not None:
+            behind = self._truth.changed_behind(place, sent.created - SIZING_MS)
+            self._findings.check(
+                "I43 after", behind, f"{session}: {sent.role} {client_id} filled after {promise} said flat"
+            )
+
+    def _excuse(self, place: Place, session: SessionId, sent: Order) -> bool:
+        since = min(sent.created, self._truth.left.get(sent.client_id, sent.created)) - SIZING_MS
+        return (
+            self._truth.changed_behind(place, since)
+            or bool(sent.flags & {Flag.SIZED_FROM_MEMORY, Flag.FORCED})
+            or session in self.forced
+            or self._truth.now() - self.memory.get(place[0], 0) < MEMORY_MS
+        )
+
+
+def since_of(order: Order) -> Millis:
+    """From when what happened behind the desk's back may have been unknown to it."""
+    return order.created - SIZING_MS

@@ -1,0 +1,59 @@
+"""What an engine believes and claims at one moment, as values."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from msgspec import Struct
+
+from engine.domain.ids import AccountId, ClientOrderId, Millis, SessionId, Symbol
+from engine.domain.orders import Order
+from engine.domain.risk import Contribution, Heat, Reservation
+from engine.snapshot import Phase, ProtectionState
+
+
+class Mind(Struct, frozen=True, kw_only=True):
+    """One session of one life. `closed` is why no entry may leave now, None when one may."""
+
+    life: str
+    session: SessionId
+    account: AccountId
+    symbol: Symbol
+    position: Decimal
+    average: Decimal | None
+    orders: tuple[Order, ...]
+    doubt_blocks: bool
+    killed: bool
+    phase: Phase
+    confirmed_at: Millis | None
+    began: Millis
+    protection: ProtectionState
+    exiting: bool
+    closed: str | None
+    alive: bool
+    stored: bool
+    """Whether the database answered when last asked, as far as the engine knows."""
+
+
+class HeatMind(Struct, frozen=True, kw_only=True):
+    """The aggregate of one life and what it is made of."""
+
+    heat: Heat
+    block: Decimal
+    contributions: tuple[Contribution, ...]
+    reservations: tuple[Reservation, ...]
+    unowned: tuple[Contribution, ...]
+
+
+class Promise(Struct, frozen=True):
+    """The engine said that a session is flat, and under which command."""
+
+    command: str
+    session: SessionId
+    began: Millis
+    at: Millis
+
+
+def own(order: Order) -> ClientOrderId:
+    """The name under which both sides know it."""
+    return order.client_id

@@ -1,0 +1,151 @@
+"""The oracle as the world knows it: it hears of everything that happens, and judges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from sqlite3 import Connection
+
+from brokers.paper.book import PaperOrder
+from brokers.paper.exchange import PaperExchange
+from engine.domain.broker import BrokerFill, SubmitAnswer, SubmitRequest
+from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, SessionId, Symbol
+from engine.domain.orders import Order
+from tests.simulation.oracle.agreement import Agreement
+from tests.simulation.oracle.audit import Audit, signed
+from tests.simulation.oracle.candles import Candles
+from tests.simulation.oracle.exposure import Exposure
+from tests.simulation.oracle.findings import Findings, Violation
+from tests.simulation.oracle.mind import HeatMind, Mind, Promise
+from tests.simulation.oracle.requests import Requests
+from tests.simulation.oracle.standing import Standing
+from tests.simulation.oracle.truth import Behind, Place, Truth
+
+
+class Oracle:
+    """One run's judges over one truth."""
+
+    def __init__(
+        self,
+        exchange: PaperExchange,
+        database: Connection,
+        places: dict[Place, SessionId],
+        most: Decimal,
+        *,
+        now: Callable[[], Millis],
+        on_violation: Callable[[Violation], None],
+        traded: Callable[[str, Millis], bool],
+        journalled: Callable[[str], bool],
+    ) -> None:
+        self.findings = Findings(now, on_violation)
+        self.truth = Truth(exchange, database, places)
+        self.candles = Candles(self.findings, traded)
+        self.requests = Requests(self.truth, self.findings, self.candles, journalled)
+        self.exposure = Exposure(self.truth, self.findings, most)
+        self.standing = Standing(self.truth, self.findings)
+        self.agreement = Agreement(self.truth, self.findings)
+        self.audit = Audit(self.truth, self.findings)
+        self._adopted_foreign: set[Place] = set()
+        self._released: dict[SessionId, Millis] = {}
+        self._now = now
+
+    # -- behind the desk's back ---------------------------------------------------------------------------
+
+    def out_of_band(self, account: AccountId, symbol: Symbol, by: Decimal, why: str) -> None:
+        """The position is about to change without an order."""
+        self.truth.behind[account, symbol].append(Behind(self._now(), by, why))
+
+    def busted(self, account: AccountId, symbol: Symbol, fill: BrokerFill) -> None:
+        """An execution is about to be voided."""
+        self.truth.behind[account, symbol].append(Behind(self._now(), Decimal(0), "bust"))
+        order = self.truth.exchange.book.orders.get(fill.broker_id)
+        if order is not None and order.record.client_id is not None:
+            self.truth.busted.add(order.record.client_id)
+
+    def foreign(self, broker_id: BrokerOrderId) -> None:
+        """Somebody else has an order there."""
+        self.truth.foreign.add(broker_id)
+
+    def claimed(self, broker_id: BrokerOrderId) -> None:
+        """An operator says that a foreign order may be touched."""
+        self.truth.claimed.add(broker_id)
+
+    def forced(self, session: SessionId) -> None:
+        """An operator typed the word that names the risk of a reversal."""
+        self.exposure.forced.add(session)
+
+    def sized_from_memory(self, account: AccountId) -> None:
+        """A request leaves and the broker has not told the position for a while."""
+        self.exposure.memory[account] = self._now()
+
+    def never_arrives(self, client_id: ClientOrderId) -> bool:
+        """What an operator learns who asks the broker about an order."""
+        return self.truth.never_arrives(client_id, self._now())
+
+    # -- requests and fills -------------------------------------------------------------------------------
+
+    def submitted(self, account: AccountId, request: SubmitRequest, answer: SubmitAnswer, accepted: bool) -> None:
+        """The exchange answered a submit."""
+        if accepted:
+            self.exposure.accepted(account, request.client_id)
+
+    def filled(self, account: AccountId, fill: BrokerFill) -> None:
+        """The exchange executed, or voided, something."""
+        order = self.truth.exchange.book.orders.get(fill.broker_id)
+        if order is not None and order.record.client_id is None and not fill.revision:
+            place = (account, fill.symbol)
+            self.truth.behind[place].append(Behind(self._now(), signed(fill), "foreign order"))
+            if fill.broker_id in self.truth.claimed:
+                self._adopted_foreign.add(place)
+        self.exposure.filled(account, fill, order)
+
+    def last_order(self, fill: BrokerFill) -> PaperOrder | None:
+        """The order of an execution."""
+        return self.truth.exchange.book.orders.get(fill.broker_id)
+
+    def _was_busted(self, client_id: ClientOrderId) -> bool:
+        """Whether an execution of it was voided."""
+        return client_id in self.truth.busted
+
+    # -- commands of operators ----------------------------------------------------------------------------
+
+    def flat_promised(self, promises: tuple[Promise, ...]) -> None:
+        """The engine said "flat confirmed"."""
+        for promise in self.standing.promises(promises, self._released):
+            if self._released.get(promise.session, 0) < promise.began:
+                self.exposure.flat[promise.session] = promise.command
+
+    def released(self, sessions: tuple[SessionId, ...]) -> None:
+        """Entries may go again, or one was made by hand: no promise binds any more."""
+        for session in sessions:
+            self.exposure.flat.pop(session, None)
+            self._released[session] = self._now()
+
+    # -- at intervals, and after quiet --------------------------------------------------------------------
+
+    def look(self, minds: tuple[Mind, ...], heat: HeatMind, now: Millis, calm_since: Millis | None) -> None:
+        """Every few seconds."""
+        for mind in minds:
+            self.standing.look(mind, heat, now, calm_since)
+        self.standing.heat(heat, minds, now)
+
+    def quiet(self, minds: tuple[Mind, ...], life: str) -> None:
+        """Nothing has been wrong and nothing been decided for two minutes."""
+        bad_places = self._adopted_foreign
+        for mind in minds:
+            place = (mind.account, mind.symbol)
+            self.agreement.positions(mind)
+            self.agreement.orders(mind)
+            unheard = self.agreement.fills(place, self._was_busted)
+            self.agreement.may_enter(mind)
+            self.audit.adoptions(place, unheard, exact=place not in bad_places)
+            self.audit.trades(place)
+        for account in dict.fromkeys(account for account, _ in self.truth.places):
+            self.audit.balances(account)
+        self.audit.commands()
+        self.audit.rows_of_overrides(life)
+        self.exposure.forced.clear()
+
+    def order(self, client_id: ClientOrderId) -> Order | None:
+        """An order as it was when it left."""
+        return self.truth.sent.get(client_id)

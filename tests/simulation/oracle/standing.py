@@ -1,0 +1,158 @@
+"""Looked at every few seconds: doubts end, heat adds up, exits fit, positions are covered, promises hold."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from engine.domain.ids import ClientOrderId, Millis, SessionId
+from engine.domain.orders import IN_DOUBT, TERMINAL, ZERO, Flag, OrderState, OrderType, Role
+from engine.domain.risk import CompleteHeat
+from engine.snapshot import Phase, ProtectionState
+from tests.simulation.oracle.findings import Findings
+from tests.simulation.oracle.mind import HeatMind, Mind, Promise
+from tests.simulation.oracle.truth import Place, Truth
+
+DOUBT_MS = 120_000
+COVER_MS = 12_000
+EXCESS_MS = 20_000
+KNOWN_MS = 60_000
+
+
+class Standing:
+    """Judges beliefs at intervals. `calm_since` is when the last trouble ended, None while there is any."""
+
+    def __init__(self, truth: Truth, findings: Findings) -> None:
+        self._truth = truth
+        self._findings = findings
+        self._filled: dict[tuple[str, ClientOrderId], Decimal] = {}
+        self._times: dict[str, Millis] = {}
+        self._naked: dict[Place, Millis] = {}
+        self._excess: dict[Place, Millis] = {}
+        self._promised: set[str] = set()
+
+    def look(self, mind: Mind, heat: HeatMind, now: Millis, calm_since: Millis | None) -> None:
+        """One session's claims against what is."""
+        if not mind.alive:
+            return
+        self._quantities(mind)
+        if calm_since is not None:
+            self._doubts(mind, now, calm_since)
+            self._cover(mind, now, calm_since)
+            self._exits(mind, now, calm_since)
+        if mind.phase is Phase.TRADING:
+            self._counted(mind, heat)
+
+    def _quantities(self, mind: Mind) -> None:
+        for order in mind.orders:
+            key = (mind.life, order.client_id)
+            before = self._filled.get(key, ZERO)
+            holds = order.filled >= before or Flag.BUSTED in order.flags
+            self._findings.check("I8", holds, lambda o=order, b=before: f"{o.client_id} fell from {b} to {o.filled}")  # type: ignore[misc]
+            self._filled[key] = order.filled
+
+    def _doubts(self, mind: Mind, now: Millis, calm_since: Millis) -> None:
+        for order in mind.orders:
+            if order.state in IN_DOUBT and order.doubt is not None:
+                lasted = now - max(order.doubt.since, calm_since)
+                self._findings.check(
+                    "I13", lasted <= DOUBT_MS, f"{order.role} {order.client_id} is {order.state} for {lasted} ms"
+                )
+
+    def _cover(self, mind: Mind, now: Millis, calm_since: Millis) -> None:
+        place = (mind.account, mind.symbol)
+        held = self._truth.position(place).quantity
+        stops = sum(
+            (
+                o.remaining
+                for o in self._truth.ours_open(place)
+                if self._truth.role(o) in (Role.STOP, Role.EXIT)
+                and o.record.terms.side.sign * held < 0
+                and (o.record.terms.type in (OrderType.STOP, OrderType.MARKET))
+            ),
+            ZERO,
+        )
+        if not held or stops >= abs(held):
+            self._naked.pop(place, None)
+            return
+        since = max(self._naked.setdefault(place, now), calm_since)
+        # a position that memory does not know yet is the position check's to find: 30 s, and a second look
+        if now - since >= (COVER_MS if mind.position == held else KNOWN_MS):
+            shown = mind.exiting or mind.protection in (ProtectionState.NAKED, ProtectionState.INERT)
+            self._findings.check(
+                "I42", shown, f"{mind.session}: {held} with stops for {stops} since {now - since} ms, nothing shown"
+            )
+
+    def _exits(self, mind: Mind, now: Millis, calm_since: Millis) -> None:
+        place = (mind.account, mind.symbol)
+        held = abs(self._truth.position(place).quantity)
+        groups: dict[str, Decimal] = {}
+        for order in self._truth.ours_open(place):
+            sent = self._truth.sent.get(order.record.client_id) if order.record.client_id is not None else None
+            if sent is None or sent.role is Role.ENTRY or order.record.status.value == "held":
+                continue
+            name = f"pair {sent.parent}" if sent.linked and sent.parent is not None else sent.client_id
+            groups[name] = max(groups.get(name, ZERO), order.remaining)
+        total = sum(groups.values(), ZERO)
+        if total <= held:
+            self._excess.pop(place, None)
+            return
+        since = max(self._excess.setdefault(place, now), calm_since)
+        pending = any(o.cancel_wanted or o.state is OrderState.PENDING_REPLACE for o in mind.orders)
+        unsure = any(o.state is OrderState.LOST or o.state in IN_DOUBT for o in mind.orders)
+        if now - since >= (DOUBT_MS if unsure else EXCESS_MS):
+            self._findings.check(
+                "I41", pending, f"{mind.session}: exits for {total} rest, position {held}, since {now - since} ms"
+            )
+
+    def _counted(self, mind: Mind, heat: HeatMind) -> None:
+        counted = {client_id for c in heat.contributions for client_id in c.entries}
+        counted |= {r.order for r in heat.reservations}
+        for order in mind.orders:
+            if order.role is Role.ENTRY and order.state not in TERMINAL and order.sent is not None:
+                self._findings.check(
+                    "I23", order.client_id in counted, f"entry {order.client_id} ({order.state}) is not in heat"
+                )
+
+    def heat(self, heat: HeatMind, minds: tuple[Mind, ...], now: Millis) -> None:
+        """The total is the sum of exactly the live sessions and what nobody owns."""
+        parts = sum((c.total for c in (*heat.contributions, *heat.unowned)), ZERO)
+        parts += sum((r.money for r in heat.reservations), ZERO)
+        self._findings.check("I21", heat.heat.money == parts, f"heat {heat.heat.money}, its parts {parts}")
+        dead = [m.session for m in minds if not m.alive]
+        if dead:
+            complete = isinstance(heat.heat, CompleteHeat)
+            self._findings.check("I21 dead", not complete, f"heat is complete without {dead}")
+        for contribution in heat.contributions:
+            silent = now - contribution.at > 60_000
+            complete = isinstance(heat.heat, CompleteHeat)
+            self._findings.check(
+                "I21 silent", not (silent and complete), f"heat is complete, {contribution.session} is silent"
+            )
+
+    def time(self, life: str, now: Millis) -> None:
+        """The engine's clock never goes back."""
+        self._findings.check("I37", now >= self._times.get(life, 0), f"{life}: {now} after {self._times.get(life)}")
+        self._times[life] = now
+
+    def promises(self, promises: tuple[Promise, ...], released: dict[SessionId, Millis]) -> tuple[Promise, ...]:
+        """New words of "flat confirmed": true now; returns those that bind from now on."""
+        fresh = tuple(p for p in promises if f"{p.command}:{p.session}" not in self._promised)
+        places = {session: place for place, session in self._truth.places.items()}
+        for promise in fresh:
+            self._promised.add(f"{promise.command}:{promise.session}")
+            if released.get(promise.session, 0) >= promise.began:
+                continue
+            place = places[promise.session]
+            held, resting = self._truth.position(place).quantity, self._truth.ours_open(place)
+            behind = self._truth.changed_behind(place, promise.at - 10_000)
+            self._findings.check(
+                "I43",
+                (not held and not resting) or behind,
+                f"{promise.session} was confirmed flat: {held} at the broker, own orders {[o.id for o in resting]}",
+            )
+        return fresh
+
+
+def sessions_of(minds: tuple[Mind, ...]) -> dict[SessionId, Mind]:
+    """By session."""
+    return {mind.session: mind for mind in minds}

@@ -1,0 +1,89 @@
+"""The books of the oracle: what left, what arrived, what happened behind the desk's back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from sqlite3 import Connection
+
+from msgspec import Struct
+
+from brokers.paper.book import PaperOrder
+from brokers.paper.exchange import PaperExchange
+from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, SessionId, Symbol
+from engine.domain.orders import ZERO, Order, Role
+from engine.domain.positions import Position
+
+LONGEST_TRIP_MS = 130_000
+Place = tuple[AccountId, Symbol]
+
+
+class Behind(Struct, frozen=True):
+    """A change of a position that no order of ours made."""
+
+    at: Millis
+    by: Decimal
+    why: str
+
+
+class Truth:
+    """What really is. `sent` holds each order of ours as memory had it when its request left."""
+
+    def __init__(self, exchange: PaperExchange, database: Connection, places: dict[Place, SessionId]) -> None:
+        self.exchange = exchange
+        self.database = database
+        self.places = places
+        self.sent: dict[ClientOrderId, Order] = {}
+        self.left: dict[ClientOrderId, Millis] = {}
+        self.arrived: dict[ClientOrderId, Millis] = {}
+        self.behind: dict[Place, list[Behind]] = {place: [] for place in places}
+        self.foreign: set[BrokerOrderId] = set()
+        self.claimed: set[BrokerOrderId] = set()
+        self.busted: set[ClientOrderId] = set()
+
+    def now(self) -> Millis:
+        """The exchange's newest moment."""
+        return self.exchange.last_time
+
+    def position(self, place: Place) -> Position:
+        """Where the account stands."""
+        return self.exchange.book.position(*place)
+
+    def open_at(self, place: Place) -> Iterator[PaperOrder]:
+        """Orders of the account that may still fill, not ours included."""
+        account, symbol = place
+        orders = self.exchange.book.orders
+        for broker_id in tuple(self.exchange.book.resting.get(symbol, ())):
+            order = orders[broker_id]
+            if order.account == account:
+                yield order
+
+    def ours_open(self, place: Place) -> list[PaperOrder]:
+        """Open orders that carry our names."""
+        return [order for order in self.open_at(place) if order.record.client_id is not None]
+
+    def role(self, order: PaperOrder) -> Role | None:
+        """What it was sent for; None for an order that is not ours."""
+        client_id = order.record.client_id
+        known = self.sent.get(client_id) if client_id is not None else None
+        return known.role if known is not None else None
+
+    def changed_behind(self, place: Place, since: Millis) -> bool:
+        """Whether anything moved the position behind the desk's back since."""
+        return any(each.at >= since for each in self.behind[place])
+
+    def never_arrives(self, client_id: ClientOrderId, now: Millis) -> bool:
+        """Whether an order is not there and no longer under way."""
+        account = next((a for a, _ in self.places), None)
+        known = any(self.exchange.book.is_used(a, client_id) for a in {a for a, _ in self.places})
+        left = self.left.get(client_id)
+        return account is not None and not known and (left is None or now - left > LONGEST_TRIP_MS)
+
+    def reach(self, place: Place) -> Decimal:
+        """The largest |position| that position and live entries can come to."""
+        held = self.position(place).quantity
+        sides = {1: ZERO, -1: ZERO}
+        for order in self.ours_open(place):
+            if self.role(order) is Role.ENTRY:
+                sides[order.record.terms.side.sign] += order.remaining
+        return max(abs(held), held + sides[1], sides[-1] - held)

@@ -1,0 +1,88 @@
+"""Reads a desk's mind: values out of the live engine, changing nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engine.domain.ids import SessionId
+from engine.domain.orders import Order
+from engine.session_run import SessionRun
+from engine.snapshot import Phase
+from tests.simulation.oracle.mind import HeatMind, Mind, Promise
+
+if TYPE_CHECKING:
+    from tests.simulation.desk import Desk
+
+
+def mind(desk: Desk, run: SessionRun) -> Mind:
+    """What one session believes."""
+    session, book = run.desk, run.desk.book
+    return Mind(
+        life=desk.life.name,
+        session=run.id,
+        account=book.account,
+        symbol=book.symbol,
+        position=book.position.quantity,
+        average=book.position.average_price,
+        orders=book.open(),
+        doubt_blocks="doubt" in session.blocks,
+        killed=desk.engine.kill_reason is not None,
+        phase=session.phase,
+        confirmed_at=book.confirmed_at,
+        began=desk.engine.started,
+        protection=session.protection,
+        exiting=run.trader.exits.busy,
+        closed=run.trader.gate.standing(),
+        alive=run.dead is None and session.phase not in (Phase.STARTING, Phase.DEAD, Phase.STOOD_DOWN),
+        stored=desk.store.health().ok,
+    )
+
+
+def minds(desk: Desk) -> tuple[Mind, ...]:
+    """All sessions."""
+    return tuple(mind(desk, run) for run in desk.engine.sessions.values())
+
+
+def mind_of(desk: Desk, session: SessionId) -> Mind | None:
+    """One session, once the engine has it."""
+    run = desk.engine.sessions.get(session)
+    return None if run is None else mind(desk, run)
+
+
+def heat(desk: Desk) -> HeatMind:
+    """The aggregate."""
+    portfolio = desk.engine.portfolio
+    view = portfolio.view(0)
+    return HeatMind(
+        heat=portfolio.heat(),
+        block=portfolio.settings.limits.block,
+        contributions=view.contributions,
+        reservations=view.reservations,
+        unowned=view.unowned,
+    )
+
+
+def remembers(desk: Desk, session: SessionId, client_id: str) -> bool:
+    """Whether the session's book holds the order in any state."""
+    run = desk.engine.sessions.get(session)
+    return run is not None and any(order.client_id == client_id for order in run.desk.book)
+
+
+def order_of(desk: Desk, session: SessionId, client_id: str) -> Order | None:
+    """An order in the session's book."""
+    run = desk.engine.sessions.get(session)
+    if run is None:
+        return None
+    return next((order for order in run.desk.book if order.client_id == client_id), None)
+
+
+def promises(desk: Desk) -> tuple[Promise, ...]:
+    """Procedures that ended with the words "flat confirmed"."""
+    engine = desk.engine
+    found = []
+    for procedure in engine.board.procedures():
+        if procedure.ok and procedure.result.startswith("flat confirmed"):
+            sessions = [procedure.session] if procedure.session is not None else list(engine.sessions)
+            at = procedure.lines[-1][0] if procedure.lines else procedure.started
+            found += [Promise(str(procedure.id), session, procedure.started, at) for session in sessions]
+    return tuple(found)

@@ -1,0 +1,434 @@
+"""One run of one seed: phases of trouble, calm and quiet; crashes and restarts; and the oracle beside it all.
+
+A cycle: trouble (faults strike), calm (everything works, trading goes on), quiet (strategies do nothing, operators
+give verdicts only). At the end of each quiet the three books must agree.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+from msgspec import Struct
+
+from engine import commands as c
+from engine.domain.broker import AcceptedOrder, SubmitAnswer, SubmitRequest
+from engine.domain.decisions import StrategyContext
+from engine.domain.ids import AccountId, BrokerOrderId, Millis, SessionId
+from engine.domain.orders import OrderState, Terms
+from engine.snapshot import LoopLag
+from engine.views import take
+from tests.simulation import faults, probe
+from tests.simulation.desk import Desk
+from tests.simulation.loop import Life, no_garbage_collection
+from tests.simulation.operators import NAMES, Operator
+from tests.simulation.options import Options
+from tests.simulation.oracle.findings import Violation
+from tests.simulation.oracle.oracle import Oracle
+from tests.simulation.world import MAX_POSITION, START, World, session_id
+
+TROUBLE_MS, CALM_MS, QUIET_MS = 18 * 60_000, 7 * 60_000, 5 * 60_000
+CYCLE_MS = TROUBLE_MS + CALM_MS + QUIET_MS
+LOOK_MS = 5_000
+AUDIT_MS = 300_000
+RECONCILED_MS = 25_000
+FRESH_MS = 900
+RESTART_SECONDS = (0.0, 60.0)
+NEVER_UP_MS = 120_000
+RAISING = (c.Resume, c.ReleaseKill, c.ReleaseLatch, c.AdoptOrder, c.DeclareDead, c.ChangeHeatLimits, c.IgnoreForeign)
+LOWERING = (c.Pause, c.Kill, c.Flatten, c.CancelOrder, c.CancelEntries)
+
+
+class Result(Struct, kw_only=True):
+    """What a run did and what the oracle found."""
+
+    options: Options
+    simulated_seconds: float
+    wall_seconds: float
+    digest: str
+    steps: int
+    counts: dict[str, int]
+    met: dict[str, int]
+    transitions: dict[str, int]
+    states: dict[str, int]
+    violations: list[Violation]
+    trace: list[str]
+
+
+class Run:
+    """One seed. `desks()` are the processes that live now."""
+
+    def __init__(self, options: Options, *, trace: bool = False) -> None:
+        self.options = options
+        self.in_trouble = False
+        self.is_quiet = False
+        self.calm_since: Millis | None = None
+        self.stopped = False
+        self._lives = 0
+        self._desks: list[Desk] = []
+        self._graveyard: list[Desk] = []
+        self._down_since: Millis | None = None
+        self.world = World(options, self, self._shown)
+        world = self.world
+        if trace:
+            world.trace = []
+        self.faults = world.streams.of("faults")
+        self.oracle = Oracle(
+            world.exchange,
+            world.database.raw,
+            {(s.account, s.symbol): s.id for s in world.durable.sessions},
+            MAX_POSITION,
+            now=lambda: world.loop.at,
+            on_violation=self._violated,
+            traded=self._traded,
+            journalled=self._journalled,
+        )
+        self.oracle.requests.remembered = self._remembered  # type: ignore[method-assign]
+        world.exchange.on_fill = self._filled
+        self._operators = [Operator(self, name, world.streams.of(f"operator/{name}")) for name in NAMES]
+        self.commands = 0
+
+    # -- going through it ---------------------------------------------------------------------------------
+
+    def go(self) -> Result:
+        """The whole run, or as far as the first violation."""
+        world = self.world
+        began = time.monotonic()
+        end = START + round(self.options.hours * 3_600_000)
+        with no_garbage_collection():
+            world.market.start()
+            self._at(START, self._new_life)
+            for operator in self._operators:
+                operator.start()
+            faults.schedule(self)
+            self._at(START + LOOK_MS, self._look)
+            self._at(START + AUDIT_MS, self._audit)
+            self._cycle(START, end)
+            world.loop.run_until(end, lambda: self.stopped)
+            for failure in world.loop.failures[:3]:
+                self.oracle.findings.check("run", False, failure)
+            result = self._result(time.monotonic() - began)
+            for desk in (*self._desks, *self._graveyard):
+                desk.life.dead = True
+            world.close()
+        return result
+
+    def _at(self, at: Millis, call: object) -> None:
+        self.world.clock.call_at(at, call)  # type: ignore[arg-type]
+
+    def _cycle(self, start: Millis, end: Millis) -> None:
+        """Cycles fill the run; the last one always ends quiet, however short its trouble."""
+        length = min(CYCLE_MS, end - start)
+        calm = start + max(0, length - CALM_MS - QUIET_MS)
+        quiet = start + max(0, length - QUIET_MS)
+        self._at(start, self._begin_trouble)
+        self._at(calm, self._begin_calm)
+        self._at(quiet, self._begin_quiet)
+        self._at(start + length - 2 * RECONCILED_MS, self._judge_quiet)
+        self._at(start + length - RECONCILED_MS, self._reconcile_again)
+        if start + length < end:
+            self._at(start + length, lambda: self._cycle(start + length, end))
+
+    def _begin_trouble(self) -> None:
+        self.world.note("trouble begins")
+        self.is_quiet, self.in_trouble, self.calm_since = False, True, None
+        faults.arm(self)
+
+    def _begin_calm(self) -> None:
+        self.world.note("calm begins")
+        self.in_trouble = False
+        faults.disarm(self)
+        for desk in self._desks:
+            if desk.life.paused:
+                desk.resume()
+        self.calm_since = self.world.clock.now()
+
+    def _begin_quiet(self) -> None:
+        self.world.note("quiet begins")
+        self.is_quiet = True
+        self.misbehave()
+
+    def _judge_quiet(self) -> None:
+        self.world.note("quiet is judged")
+        desk = self.desk
+        if desk is None or not desk.is_up:
+            self.oracle.findings.check("I44 up", False, "two minutes of quiet and no desk is up")
+            return
+        self.oracle.quiet(probe.minds(desk), desk.life.name)
+        desk.send("oracle", lambda o: c.ReconcileNow(origin=o))
+
+    def _reconcile_again(self) -> None:
+        desk = self.desk
+        if desk is not None and desk.is_up:
+            self.oracle.audit.reconciled_once()
+            desk.send("oracle", lambda o: c.ReconcileNow(origin=o))
+            self._at(self.world.clock.now() + RECONCILED_MS - 1_000, self.oracle.audit.reconciled_twice)
+
+    def _look(self) -> None:
+        self._at(self.world.clock.now() + LOOK_MS, self._look)
+        for desk in self._desks:
+            self.oracle.standing.time(desk.life.name, desk.clock.now())
+            if desk.is_up and not desk.life.paused:
+                now = self.world.clock.now()
+                self.oracle.look(probe.minds(desk), probe.heat(desk), desk.clock.now(), self._calm(desk, now))
+                self.oracle.flat_promised(probe.promises(desk))
+        self._look_for_life()
+
+    def _calm(self, desk: Desk, now: Millis) -> Millis | None:
+        return None if self.calm_since is None else max(self.calm_since, desk.engine.started)
+
+    def _look_for_life(self) -> None:
+        """A desk that failed to start is started again, as an operator would."""
+        for desk in tuple(self._desks):
+            if desk.failed is not None and not desk.life.dead:
+                self.world.hit(f"start failed: {type(desk.failed).__name__}")
+                self._bury(desk)
+                self._restart_in(5.0)
+
+    def _audit(self) -> None:
+        self._at(self.world.clock.now() + AUDIT_MS, self._audit)
+        self.oracle.audit.moves()
+        if self.desk is not None and self.desk.is_up:
+            take(self.desk.engine, LoopLag(0, 0, 0))
+
+    def _violated(self, violation: Violation) -> None:
+        self.stopped = True
+        self.world.note(f"VIOLATION {violation.invariant}: {violation.text}")
+
+    # -- lives --------------------------------------------------------------------------------------------
+
+    def desks(self) -> tuple[Desk, ...]:
+        """Processes that run now."""
+        return tuple(self._desks)
+
+    @property
+    def desk(self) -> Desk | None:
+        """The newest process."""
+        return self._desks[-1] if self._desks else None
+
+    def _new_life(self) -> None:
+        self._lives += 1
+        world = self.world
+        desk = Desk(world.durable, f"life-{self._lives}", self._died)
+        self._desks.append(desk)
+        world.note(f"life-{self._lives} begins")
+        again = self._lives > 1 and self.in_trouble and "crash in recovery" in self.options.faults
+        if again and self.faults.chance(0.3):
+            desk.seams.die_at = self.faults.randint(1, 30)
+        self.misbehave()
+        desk.start()
+
+    def _died(self, where: str) -> None:
+        """The process whose seam this is ends in this loop step."""
+        desk = self._desks[-1]
+        recovering = not desk.is_up
+        self.world.hit("crash in recovery" if recovering and self._lives > 1 else "crash")
+        self.world.note(f"{desk.life.name} dies at {where}")
+        self._bury(desk)
+        self._restart_in(self.faults.uniform(*RESTART_SECONDS))
+
+    def _bury(self, desk: Desk) -> None:
+        desk.die()
+        self.world.files.crash()
+        self._desks.remove(desk)
+        self._graveyard.append(desk)
+
+    def _restart_in(self, seconds: float) -> None:
+        self._at(self.world.clock.now() + round(seconds * 1000), self._new_life)
+
+    def crash_soon(self) -> None:
+        """Within the next few seams, or at this very moment."""
+        desk = self.desk
+        if desk is None or desk.life.paused:
+            return
+        if self.faults.chance(0.4):
+            self._died("any moment")
+        else:
+            desk.seams.die_at = desk.seams.count + self.faults.randint(1, 12)
+
+    def suspend(self, seconds: float) -> None:
+        """SIGSTOP, and later SIGCONT."""
+        desk = self.desk
+        if desk is None or desk.life.paused:
+            return
+        self.world.hit("suspend")
+        desk.life.paused = True
+
+        def resume() -> None:
+            if not desk.life.dead and desk.life.paused:
+                self.world.note(f"{desk.life.name} goes on")
+                desk.resume()
+
+        self._at(self.world.clock.now() + round(seconds * 1000), resume)
+
+    def other(self, operator: Operator) -> Operator:
+        """The colleague."""
+        return next(each for each in self._operators if each is not operator)
+
+    def misbehave(self) -> None:
+        """Set the strategies to what the phase asks of them."""
+        for desk in self._desks:
+            for strategy in desk.strategies.values():
+                strategy.quiet = self.is_quiet
+                for name, (field, most) in faults.STRATEGY.items():
+                    strength = self.options.faults.get(name, 0.0) if self.in_trouble else 0.0
+                    setattr(strategy, field, most * strength)
+
+    # -- what the oracle hears ----------------------------------------------------------------------------
+
+    def _desk_of(self, life: Life) -> Desk | None:
+        return next((desk for desk in self._desks if desk.life is life), None)
+
+    def _session(self, account: AccountId, request: SubmitRequest) -> SessionId:
+        return session_id(account, request.terms.symbol)
+
+    def sending(self, life: Life, account: AccountId, kind: str, request: SubmitRequest | None) -> None:
+        """A request starts to leave."""
+        self.commands += 1
+        desk = self._desk_of(life)
+        if desk is not None and self.world.clock.now() - desk.wires[account].positions_told > FRESH_MS:
+            self.oracle.sized_from_memory(account)
+        if request is None or desk is None:
+            return
+        session = self._session(account, request)
+        order = probe.order_of(desk, session, request.client_id)
+        mind = probe.mind_of(desk, session)
+        if order is None or mind is None:
+            self.oracle.findings.check("I1 sent", False, f"{request.client_id} leaves and memory does not know it")
+            return
+        self.oracle.requests.leaves(mind, probe.heat(desk), order, request)
+
+    def submitting(self, life: Life, account: AccountId, request: SubmitRequest) -> None:
+        """A submit arrives."""
+        terms = request.terms
+        if request.legs:
+            self.world.hit("brackets")
+        self.world.note(f"submit {request.client_id} {account} {terms.side} {terms.quantity} {terms.symbol}")
+        desk = self._desk_of(life)
+        mind = probe.mind_of(desk, self._session(account, request)) if desk is not None else None
+        if self._said_unrecorded(life):
+            self.oracle.requests.unrecorded.add(request.client_id)
+        self.oracle.requests.arrives(mind, account, request, None)
+        self._arriving = request
+
+    def replacing(self, life: Life, account: AccountId, broker_id: BrokerOrderId, terms: Terms) -> None:
+        """A replace arrives."""
+        self.world.note(f"replace {broker_id} {terms.quantity} {terms.type} {terms.limit} {terms.stop}")
+        self._excuse_unrecorded(life, broker_id)
+        self.oracle.requests.commanded(account, broker_id, "replace")
+
+    def cancelling(self, life: Life, account: AccountId, broker_id: BrokerOrderId) -> None:
+        """A cancel arrives."""
+        self.world.note(f"cancel {broker_id}")
+        self._excuse_unrecorded(life, broker_id)
+        self.oracle.requests.commanded(account, broker_id, "cancel")
+
+    def _excuse_unrecorded(self, life: Life, broker_id: BrokerOrderId) -> None:
+        """The loudest alarm: database and journal both failed, and what lowers risk left all the same."""
+        order = self.world.exchange.book.orders.get(broker_id)
+        if order is not None and order.record.client_id is not None and self._said_unrecorded(life):
+            self.oracle.requests.unrecorded.add(order.record.client_id)
+
+    def _said_unrecorded(self, life: Life) -> bool:
+        desk = self._desk_of(life)
+        return desk is not None and any(a.id.startswith("unrecorded:") for a in desk.engine.board.alerts())
+
+    def answered(self, life: Life, account: AccountId, kind: str, answer: SubmitAnswer) -> None:
+        """The exchange spoke."""
+        self.world.hit(f"{kind} {'accepted' if isinstance(answer, AcceptedOrder) else 'refused'}")
+        if kind == "submit":
+            self.oracle.submitted(account, self._arriving, answer, isinstance(answer, AcceptedOrder))
+
+    def commanding(self, life: Life, command: c.Command) -> None:
+        """A command reaches the engine."""
+        self.world.note(f"{command.origin.operator}: {type(command).__name__}")
+        requests = self.oracle.requests
+        sessions = tuple(s.id for s in self.world.durable.sessions)
+        match command:
+            case c.Resume(session=session):
+                some = sessions if session is None else (session,)
+                self.oracle.released(some)
+                requests.paused.difference_update(some)
+            case c.ReleaseLatch(session=session):
+                requests.paused.discard(session)
+            case c.SubmitByHand(session=session, is_exit=False):
+                self.oracle.released((session,))
+            case c.AdoptOrder(session=session) | c.ForceExit(session=session):
+                self.oracle.released((session,))
+            case c.ReleaseKill():
+                requests.killed = False
+            case _:
+                pass
+
+    def receipt(self, life: Life, command: c.Command, receipt: c.Receipt) -> None:
+        """A command was taken, or not."""
+        name = type(command).__name__
+        self.world.hit(f"command {name}{'' if receipt.taken else ' refused'}")
+        requests, audit = self.oracle.requests, self.oracle.audit
+        if isinstance(command, c.Flatten | c.Kill | c.Pause) or (
+            isinstance(command, c.SubmitByHand) and command.is_exit
+        ):
+            self.oracle.findings.check("I19", receipt.taken, f"{name} was refused: {receipt.message}")
+        if not receipt.taken:
+            return
+        id = str(command.origin.id)
+        if isinstance(command, RAISING) or (isinstance(command, c.SubmitByHand) and not command.is_exit):
+            audit.raised(id, name)
+        if isinstance(command, LOWERING):
+            audit.lowered(id, name, life.name)
+        match command:
+            case c.Kill():
+                requests.killed = True
+            case c.Pause(session=session) | c.Flatten(session=session):
+                sessions = tuple(s.id for s in self.world.durable.sessions)
+                requests.paused.update(sessions if session is None else (session,))
+            case _:
+                pass
+
+    def _filled(self, account: AccountId, fill: object) -> None:
+        self.world.counts["fills"] += 1
+        self.oracle.filled(account, fill)  # type: ignore[arg-type]
+
+    def _shown(self, life: Life, session: SessionId, context: StrategyContext) -> None:
+        candle = context.candles[-1]
+        self.world.note(f"{session} decides on {candle.start}")
+        desk = self._desk_of(life)
+        now = max(self.world.loop.at, desk.clock.now() if desk is not None else 0)
+        self.oracle.candles.shown(life.name, session, context.instrument.symbol, candle, now, warming=context.warming)
+
+    def _traded(self, symbol: str, start: Millis) -> bool:
+        hidden = self.world.durable.feed.hidden
+        return self.world.market.traded(symbol, start) and (symbol, start) not in hidden
+
+    def _journalled(self, client_id: str) -> bool:
+        word = client_id.encode()
+        return any(word in data for data in self.world.files.kept.values())
+
+    def _remembered(self, mind: object, client_id: str) -> bool:
+        desk = self.desk
+        return desk is not None and probe.remembers(desk, mind.session, client_id)  # type: ignore[attr-defined]
+
+    # -- the end ------------------------------------------------------------------------------------------
+
+    def _result(self, wall: float) -> Result:
+        world, oracle = self.world, self.oracle
+        states: Counter[str] = Counter()
+        for state, count in world.database.raw.execute("SELECT state, count(*) FROM order_events GROUP BY state"):
+            states[OrderState(state).value] += count
+        counts = dict(world.counts)
+        counts["orders"] = len(oracle.truth.arrived)
+        counts["commands"] = self.commands
+        counts["excused"] = oracle.exposure.excused
+        return Result(
+            options=self.options,
+            simulated_seconds=(world.loop.at - START) / 1000,
+            wall_seconds=wall,
+            digest=world.digest,
+            steps=world.loop.steps,
+            counts=counts,
+            met=dict(oracle.findings.met),
+            transitions={f"{one} -> {other}": n for (one, other), n in oracle.audit.transitions.items()},
+            states=dict(states),
+            violations=oracle.findings.violations,
+            trace=world.trace or [],
+        )

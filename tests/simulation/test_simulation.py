@@ -1,0 +1,42 @@
+"""Simulated desks: a seed is a run, in any process, and what it finds is nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def simulate(*arguments: str, hash_seed: str = "0") -> tuple[int, dict[str, object], str]:
+    """Run a batch in a process of its own; its exit code, its figures, and everything it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.simulation", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout.splitlines()[-1]), done.stdout
+
+
+@pytest.mark.slow
+def test_a_seed_is_the_same_run_in_every_process_and_under_every_hash_seed() -> None:
+    batches = [
+        simulate("3:5", "--hours", "0.5", "--mode", "all", "--no-coverage", hash_seed=seed) for seed in ("0", "1", "77")
+    ]
+    assert len({figures["digest"] for _, figures, _ in batches}) == 1
+
+
+@pytest.mark.slow
+def test_a_slice_of_seeds_ends_without_a_violation() -> None:
+    code, figures, said = simulate("206:210", "--hours", "1", "--mode", "all", "--no-coverage")
+    assert figures["violations"] == 0, said
+    assert code == 0
