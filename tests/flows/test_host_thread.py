@@ -63,10 +63,11 @@ def eventually(predicate: Callable[[], Any], what: str) -> Any:
 class Hosted:
     """A desk on its own thread."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, db: str | None = None) -> None:
         config = directory / "sextant.toml"
         config.write_text(SETTINGS)
-        settings, tape, options = settings_for(RunOptions(config=config, state_dir=directory / "state", headless=True))
+        asked = RunOptions(config=config, state_dir=directory / "state", headless=True, db=db)
+        settings, tape, options = settings_for(asked)
         self.desk = Desk(settings, tape, strategies_for(settings), options.speed)
         self.host = EngineHost(self.desk.plan, manage_gc=False)
         self._count = 0
@@ -236,6 +237,22 @@ def test_a_second_desk_on_the_same_directory_is_refused_by_name(hosted: Hosted, 
     second.host.ended.result(PATIENCE)
     second.desk.close()
     hosted.trading()
+
+
+def test_a_state_directory_is_not_used_with_another_database(hosted: Hosted, tmp_path: Path) -> None:
+    """Its journal may hold exits that only the other database knows the orders of."""
+    hosted.start().host.shut_down()
+    hosted.host.ended.result(PATIENCE)
+    hosted.desk.close()
+    other = Hosted(tmp_path, db=str(tmp_path / "other" / "desk.sqlite3"))
+    other.host.start()
+    with pytest.raises(DeskUnusable, match=r"belongs to another database.*--state-dir"):
+        other.host.started.result(PATIENCE)
+    other.desk.close()
+    again = Hosted(tmp_path).start()
+    again.host.shut_down()
+    again.host.ended.result(PATIENCE)
+    again.desk.close()
 
 
 def test_a_shutdown_command_carries_out_its_policy(hosted: Hosted) -> None:

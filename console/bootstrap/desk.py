@@ -1,15 +1,10 @@
-"""The only file that knows brokers, stores, engine and app at once: it builds a desk and runs it."""
+"""Builds a desk: settings checked, strategies made, and the engine's plan of real parts."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
-import shutil
 import socket
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import assert_never
@@ -23,9 +18,8 @@ from brokers.paper.faults import FeedFaults, PaperFaults
 from brokers.paper.link import LinkOptions, PaperLink
 from brokers.paper.market_data import SyntheticSource
 from brokers.paper.options import AccountTerms, ExchangeOptions
-from brokers.paper.remote import RemotePaperAccount, RemoteSource, reach
+from brokers.paper.remote import RemotePaperAccount, RemoteSource
 from brokers.paper.synthetic import SyntheticMarket
-from brokers.paper.wire import Listed
 from brokers.replay.source import ReplaySource
 from brokers.replay.tape import Tape, open_tape
 from console import config
@@ -34,11 +28,9 @@ from console.options import AS_FAST_AS_IT_GOES, RunOptions
 from engine.clock import SystemClock, TapeClock
 from engine.domain.ids import Symbol
 from engine.domain.lease import Holder
-from engine.domain.market import Timeframe
 from engine.domain.postgres_url import PostgresUrl
-from engine.errors import ConfigurationError, DeskUnusable, LinkDown
+from engine.errors import ConfigurationError, DeskUnusable
 from engine.host import EngineHost
-from engine.inbound.candle_stream import CandleStream
 from engine.persistence.blocking import ThreadBlocking
 from engine.persistence.disk import questions
 from engine.persistence.files import RealFiles
@@ -47,14 +39,14 @@ from engine.persistence.kill_latch import FileKillLatch
 from engine.persistence.lease import FileAccountLock, lock_directory
 from engine.persistence.recovery_import import import_journal, settle_journal
 from engine.persistence.store import SqlStore
-from engine.persistence.upkeep import Kept, Upkeep
 from engine.plan import EnginePlan, PlannedAccount, PlannedSession
-from engine.ports import Clock, Ids, JobRunner, MarketDataSource
+from engine.ports import Blocking, Clock, Files, Ids, JobRunner, MarketDataSource
 from engine.strategies.loading import load_strategy
 from engine.strategies.protocol import Strategy
 from engine.watchdog import ThreadWatchdog
 
 TAPE_LEAD_MS = 60_000
+BELONGS_TO = "database"
 PAPER_BOOK = "paper-exchange.book"
 JOURNAL, KILL = "journal", "KILL"
 
@@ -121,7 +113,7 @@ def strategies_for(settings: DeskSettings) -> dict[str, Strategy]:
     return {s.id: load_strategy(s.strategy, s.arguments) for s in settings.sessions}
 
 
-def _store(
+def audit_store(
     settings: DeskSettings,
     clock: Clock,
     blocking: ThreadBlocking,
@@ -184,7 +176,7 @@ class Desk:
         self._watchdog = ThreadWatchdog()
         files = RealFiles()
         ids = FreshIds()
-        store = _store(settings, clock, blocking, ids, take_over=self._take_over)
+        store = audit_store(settings, clock, blocking, ids, take_over=self._take_over)
         journal = FileIntentJournal(settings.state_dir / JOURNAL, files, blocking)
         exchange, source, accounts = self._paper(clock) if settings.exchange is None else self._remote(clock)
         self._exchange = exchange
@@ -198,7 +190,7 @@ class Desk:
             return store.jobs(lambda symbol: instruments[symbol])
 
         def viewing() -> SqlStore:
-            return _store(settings, clock, blocking, ids, read_only=True)
+            return audit_store(settings, clock, blocking, ids, read_only=True)
 
         host = socket.gethostname()
 
@@ -226,7 +218,7 @@ class Desk:
             portfolio=settings.portfolio,
             numbers=settings.numbers,
             shutdown=settings.shutdown,
-            check_desk=lambda: self._check_tape(store, exchange),
+            check_desk=lambda: self._check_desk(store, exchange, files, blocking),
             settle_journal=lambda: settle_journal(store, journal, clock.now()),
             disk_space=questions(blocking, settings.state_dir, *self._database_folder()),
         )
@@ -313,8 +305,19 @@ class Desk:
         synthetic = SyntheticSource(market, settings.instruments, clock, exchange.on_tick)
         return synthetic, synthetic
 
-    async def _check_tape(self, store: SqlStore, exchange: PaperExchange | None) -> None:
-        """A state directory belongs to one market: one recording, the live feed, or an exchange process."""
+    async def _check_desk(
+        self, store: SqlStore, exchange: PaperExchange | None, files: Files, blocking: Blocking
+    ) -> None:
+        """A state directory belongs to one database, and to one market: a recording, the live feed, or an exchange."""
+        place = self.settings.state_dir / BELONGS_TO
+        owner = await blocking.run(lambda: files.read(place))
+        if owner is None:
+            await blocking.run(lambda: files.replace(place, store.salt.encode() + b"\n"))
+        elif owner.decode("utf-8", "replace").strip() != store.salt:
+            raise DeskUnusable(
+                f"{self.settings.state_dir} belongs to another database, whose intent journal and kill latch it holds; "
+                f"name another --state-dir, or remove {place} if this database takes the other one's place"
+            )
         mine = "live feed" if self.tape is None else f"tape {self.tape.fingerprint}"
         if exchange is None:
             mine = "exchange process"
@@ -339,102 +342,3 @@ class Desk:
             self._watchdog.close()
         if self._blocking is not None:
             self._blocking.close()
-
-
-# -- commands -----------------------------------------------------------------------------------------------------
-
-
-def run(options: RunOptions) -> int:
-    """Run a desk with or without a screen; the exit code."""
-    settings, tape, options = settings_for(options)
-    strategies = strategies_for(settings)
-    from console import running
-
-    desk = Desk(
-        settings,
-        tape,
-        strategies,
-        options.speed,
-        take_over=options.take_over and tape is None,
-        may_look_on=not options.headless,
-    )
-    hosted = running.Hosted(desk.host, settings, desk.close)
-    return running.headless(hosted, options) if options.headless else running.with_screen(hosted)
-
-
-def doctor(options: RunOptions) -> int:
-    """Print what is configured, durable and reachable; 0 when a run would start."""
-    from console import doctor as checks
-
-    settings, tape, options = settings_for(options)
-    if settings.temporary:
-        shutil.rmtree(settings.state_dir, ignore_errors=True)
-    strategies_for(settings)
-    findings = [
-        ("settings", True, settings.origin or "read"),
-        ("strategies", True, ", ".join(sorted({s.strategy for s in settings.sessions}))),
-        checks.state_finding(settings.state_dir),
-        upkeep(settings).reachable(),
-        asyncio.run(_broker_finding(settings)),
-        ("alerts", True, "none outside the screen"),
-    ]
-    if tape is not None:
-        bad = f", {tape.bad_rows} bad rows left out" if tape.bad_rows else ""
-        findings.append(("recording", True, f"{tape.path}: {tape.rows} rows of {tape.kind}{bad}"))
-    return checks.examine(settings, findings)
-
-
-async def _broker_finding(settings: DeskSettings) -> tuple[str, bool, str]:
-    if settings.exchange is None:
-        return "brokers", True, "paper: in this process, always reachable"
-    accounts = [Listed(account=a.id, currency=a.currency, capabilities=a.capabilities) for a in settings.accounts]
-    try:
-        book = await reach(accounts, settings.instruments, settings.exchange, SystemClock(), random.Random("doctor"))
-    except LinkDown as error:
-        return "brokers", False, f"paper: {error}"
-    return "brokers", True, f"paper: the exchange on {settings.exchange} answers and keeps {book}"
-
-
-def candles(file: Path, timeframe: Timeframe, symbol: str | None, out: Path | None) -> int:
-    """Closed candles of a recording, by the assembler that trades, as CSV."""
-    from console import candle_file
-
-    tape = open_tape(file, Symbol(symbol or "TAPE"))
-    if tape.step is not None:
-        raise ConfigurationError(f"{file} holds candles already; give a recording of ticks")
-    if tape.bad_rows:
-        line, reason = tape.bad_lines[0]
-        sys.stderr.write(f"sextant: {file}: {tape.bad_rows} bad rows left out (the first is line {line}: {reason})\n")
-    stream = CandleStream(timeframe, keep=sys.maxsize, replace_window=5, close_grace_ms=1_000)
-    for tick in tape.ticks():
-        stream.on_tick(tick)
-    return candle_file.write(stream.series.as_tuple(), out)
-
-
-@asynccontextmanager
-async def open_audit_trail(options: RunOptions) -> AsyncIterator[SqlStore]:
-    """The desk's database, read only; works beside a running desk. Raises DeskUnusable."""
-    settings = config.settle(options)
-    clock = SystemClock()
-    blocking = ThreadBlocking(clock)
-    store = _store(settings, clock, blocking, FreshIds(), read_only=True)
-    try:
-        await store.open()
-        try:
-            yield store
-        finally:
-            await store.close()
-    finally:
-        blocking.close()
-
-
-def upkeep(settings: DeskSettings) -> Upkeep:
-    """Looking at, upgrading and pruning what these settings keep."""
-    database, state = settings.database, settings.state_dir
-    where = database.path if isinstance(database, SqliteFile) else database
-    return Upkeep(Kept(where, state, state / JOURNAL, state / KILL), SystemClock())
-
-
-def upkeep_for(options: RunOptions) -> Upkeep:
-    """The same for a command line. Raises ConfigurationError."""
-    return upkeep(config.settle(options))
