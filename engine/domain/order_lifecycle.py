@@ -348,6 +348,15 @@ def declared_dead(order: Order, now: Millis, reason: str) -> Order:
     return _moved(order, now, state=S.ABANDONED, reason=reason, doubt=None)
 
 
+def commanded(order: Order, at: Millis, wanted: Terms | None, *, is_cancel: bool) -> Order:
+    """A resting order's row of before our last command, read as after it; its revision is the row's."""
+    if order.state not in (S.WORKING, S.PARTIALLY_FILLED, S.PENDING_CANCEL, S.PENDING_REPLACE):
+        return order
+    if is_cancel:
+        return changed(order, state=S.PENDING_CANCEL, cancel_wanted=True, sent=at)
+    return changed(order, state=S.PENDING_REPLACE, wanted=wanted, sent=at)
+
+
 def as_found_after_restart(order: Order, now: Millis) -> Order:
     """An order as an earlier life left it: what was under way is now in doubt."""
     match order.state:

@@ -6,11 +6,14 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 
+import msgspec
+
+from engine.domain import order_lifecycle as lifecycle
 from engine.domain.disagreements import Disagreement
 from engine.domain.fills import Fill
 from engine.domain.ids import AccountId, ClientOrderId, DecisionKey, Millis, SessionId, Symbol
 from engine.domain.lease import Holder, Lease
-from engine.domain.orders import Order
+from engine.domain.orders import Order, Terms
 from engine.domain.positions import FLAT, Position
 from engine.domain.records import LatchKind, LatchSet, LimitsChanged
 from engine.persistence.order_rows import (
@@ -29,6 +32,12 @@ NEWEST_REVISION = """NOT EXISTS (
     WHERE newer.account = fills.account AND newer.fill_key = fills.fill_key AND newer.revision > fills.revision
 )"""
 LIVE_ORDERS = f"SELECT {ORDER_COLUMNS} FROM orders WHERE account = ? AND is_live = 1 ORDER BY created, client_id"
+# A command is durable before it leaves, the order's row only after: whoever dies between left this trace alone.
+COMMANDED = """
+SELECT i.client_id, i.kind, i.terms, i.at FROM orders AS o
+JOIN intents AS i ON i.session = o.session AND i.at >= o.updated AND i.client_id = o.client_id
+WHERE o.account = ? AND o.is_live = 1 AND i.kind IN ('cancel', 'replace') ORDER BY i.at
+"""
 ONE_ORDER = f"SELECT {ORDER_COLUMNS} FROM orders WHERE client_id = ?"
 FILLS = f"""
 SELECT {FILL_COLUMNS} FROM fills WHERE account = ? AND symbol = ? AND at >= ? AND {NEWEST_REVISION}
@@ -85,8 +94,16 @@ LEASE = "SELECT epoch, holder, host, proof, at, renewed, released FROM leases WH
 
 
 async def open_orders(reader: StoreConnection, account: AccountId) -> tuple[Order, ...]:
-    """Orders not proven terminal, and terminal ones still open for fills; oldest first."""
-    return tuple(order_from(row) for row in await reader.query(LIVE_ORDERS, (account,)))
+    """Orders not proven terminal, and terminal ones still open for fills; oldest first.
+
+    A resting order with a younger cancel or replace of ours is pending, for it may have left.
+    """
+    orders = {order.client_id: order for order in map(order_from, await reader.query(LIVE_ORDERS, (account,)))}
+    for client_id, kind, terms, at in await reader.query(COMMANDED, (account,)):
+        if client_id in orders:
+            wanted = None if terms is None else msgspec.json.decode(terms, type=Terms)
+            orders[client_id] = lifecycle.commanded(orders[client_id], at, wanted, is_cancel=kind == "cancel")
+    return tuple(orders.values())
 
 
 async def order(reader: StoreConnection, client_id: ClientOrderId) -> Order | None:

@@ -6,21 +6,25 @@ from collections.abc import Callable
 from datetime import time
 from decimal import Decimal
 from random import Random
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from engine import commands as c
-from engine.domain.decisions import Decision, Nothing, StrategyContext
+from engine.domain.broker import BrokerStatus
+from engine.domain.decisions import Cancel, Decision, Modify, Nothing, StrategyContext
 from engine.domain.ids import SessionId
 from engine.domain.orders import Flag, Order, OrderState, Role
 from engine.domain.records import LatchKind
 from engine.domain.settings import Remedy
 from engine.snapshot import Phase, ProtectionState
 from tests.flows.acts import (
+    FailingStore,
     alerts,
     all_agree,
     enter,
+    failing,
     hold,
     kill,
     leave,
@@ -384,3 +388,44 @@ async def test_ten_restarts_in_a_row_at_random_moments_end_with_the_exchanges_tr
         if desk.position(symbol):
             assert run.desk.protection is ProtectionState.COVERED, desk.describe()
     assert [d for d in desk.engine.accounts[PAPER].ledger.all() if d.blocks_entries and d.is_open] == []
+
+
+class DeafStore(FailingStore):
+    """Commits intents, and loses what is recorded once it is deaf: the moment between send and row."""
+
+    deaf = False
+
+    def record(self, record: Any) -> None:
+        if not self.deaf:
+            super().record(record)
+
+
+@pytest.mark.parametrize("command", ["replace", "cancel"])
+async def test_a_command_that_left_before_its_row_was_written_is_ours_in_the_next_life(
+    make_desk: Callable[..., Desk], command: str
+) -> None:
+    desk = await make_desk(wrap_store=DeafStore).start()
+    entry = await rest(desk)
+    await desk.real_store.settled()
+    store = failing(desk)
+    assert isinstance(store, DeafStore)
+    store.deaf = True
+    desk.strategies[ES].script.append(
+        lambda context: (
+            Modify(state=context.state, order=entry.client_id, limit=Decimal("4985"))
+            if command == "replace"
+            else Cancel(state=context.state, orders=(entry.client_id,))
+        )
+    )
+    await next_window(desk)
+    await desk.pass_(0.5)
+    await kill(desk)
+    again = await next_life(desk, make_desk, wrap_store=lambda store: store)
+    await again.pass_(10)
+    await all_agree(again)
+    (theirs,) = again.exchange.orders_of(PAPER, entry.client_id)
+    assert (theirs.terms.limit, theirs.status) == (
+        (Decimal("4985"), BrokerStatus.WORKING) if command == "replace" else (Decimal("4980"), BrokerStatus.CANCELLED)
+    )
+    assert again.snapshot().disagreements == ()
+    assert again.blocks() == ()
