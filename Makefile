@@ -20,8 +20,8 @@ SEED ?= 1
 export ARGS
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run test check bench outage format lint types imports snapshots snapshots-update screenshots \
-	kill-test growth simulate lock clean \
+.PHONY: help setup run test check test-postgres bench outage format lint types imports snapshots snapshots-update \
+	screenshots kill-test growth simulate lock clean \
 	ready-to-run ready-to-work tmux
 
 help: ## list the verbs
@@ -46,6 +46,10 @@ check: ready-to-work lint types imports ## the quick gate: as test, without the 
 
 bench: ready-to-work ## measure, print a table and one line of JSON each; ARGS="--jobs N --pairs N --seconds S"
 	@$(BIN)/python -m tests.bench.jobs $(ARGS)
+
+test-postgres: ready-to-work ## every flow on PostgreSQL instead of SQLite, and all that needs that server
+	@echo "== pytest: flows on PostgreSQL"
+	@SEXTANT_TEST_FLOWS=postgres $(BIN)/pytest -n $(WORKERS) -q -m postgres $(ARGS)
 
 outage: ready-to-work ## a running desk through every outage of its audit trail, a minute each; OUTAGE_SECONDS=60
 	@echo "== pytest: outages of $(OUTAGE_SECONDS) s each"

@@ -108,9 +108,12 @@ class FileIntentJournal:
             self._listed = []
 
     async def keep_room(self) -> None:
-        """Take room on the disk for the day it is full. Raises OSError."""
+        """Take room on the disk for the day it is full; where there is none any more, only say so."""
         async with self._lock:
-            await self._blocking.run(self._keep_room)
+            try:
+                await self._blocking.run(self._keep_room)
+            except OSError as error:
+                log.error("the intent journal has no room of its own: %s", error)
 
     def _path(self, number: int) -> Path:
         return self._directory / f"intents-{number:06d}.journal"

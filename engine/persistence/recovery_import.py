@@ -115,6 +115,7 @@ async def settle_journal(store: SqlStore, journal: FileIntentJournal, now: Milli
     for intent in prepared:
         await store.apply(f"journal {intent.key}", import_key(intent))
     await journal.archive()
+    await journal.keep_room()
     return tuple(intent.key for intent in prepared)
 
 

@@ -232,6 +232,13 @@ async def rows(desk: Desk, sql: str, *values: Any) -> list[tuple[Any, ...]]:
     store = desk.real_store
     assert isinstance(store, SqlStore)
     await store.settled()
+    return await stored(desk, sql, *values)
+
+
+async def stored(desk: Desk, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+    """Rows that are durable now, whatever is still queued."""
+    store = desk.real_store
+    assert isinstance(store, SqlStore)
     return await store._read().query(sql, values)
 
 

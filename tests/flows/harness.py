@@ -26,6 +26,7 @@ from engine.domain.instruments import Instrument
 from engine.domain.lease import Holder
 from engine.domain.market import Candle, History, Tick, Timeframe
 from engine.domain.orders import Order, Role
+from engine.domain.postgres_url import PostgresUrl
 from engine.domain.risk import PortfolioSettings
 from engine.domain.settings import FixedSize, Numbers, SessionLimits, SessionSettings, ShutdownPolicy
 from engine.engine import Engine
@@ -184,7 +185,13 @@ class Desk:
         self.faults = PaperFaults(PAPER, self.exchange, self.link, self.clock, None)
         self.strategies = {symbol: Scripted() for symbol in symbols}
         self.ids = _Ids(state)
-        store: Store = SqlStore.sqlite(state / "desk.sqlite3", self.clock, self.blocking, self.ids)
+        self.database: PostgresUrl | None = options.get("database")
+        shared = (self.clock, self.blocking, self.ids)
+        store: Store = (
+            SqlStore.sqlite(state / "desk.sqlite3", *shared)
+            if self.database is None
+            else SqlStore.postgres(self.database, *shared, directory=state)
+        )
         self.real_store = store
         self.store: Store = options["wrap_store"](store) if "wrap_store" in options else store
         self.journal = FileIntentJournal(state / "journal", files, self.blocking)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -11,6 +10,7 @@ from engine.domain.freshness import Freshness
 from engine.domain.market import Candle, CandleOrigin
 from engine.domain.orders import OrderState, Role
 from engine.snapshot import Phase, SessionView
+from tests.flows.acts import rows
 from tests.flows.harness import ES, MINUTE, NQ, START, Desk
 from tests.flows.script import enter, in_position, nothing
 
@@ -30,11 +30,6 @@ def live(desk: Desk) -> list[int]:
 
 def candle(desk: Desk, start: int) -> Candle:
     return next(c for c in desk.trader().stream.series.as_tuple() if c.start == start)
-
-
-def rows(desk: Desk, sql: str) -> list[tuple[object, ...]]:
-    with sqlite3.connect(f"file:{desk.state / 'desk.sqlite3'}?mode=ro", uri=True) as database:
-        return database.execute(sql).fetchall()
 
 
 async def test_strategies_run_only_on_added_candles(make_desk: MakeDesk) -> None:
@@ -157,7 +152,7 @@ async def test_a_replaced_candle_leaves_a_record_when_a_decision_was_taken_on_it
     assert len(live(desk)) == ran
     assert [(o.client_id, o.terms) for o in desk.orders()] == orders
     await desk.real_store.settled()
-    kept = rows(desk, f"select * from replaced_candles where candle = {decided}")
+    kept = await rows(desk, "SELECT * FROM replaced_candles WHERE candle = ?", decided)
     assert len(kept) == 1
 
 

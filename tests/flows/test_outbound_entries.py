@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from functools import partial
@@ -17,6 +16,7 @@ from engine.domain.intents import IntentRecord, SubmitIntent
 from engine.domain.orders import Flag, Order, OrderState, OrderType, Role, Side, Terms
 from engine.domain.settings import Protection
 from engine.snapshot import ProtectionState
+from tests.flows.acts import stored
 from tests.flows.harness import ES, MINUTE, PAPER, Desk
 from tests.flows.script import StoreAround, enter, in_position, reverse
 
@@ -61,8 +61,7 @@ async def test_write_to_the_database_before_the_network_call(make_desk: MakeDesk
 
     async def sent(request: SubmitRequest) -> object:
         store.log.append(("sent", request.client_id))
-        with sqlite3.connect(f"file:{desk.state / 'desk.sqlite3'}?mode=ro", uri=True) as database:
-            on_disk.extend(database.execute("select state from orders where client_id = ?", (request.client_id,)))
+        on_disk.extend(await stored(desk, "SELECT state FROM orders WHERE client_id = ?", request.client_id))
         return await submit(request)
 
     desk.manager.submit = sent  # type: ignore[method-assign, assignment]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
@@ -250,6 +249,7 @@ def _no_file_grows_over(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.mark.sqlite
 async def test_the_real_database_made_unwritable_under_a_running_desk(make_desk: Callable[..., Desk]) -> None:
     desk = await make_desk().start()
     await hold(desk)
@@ -273,6 +273,7 @@ async def test_the_real_database_made_unwritable_under_a_running_desk(make_desk:
     assert view.paused
 
 
+@pytest.mark.sqlite
 async def test_the_database_comes_back_by_itself_and_takes_what_waited(make_desk: Callable[..., Desk]) -> None:
     desk = await make_desk().start()
     await hold(desk)
@@ -290,6 +291,7 @@ async def test_the_database_comes_back_by_itself_and_takes_what_waited(make_desk
     await desk.until(lambda: desk.position() == 1, 5)
 
 
+@pytest.mark.sqlite
 async def test_a_desk_that_ends_in_order_on_a_full_disk_finds_everything_again(make_desk: Callable[..., Desk]) -> None:
     desk = await make_desk().start()
     await hold(desk)
@@ -337,10 +339,21 @@ async def test_a_database_that_fails_during_the_start_is_a_sentence(make_desk: C
 # -- principles of the seed ----------------------------------------------------------------------------------
 
 
-def _schema(desk: Desk) -> dict[str, list[str]]:
-    with sqlite3.connect(desk.state / "desk.sqlite3") as connection:
-        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        return {name: [row[1] for row in connection.execute(f"PRAGMA table_info({name})")] for name in tables}
+SQLITE_COLUMNS = """
+SELECT t.name, c.name FROM sqlite_master AS t JOIN pragma_table_info(t.name) AS c WHERE t.type = 'table'
+ORDER BY t.name, c.cid
+"""
+POSTGRES_COLUMNS = """
+SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'sextant'
+ORDER BY table_name, ordinal_position
+"""
+
+
+async def _schema(desk: Desk) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for table, column in await rows(desk, SQLITE_COLUMNS if desk.database is None else POSTGRES_COLUMNS):
+        found.setdefault(table, []).append(column)
+    return found
 
 
 async def test_persist_only_what_cannot_be_recomputed(make_desk: Callable[..., Desk]) -> None:
@@ -351,8 +364,7 @@ async def test_persist_only_what_cannot_be_recomputed(make_desk: Callable[..., D
     await next_window(desk, ES="5005")
     await desk.until(lambda: desk.position() == 0, 5)
     await desk.pass_(40)
-    await rows(desk, "SELECT 1")
-    schema = _schema(desk)
+    schema = await _schema(desk)
     words = {word for name, columns in schema.items() for word in (name, *columns)}
     assert not {w for w in words if any(bad in w for bad in ("tick", "ohlc", "bar", "percent_of", "warm"))}
     assert not {"open", "high", "low", "close", "volume", "heat", "strategy_state", "contribution"} & words

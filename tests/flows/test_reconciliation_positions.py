@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -15,7 +14,7 @@ from engine.domain.disagreements import Disagreement, DisagreementKind, Disagree
 from engine.domain.orders import OrderState, OrderType, Role
 from engine.domain.risk import IncompleteHeat
 from engine.domain.settings import Numbers
-from tests.flows.acts import kill, next_life
+from tests.flows.acts import kill, next_life, stored
 from tests.flows.harness import ES, NQ, PAPER, Desk
 from tests.flows.script import enter, in_position
 
@@ -26,10 +25,9 @@ def rows(desk: Desk) -> tuple[Disagreement, ...]:
     return desk.snapshot().disagreements
 
 
-def kept(desk: Desk) -> list[tuple[str, str, str, str, str]]:
+async def kept(desk: Desk) -> list[tuple[object, ...]]:
     """Disagreements in the database, read past the engine."""
-    with sqlite3.connect(f"file:{desk.state / 'desk.sqlite3'}?mode=ro", uri=True) as database:
-        return database.execute("select id, kind, state, memory, broker from disagreements order by id").fetchall()
+    return await stored(desk, "SELECT id, kind, state, memory, broker FROM disagreements ORDER BY id")
 
 
 def sent(desk: Desk) -> list[str]:
@@ -96,7 +94,7 @@ async def test_the_broker_is_the_source_of_truth(make_desk: MakeDesk) -> None:
     (row,) = rows(desk)
     assert (row.acknowledged_by, row.note) == ("test", "margin call")
     await desk.real_store.settled()
-    assert kept(desk) == [(row.id, "position", "adopted", "2", "1")]
+    assert await kept(desk) == [(row.id, "position", "adopted", "2", "1")]
     await desk.next_candle(ES, "5000")
     await desk.until(lambda: desk.position() == 2, 8)
 
@@ -155,13 +153,13 @@ async def test_a_second_compare_is_empty(make_desk: MakeDesk) -> None:
     await desk.until(lambda: desk.position() == 1, 45)
     await desk.pass_(10)
     await desk.real_store.settled()
-    before = kept(desk), len(rows(desk)), [(o.client_id, o.revision) for o in desk.orders()]
+    before = await kept(desk), len(rows(desk)), [(o.client_id, o.revision) for o in desk.orders()]
     for _ in range(3):
         await desk.send(lambda o: c.ReconcileNow(origin=o))
         await desk.pass_(4)
     await desk.pass_(320)
     await desk.real_store.settled()
-    assert (kept(desk), len(rows(desk)), [(o.client_id, o.revision) for o in desk.orders()]) == before
+    assert (await kept(desk), len(rows(desk)), [(o.client_id, o.revision) for o in desk.orders()]) == before
 
 
 async def test_reconcile_now_asks_at_once(make_desk: MakeDesk) -> None:
@@ -377,4 +375,4 @@ async def test_a_difference_that_an_earlier_life_only_saw_does_not_hold_the_next
     assert again.position() == 2
     assert again.blocks() == ()
     await again.real_store.settled()
-    assert [state for _, _, state, _, _ in kept(again)] == ["passed"]
+    assert [state for _, _, state, _, _ in await kept(again)] == ["passed"]

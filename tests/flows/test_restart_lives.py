@@ -336,6 +336,7 @@ async def _declare_dead(desk: Desk, order: Order) -> None:
 # -- many lives ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 async def test_ten_restarts_in_a_row_at_random_moments_end_with_the_exchanges_truth(
     make_desk: Callable[..., Desk], seed: int

@@ -17,7 +17,7 @@ from engine.domain.records import OrderChanged
 from engine.persistence.blocking import ThreadBlocking
 from engine.persistence.files import RealFiles
 from engine.persistence.intent_journal import RESERVE, RESERVE_BYTES, FileIntentJournal
-from engine.persistence.recovery_import import OUTCOME_MS, import_journal, settle_journal
+from engine.persistence.recovery_import import OUTCOME_MS, settle_journal
 from engine.persistence.store import SqlStore
 from engine.ports import Committed, Files
 from tests.unit.persistence.samples import AT, cancel, order, sqlite_store, submit
@@ -153,9 +153,9 @@ async def test_a_full_disk_has_room_for_exits(store: SqlStore, tmp_path: Path) -
     assert not reserve.exists()
     assert await journal(tmp_path / "journal").pending() == (Prepared(submit()),)
     assert await store.commit(submit()) == Committed()
-    await import_journal(store, kept)
+    await kept.append(accepted())
     files.full = False
-    await kept.keep_room()
+    assert await settle_journal(store, kept, LATER) == (submit().key,)
     assert reserve.stat().st_size == RESERVE_BYTES
 
 
@@ -179,6 +179,8 @@ async def test_a_disk_that_is_really_full(small_disk: Path) -> None:
     with pytest.raises(OSError, match="No space"):
         (small_disk / "ballast").write_bytes(bytes(2_000_000))
     assert os.statvfs(small_disk).f_bavail == 0
+    await journal(small_disk / "another").keep_room()
+    assert not (small_disk / "another" / RESERVE).exists(), "no room is no reason not to start"
     await kept.append(Prepared(submit()))
     await kept.append(accepted())
     assert await journal(small_disk / "journal").pending() == (Prepared(submit()), accepted())
