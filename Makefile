@@ -44,7 +44,7 @@ check: ready-to-work lint types imports ## the quick gate: as test, without the 
 	@echo "== pytest: quick tests"
 	@$(BIN)/pytest -n $(WORKERS) -q -m "not slow and not e2e and not postgres" $(ARGS)
 
-bench: ready-to-work ## measure, print a table and one line of JSON each; ARGS="--jobs N --pairs N --seconds S"
+bench: ready-to-work ## measure, print a table and one line of JSON each; ARGS="--jobs N --turns N --seconds S"
 	@$(BIN)/python -m tests.bench.jobs $(ARGS)
 
 test-postgres: ready-to-work ## every flow on PostgreSQL instead of SQLite, and all that needs that server

@@ -31,7 +31,7 @@ WALK = 1
 """How the walk counts and what its marks hold; a new number makes every contract be counted afresh."""
 PAGE = 500  # rows at a time: a connection may turn them into values on the engine's loop
 TOGETHER = 50  # rows that one statement puts
-IN_ONE_GO = 50  # statements of one transaction: an intent waits no longer than for those
+IN_ONE_GO = 10  # such statements in one transaction: an intent waits no longer than for those
 BEFORE_ALL, AFTER_ALL = -(2**62), 2**62
 MARKS_OF = ", ".join("?" * TOGETHER)
 
@@ -44,6 +44,7 @@ SELECT broker_id, fill_key, number FROM fills WHERE account = ? AND symbol = ? A
 # No subquery: without statistics PostgreSQL reads the whole table for one.
 FIRST_OF_ORDERS = f"SELECT min(at) FROM fills WHERE account = ? AND symbol = ? AND broker_id IN ({MARKS_OF})"
 FIRST_OF_KEYS = f"SELECT min(at) FROM fills WHERE account = ? AND fill_key IN ({MARKS_OF})"
+NEWER_MARK = "SELECT 1 FROM trade_marks WHERE account = ? AND symbol = ? AND at > ? LIMIT 1"
 LAST_MARK = "SELECT at, state FROM trade_marks WHERE account = ? AND symbol = ? AND at < ? ORDER BY at DESC LIMIT 1"
 FILLS = f"""
 SELECT {FILL_COLUMNS}, at, number FROM fills
@@ -85,10 +86,14 @@ PUT_MARK, PUT_MARKS = (putting(n, "trade_marks", MARK_COLUMNS, "account, symbol,
 
 
 class Kept(Struct, frozen=True):
-    """What the tables hold of a contract, by number and by day, as far as the walk begins behind it."""
+    """What the tables hold of a contract behind the walk's beginning: by number, by day, and whether any mark."""
 
     trades: dict[int, Trade]
     days: dict[date, DailyPnl]
+    marks: bool
+
+
+NOTHING_KEPT = Kept({}, {}, marks=False)
 
 
 class TradesBody:
@@ -128,7 +133,7 @@ class TradesBody:
                 AccountId(account), Symbol(symbol), (fill_from(row[:-2]) for row in fills), instrument, start
             )
         )
-        rows = await self._kept(contract, books) if start is not None else None
+        rows = await self._kept(contract, start, books) if start is not None else None if kept else NOTHING_KEPT
         stamps = Stamps(contract, (base, kept_basis), (version, basis), self._fresh)
         return await self._blocking.run(lambda: replacement(stamps, start, books, rows))
 
@@ -176,14 +181,15 @@ class TradesBody:
                 return rows
             after = page[-1][-2:]
 
-    async def _kept(self, contract: tuple[str, str], books: Books) -> Kept:
+    async def _kept(self, contract: tuple[str, str], start: Mark, books: Books) -> Kept:
         trades: dict[int, Trade] = {}
         number = books.trades_before
         while page := await self._reader.query(TRADES, (*contract, number, PAGE)):
             trades.update((trade.number, trade) for trade in map(trade_from, page))
             number = page[-1][2]
         rows = await self._reader.query(DAYS, (*contract, str(books.first_day)))
-        return Kept(trades, {daily.day: daily for daily in map(daily_from, rows)})
+        marks = await self._reader.query(NEWER_MARK, (*contract, start.at))
+        return Kept(trades, {daily.day: daily for daily in map(daily_from, rows)}, bool(marks))
 
     def _known(self, symbol: Symbol) -> Instrument:
         try:
@@ -224,7 +230,7 @@ class Stamps(Struct, frozen=True):
         """One transaction."""
         return [[(STAMP, (*self.contract, *self.becomes, *self.was)), *statements]]
 
-    def in_parts(self, first: Statement, middle: list[Statement], last: list[Statement]) -> list[list[Statement]]:
+    def in_parts(self, first: list[Statement], middle: list[Statement], last: list[Statement]) -> list[list[Statement]]:
         """Transactions that others get in between. From the first to the last the books rest on nothing.
 
         Each goes through only while none but these has changed the books; a crash between them leaves books that the
@@ -235,7 +241,7 @@ class Stamps(Struct, frozen=True):
         begin: Statement = (STAMP, (*self.contract, *under_way, *self.was))
         end: Statement = (STAMP, (*self.contract, *self.becomes, *under_way))
         parts = [[go_on, *middle[at : at + IN_ONE_GO]] for at in range(0, len(middle), IN_ONE_GO)]
-        return [[begin, first], *parts, [end, *last]]
+        return [[begin, *first], *parts, [end, *last]]
 
 
 def replacement(stamps: Stamps, start: Mark | None, books: Books, kept: Kept | None) -> list[list[Statement]]:
@@ -244,7 +250,9 @@ def replacement(stamps: Stamps, start: Mark | None, books: Books, kept: Kept | N
     trades, days = (kept.trades, kept.days) if kept is not None else ({}, {})
     last = books.trades_before + len(books.trades)
     found = {daily.day for daily in books.days}
-    cut_marks: Statement = (CUT_MARKS, (*contract, BEFORE_ALL if start is None else start.at))
+    cut_marks: list[Statement] = []
+    if kept is None or kept.marks:
+        cut_marks.append((CUT_MARKS, (*contract, BEFORE_ALL if start is None else start.at)))
     changed = put(PUT_TRADE, PUT_TRADES, (trade_row(t) for t in books.trades if trades.get(t.number) != t))
     rest: list[Statement] = []
     if kept is None or any(number > last for number in trades):
@@ -255,7 +263,7 @@ def replacement(stamps: Stamps, start: Mark | None, books: Books, kept: Kept | N
     rest += put(PUT_DAY, PUT_DAYS, (daily_row(d) for d in books.days if days.get(d.day) != d))
     rest += put(PUT_MARK, PUT_MARKS, ((*contract, mark.at, mark.state) for mark in books.marks))
     if len(changed) <= IN_ONE_GO:
-        return stamps.whole([*changed, cut_marks, *rest])
+        return stamps.whole([*changed, *cut_marks, *rest])
     return stamps.in_parts(cut_marks, changed, rest)
 
 

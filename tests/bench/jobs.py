@@ -1,8 +1,9 @@
 """Do queued jobs delay a tick? The paper desk under 200 ticks a second, in turns without and with 10,000 queued jobs.
 
 Measured on the engine's own loop, in one process: a tick due on a fixed grid until every session has handled it; the
-lateness of a bare timer; the commit of an intent, one every 20 ms. Quiet turns stand around each loaded one; how far
-they are from each other is the noise. `python -m tests.bench.jobs [--jobs N] [--pairs N] [--seconds S]`.
+lateness of a bare timer; the commit of an intent, one every 20 ms. The queue is held and let go in turns, so that each
+loaded turn stands between two quiet ones. Its ratio is over their mean; the noise is the ratio of each quiet turn to
+the one before. `python -m tests.bench.jobs [--jobs N] [--turns N] [--seconds S] [--counts N]`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -37,11 +39,11 @@ from engine.domain.orders import Side
 from engine.domain.postgres_url import PostgresUrl
 from engine.host import real_sleep
 from engine.persistence.connection import Statement
-from engine.persistence.jobs import QUEUE, Jobs
+from engine.persistence.jobs import QUEUE, Body
 from engine.persistence.order_rows import FILL_COLUMNS, Row, fill_row
 from engine.persistence.statements import trades_subject
 from engine.persistence.store import SqlStore
-from engine.persistence.trades_job import TOGETHER, put, putting
+from engine.persistence.trades_job import TOGETHER, TradesBody, put, putting
 from engine.plan import EnginePlan
 from engine.ports import Clock, JobRunner, MarketDataSource
 from tests.postgres import binaries, running_cluster
@@ -64,6 +66,7 @@ class Samples:
     loop: list[float] = field(default_factory=list)
     intent: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    jobs: int = 0
 
 
 class Market(SyntheticSource):
@@ -84,11 +87,30 @@ class Market(SyntheticSource):
                 self.samples.tick.append((loop.time() - due) * 1000)
 
 
+class Gate:
+    """JobRunner that stands still while it is shut, between one job and the next."""
+
+    def __init__(self, store: SqlStore) -> None:
+        self.open = asyncio.Event()
+        self.done = 0
+        self._real: Body = TradesBody(
+            store._read(), store._blocking, lambda symbol: contract("50", symbol), lambda: store._ids.fresh("count-")
+        )
+        # It looks for jobs when told; nothing is told while the queue is filled.
+        self.jobs = store.jobs(lambda symbol: contract(), poll_seconds=3600, more={"trades": self._when_open})
+
+    async def _when_open(self, subject: str) -> list[list[Statement]]:
+        await self.open.wait()
+        self.done += 1
+        return await self._real(subject)
+
+
 class Bench(Desk):
-    """A desk whose feed keeps to the grid, and whose jobs know every contract and start when told."""
+    """A desk whose feed keeps to the grid, and whose jobs know every contract and run when told."""
 
     market: Market
     store: SqlStore
+    gate: Gate
 
     def plan(self) -> EnginePlan:
         """The product's own plan, but for feed and jobs."""
@@ -98,8 +120,8 @@ class Bench(Desk):
         return replace(plan, jobs=self._jobs)
 
     def _jobs(self) -> JobRunner:
-        made: Jobs = self.store.jobs(lambda symbol: contract("50", symbol), poll_seconds=3600)
-        return made
+        self.gate = Gate(self.store)
+        return self.gate.jobs
 
     def _source(self, clock: Clock, exchange: PaperExchange) -> tuple[MarketDataSource, FeedFaults]:
         instruments: Sequence[Instrument] = self.settings.instruments
@@ -116,19 +138,30 @@ class Turns:
         self._intents = 0
         self._fills = 0
 
-    async def quiet(self, seconds: float) -> Samples:
-        """Nothing but the desk."""
+    async def turn(self, seconds: float, *, loaded: bool) -> Samples:
+        """So many seconds with the queue let go, or held."""
+        gate = self._desk.gate
+        gate.open.set() if loaded else gate.open.clear()
+        await real_sleep(0.2)  # the job under way ends
         async with self._measured() as samples:
+            before = gate.done
             await real_sleep(seconds)
+            samples.jobs = gate.done - before
         return samples
 
-    async def loaded(self) -> Samples:
+    async def drained(self) -> Samples:
         """Until every queued job is done."""
+        self._desk.gate.open.set()
         async with self._measured() as samples:
-            self._desk.store._job_queued.set()
+            before = self._desk.gate.done
             while await self._left():
                 await real_sleep(0.25)
+            samples.jobs = self._desk.gate.done - before
         return samples
+
+    def ring(self) -> None:
+        """Tell the runner that there is work."""
+        self._desk.store._job_queued.set()
 
     async def queue(self, contracts: int, round_trips: int) -> None:
         """Fills of so many contracts, and a job for each."""
@@ -259,46 +292,66 @@ def run(name: str, url: PostgresUrl | None, folder: Path, asked: argparse.Namesp
         desk.host.started.result()
         loop = desk.host._loop
         assert loop is not None
-        work = asyncio.run_coroutine_threadsafe(_turns(desk, asked), loop)
-        before, loaded, after, heavy = work.result()
+        quiet, loaded, heavy = asyncio.run_coroutine_threadsafe(_turns(desk, asked), loop).result()
     finally:
         desk.host.shut_down()
         desk.host.ended.result()
         desk.close()
-    rows = {
-        "none": figures(before),
-        f"{asked.jobs} jobs": figures(loaded),
-        "none again": figures(after),
-        "one whole count of 50000": figures(heavy),
-    }
+    done = sum(turn.jobs for turn in loaded)
+    rows = {"none": figures(quiet), "10,000 jobs": figures(loaded), "one count of 50,000": figures(heavy)}
     for label, row in rows.items():
-        sys.stdout.write(line(f"{name}, {label}", row) + "\n")
-    sys.stdout.flush()
-    quiet = before + after
-    calm = median(at(turn.tick, 0.99) for turn in quiet)
-    return {
+        sys.stdout.write(line(f"{name}, {label.replace('10,000', f'{asked.jobs:,}')}", row) + "\n")
+    result: dict[str, Any] = {
         "database": name,
         "rows": rows,
-        "jobs_a_second": round(asked.jobs / rows[f"{asked.jobs} jobs"]["seconds"]),
-        "tick_p99_over_none": round(median(at(turn.tick, 0.99) for turn in loaded) / calm, 2),
-        "noise": [round(at(turn.tick, 0.99) / calm, 2) for turn in quiet],
+        "jobs_a_second": round(done / sum(turn.seconds for turn in loaded)),
+        "over_none": {kind: ratios(quiet, loaded, kind) for kind in ("tick", "loop", "intent")},
+        "noise": {kind: noise(quiet, kind) for kind in ("tick", "loop", "intent")},
     }
+    for kind in ("tick", "loop", "intent"):
+        low, middle, high = result["over_none"][kind]
+        least, _, most = result["noise"][kind]
+        sys.stdout.write(
+            f"  {kind} p99 over none: median {middle:.2f}, {low:.2f} to {high:.2f}; "
+            f"noise (none over none): {least:.2f} to {most:.2f}\n"
+        )
+    sys.stdout.flush()
+    return result
 
 
-async def _turns(
-    desk: Bench, asked: argparse.Namespace
-) -> tuple[list[Samples], list[Samples], list[Samples], list[Samples]]:
+def ratios(quiet: list[Samples], loaded: list[Samples], kind: str) -> tuple[float, float, float]:
+    """Least, median and most of each loaded turn's p99 over the mean of the quiet turns beside it."""
+    calm = [at(getattr(turn, kind), 0.99) for turn in quiet]
+    found = [
+        at(getattr(turn, kind), 0.99) * 2 / (before + after)
+        for turn, (before, after) in zip(loaded, pairwise(calm), strict=False)
+    ]
+    return round(min(found), 2), round(median(found), 2), round(max(found), 2)
+
+
+def noise(quiet: list[Samples], kind: str) -> tuple[float, float, float]:
+    """Least, median and most of each quiet turn's p99 over that of the one before."""
+    calm = [at(getattr(turn, kind), 0.99) for turn in quiet]
+    found = [after / before for before, after in pairwise(calm)]
+    return round(min(found), 2), round(median(found), 2), round(max(found), 2)
+
+
+async def _turns(desk: Bench, asked: argparse.Namespace) -> tuple[list[Samples], list[Samples], list[Samples]]:
     turns = Turns(desk)
-    before, loaded, after, heavy = [], [], [], []
     await real_sleep(3.0)  # the sessions warm up
-    for _ in range(asked.pairs):
-        await turns.queue(asked.jobs, round_trips=2)
-        before.append(await turns.quiet(asked.seconds))
-        loaded.append(await turns.loaded())
-        after.append(await turns.quiet(asked.seconds))
+    await turns.queue(asked.jobs, round_trips=2)
+    quiet = [await turns.turn(asked.seconds, loaded=False)]
+    loaded, heavy = [], []
+    turns.ring()
+    for _ in range(asked.turns):
+        loaded.append(await turns.turn(asked.seconds, loaded=True))
+        quiet.append(await turns.turn(asked.seconds, loaded=False))
+    await turns.drained()
+    for _ in range(asked.counts):
         await turns.queue_heavy()
-        heavy.append(await turns.loaded())
-    return before, loaded, after, heavy
+        turns.ring()
+        heavy.append(await turns.drained())
+    return quiet, [turn for turn in loaded if turn.jobs], heavy
 
 
 @contextlib.contextmanager
@@ -315,8 +368,9 @@ def main() -> None:
     """Print a table and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=10_000)
-    parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--turns", type=int, default=6)
+    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--counts", type=int, default=3, help="whole counts of one contract of 50,000 fills")
     asked = parser.parse_args()
     silence()
     harden()
