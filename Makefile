@@ -21,7 +21,7 @@ export ARGS
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup run test check test-postgres bench outage format lint types imports snapshots snapshots-update \
-	screenshots kill-test growth simulate lock clean \
+	screenshots kill-test growth simulate crash-points lock clean \
 	ready-to-run ready-to-work tmux
 
 help: ## list the verbs
@@ -39,6 +39,9 @@ test: tmux ready-to-work lint types imports ## everything: lint, types, import c
 
 simulate: ready-to-work ## simulated days under faults; SEEDS=a:b HOURS=h MODE=enforced|tag|none|all JOBS=n
 	@$(BIN)/python -m tests.simulation $(SEEDS) --hours $(HOURS) --mode $(MODE) --jobs $(JOBS) $(ARGS)
+
+crash-points: ready-to-work ## a process killed at every seam of 26 scenarios; JOBS=n ARGS="--every 10"
+	@$(BIN)/python -m tests.simulation.crash_points --jobs $(JOBS) $(ARGS)
 
 check: ready-to-work lint types imports ## the quick gate: as test, without the slow and end-to-end tests
 	@echo "== pytest: quick tests"

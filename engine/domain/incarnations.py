@@ -22,7 +22,9 @@ def record_of(order: Order, rows: Iterable[BrokerOrder]) -> BrokerOrder | None:
         for row in rows:
             if row.broker_id == order.broker_id:
                 return row
-    return next((row for row in rows if row.client_id == order.client_id), None)
+    mine = [row for row in rows if row.client_id is not None and row.client_id == order.client_id]
+    replaced = {row.replaces for row in mine}
+    return next((row for row in mine if row.broker_id not in replaced), None)
 
 
 def whole(record: BrokerOrder, earlier: Iterable[Fill]) -> BrokerOrder:

@@ -119,7 +119,8 @@ def _a_place(run: Run) -> tuple[AccountId, Symbol]:
     return settings.account, settings.symbol
 
 
-def _cut(run: Run, account: AccountId, seconds: float) -> None:
+def cut(run: Run, account: AccountId, seconds: float) -> None:
+    """Break an account's line for that long."""
     trouble = run.world.durable.wires[account]
     trouble.cut_until = max(trouble.cut_until, run.world.clock.now() + round(seconds * 1000))
     for desk in run.desks():
@@ -128,7 +129,7 @@ def _cut(run: Run, account: AccountId, seconds: float) -> None:
 
 def _disconnect(run: Run) -> None:
     run.world.hit("disconnect")
-    _cut(run, _an_account(run), run.faults.uniform(1, 60))
+    cut(run, _an_account(run), run.faults.uniform(1, 60))
 
 
 def _outage(run: Run) -> None:
@@ -136,7 +137,7 @@ def _outage(run: Run) -> None:
     seconds = run.faults.uniform(60, 300)
     run.world.hit("correlated outage")
     for account in run.world.accounts:
-        _cut(run, account, seconds * run.faults.uniform(0.7, 1.0))
+        cut(run, account, seconds * run.faults.uniform(0.7, 1.0))
     _cut_feed(run, seconds * run.faults.uniform(0.7, 1.0))
     if run.faults.chance(0.5):
         _database_down(run, seconds * run.faults.uniform(0.3, 1.0))

@@ -268,12 +268,15 @@ class SimClock:
         self._life = life
         self._latest: Millis = 0
         self.offset_ms = 0
+        self.right_since: Millis = 0
 
     def now(self) -> Millis:
         """UTC milliseconds; like the machine's clock of the product it never goes back."""
         at = self._loop.at + self.offset_ms
         if at > self._latest:
             self._latest = at
+        if self._latest != self._loop.at:
+            self.right_since = self._loop.at
         return self._latest
 
     def monotonic(self) -> float:

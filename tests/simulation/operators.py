@@ -53,6 +53,10 @@ class Operator:
         self._later(ACT_EVERY, self._act)
         self._later(TIDY_EVERY, self._tidy)
 
+    def start_tidying(self) -> None:
+        """Begin to give verdicts, and nothing else."""
+        self._later(TIDY_EVERY, self._tidy)
+
     def _later(self, mean: float, work: Callable[[], None]) -> None:
         clock = self._run.world.clock
         clock.call_at(clock.now() + max(500, round(self._rng.uniform(0.4, 1.6) * mean * 1000)), work)

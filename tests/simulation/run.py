@@ -98,12 +98,9 @@ class Run:
         with no_garbage_collection():
             world.market.start()
             self._at(START, self._new_life)
-            for operator in self._operators:
-                operator.start()
-            faults.schedule(self)
             self._at(START + LOOK_MS, self._look)
             self._at(START + AUDIT_MS, self._audit)
-            self._cycle(START, end)
+            self._plan(end)
             world.loop.run_until(end, lambda: self.stopped)
             for failure in world.loop.failures[:3]:
                 self.oracle.findings.check("run", False, failure)
@@ -112,6 +109,13 @@ class Run:
                 desk.life.dead = True
             world.close()
         return result
+
+    def _plan(self, end: Millis) -> None:
+        """Everything that is to happen on its own."""
+        for operator in self._operators:
+            operator.start()
+        faults.schedule(self)
+        self._cycle(START, end)
 
     def _at(self, at: Millis, call: object) -> None:
         self.world.clock.call_at(at, call)  # type: ignore[arg-type]
@@ -175,7 +179,9 @@ class Run:
         self._look_for_life()
 
     def _calm(self, desk: Desk, now: Millis) -> Millis | None:
-        return None if self.calm_since is None else max(self.calm_since, desk.engine.started)
+        if self.calm_since is None or desk.clock.now() != now:
+            return None  # a clock that was set ahead stands still until time has caught up with it
+        return max(self.calm_since, desk.engine.started, desk.clock.right_since)
 
     def _look_for_life(self) -> None:
         """A desk that failed to start is started again, as an operator would."""

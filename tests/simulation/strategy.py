@@ -48,6 +48,7 @@ class Restless:
         self.failing = 0.0
         self.runaway = 0.0
         self.quiet = False
+        self.script: list[Callable[[StrategyContext], Decision]] | None = None
 
     def initial(self) -> int:
         """Nothing is remembered."""
@@ -65,6 +66,8 @@ class Restless:
         if rng.chance(self.runaway):
             self._hit("strategy runaway")
             raise RanAway
+        if self.script is not None:
+            return self.script.pop(0)(context) if self.script else BEHAVED
         if self.quiet:
             return BEHAVED
         if context.position.is_flat:

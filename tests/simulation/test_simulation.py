@@ -13,10 +13,12 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def simulate(*arguments: str, hash_seed: str = "0") -> tuple[int, dict[str, object], str]:
+def simulate(
+    *arguments: str, hash_seed: str = "0", module: str = "tests.simulation"
+) -> tuple[int, dict[str, object], str]:
     """Run a batch in a process of its own; its exit code, its figures, and everything it printed."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.simulation", *arguments],
+        [sys.executable, "-m", module, *arguments],
         cwd=ROOT,
         env={**os.environ, "PYTHONHASHSEED": hash_seed},
         capture_output=True,
@@ -40,3 +42,13 @@ def test_a_slice_of_seeds_ends_without_a_violation() -> None:
     code, figures, said = simulate("206:208", "--hours", "1", "--mode", "all", "--no-coverage")
     assert figures["violations"] == 0, said
     assert code == 0
+
+
+@pytest.mark.slow
+def test_a_process_killed_at_any_seam_recovers() -> None:
+    code, figures, said = simulate("--every", "97", module="tests.simulation.crash_points")
+    assert figures["not_recovered"] == 0, said
+    assert code == 0
+    points = figures["crash_points"]
+    assert isinstance(points, int)
+    assert points >= 60, said

@@ -330,7 +330,9 @@ class Wire:
             report = self._last[name] = Report(rows, self._now())
             return report
 
-        return await self._travel(work, QueryFailed, slow)
+        report = await self._travel(work, QueryFailed, slow)
+        await self._seams.crossing("query: answered")
+        return report
 
     def _as_it_was(self, column: int, rows: tuple[Row, ...]) -> tuple[Row, ...]:
         """The lists as they stood before the newest event, while the declared settle time has not passed."""

@@ -26,7 +26,7 @@ from tests.simulation.options import Options
 from tests.simulation.streams import Streams
 from tests.simulation.wire import WireTrouble, Witness
 
-START: Millis = 1_767_603_600_000  # Monday 2026-01-05 09:00 UTC
+START: Millis = 1_767_656_700_000  # Monday 2026-01-05 23:45 UTC: the trade date ends a quarter of an hour later
 ES, NQ, CL = Symbol("ESZ6"), Symbol("NQZ6"), Symbol("CLF7")
 INSTRUMENTS = (
     Instrument(

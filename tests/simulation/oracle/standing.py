@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from engine.domain.ids import ClientOrderId, Millis, SessionId
-from engine.domain.orders import IN_DOUBT, TERMINAL, ZERO, Flag, OrderState, OrderType, Role
+from engine.domain.orders import IN_DOUBT, LIVE_AT_BROKER, TERMINAL, ZERO, Flag, OrderState, OrderType, Role
 from engine.domain.risk import CompleteHeat
 from engine.snapshot import Phase, ProtectionState
 from tests.simulation.oracle.findings import Findings
@@ -16,6 +16,7 @@ DOUBT_MS = 120_000
 COVER_MS = 12_000
 EXCESS_MS = 20_000
 KNOWN_MS = 60_000
+ORDERS_MS = 330_000
 
 
 class Standing:
@@ -76,7 +77,10 @@ class Standing:
             return
         since = max(self._naked.setdefault(place, now), calm_since)
         # a position that memory does not know yet is the position check's to find: 30 s, and a second look
-        if now - since >= (COVER_MS if mind.position == held else KNOWN_MS):
+        # and a stop that the broker ended without a word is the order check's: 5 min, and a second look
+        believed = sum((o.remaining for o in mind.orders if o.role is Role.STOP and o.state in LIVE_AT_BROKER), ZERO)
+        patience = COVER_MS if mind.position == held else KNOWN_MS
+        if now - since >= (patience if believed < abs(held) else ORDERS_MS):
             shown = mind.exiting or mind.protection in (ProtectionState.NAKED, ProtectionState.INERT)
             self._findings.check(
                 "I42", shown, f"{mind.session}: {held} with stops for {stops} since {now - since} ms, nothing shown"
