@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import Protocol, TypeAlias
 
 from msgspec import Struct
@@ -29,9 +30,14 @@ from engine.domain.orders import Order, Terms
 from engine.domain.records import Record
 from engine.domain.settings import Numbers, SessionSettings
 from engine.events import Occurrence
-from engine.periodic import Tasks, done_within
+from engine.periodic import Tasks
 from engine.ports import Clock, HeatGate, IntentJournal, Store
 from engine.snapshot import ChartMark, DecisionLine, Phase, ProtectionState, Severity
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 class NotSent(Struct, frozen=True):
@@ -219,7 +225,7 @@ class SessionDesk:
         self.decisions: list[DecisionLine] = []
         self.entry_times: list[Millis] = []
         self.slowest_acceptance_ms = 0
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: dict[asyncio.Future[None], Callable[[], bool]] = {}
         self._attempts: dict[str, int] = {}
 
     @property
@@ -259,9 +265,15 @@ class SessionDesk:
     # -- waiting for something to move --------------------------------------------------------------------
 
     def _pulse(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            if not waiter.done():
+        """Wake those whose condition has come true; the others sleep on without a turn of the loop."""
+        for waiter, predicate in tuple(self._waiting.items()):
+            if waiter.done():
+                continue
+            try:
+                came_true = predicate()
+            except Exception:  # whoever moved us must not fall over it; it is raised again where it was asked
+                came_true = True
+            if came_true:
                 waiter.set_result(None)
 
     def moved(self) -> None:
@@ -271,15 +283,15 @@ class SessionDesk:
     async def until(self, predicate: Callable[[], bool], seconds: float) -> bool:
         """Whether `predicate` came true before `seconds` passed; looked at after every move of this session."""
         deadline = self.clock.now() + round(seconds * 1000)
-        while not predicate():
-            left = (deadline - self.clock.now()) / 1000
-            if left <= 0:
+        while not predicate():  # again after each wake: it may have changed back before our turn came
+            if self.clock.now() >= deadline:
                 return False
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(waiter)
+            self._waiting[waiter] = predicate
+            timer = self.clock.call_at(deadline, partial(_wake, waiter))
             try:
-                if not await done_within(self.clock, left, waiter):
-                    return predicate()
+                await waiter
             finally:
-                waiter.cancel()
+                timer.cancel()
+                del self._waiting[waiter]
         return True

@@ -127,10 +127,13 @@ class FileIntentJournal:
             return 1
 
     def _scan(self) -> tuple[list[tuple[Path, bytes]], int]:
-        """Files not archived with their content, and the first number that no file has."""
+        """Files not archived with their content, and the first number that no file has.
+
+        The directory is locked: behind the file that this life appends to there is none.
+        """
         found, number, missing = [], self._first(), 0
         free = number
-        while missing < LOOK_AHEAD:
+        while missing < LOOK_AHEAD if self._number is None else number <= self._number:
             path = self._path(number)
             data = self._files.read(path)
             number += 1
