@@ -171,7 +171,8 @@ class Cluster:
         stopped = self.processes()
         try:
             for pid in stopped:
-                os.kill(pid, signal.SIGSTOP)
+                with contextlib.suppress(ProcessLookupError):  # a session of its ended by itself meanwhile
+                    os.kill(pid, signal.SIGSTOP)
             yield
         finally:
             for pid in reversed(stopped):
