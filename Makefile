@@ -21,7 +21,7 @@ export ARGS
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup run test check test-postgres bench outage format lint types imports snapshots snapshots-update \
-	screenshots kill-test growth simulate crash-points lock clean \
+	screenshots kill-test growth simulate crash-points mutants lock clean \
 	ready-to-run ready-to-work tmux
 
 help: ## list the verbs
@@ -42,6 +42,9 @@ simulate: ready-to-work ## simulated days under faults; SEEDS=a:b HOURS=h MODE=e
 
 crash-points: ready-to-work ## a process killed at every seam of 26 scenarios; JOBS=n ARGS="--every 10"
 	@$(BIN)/python -m tests.simulation.crash_points --jobs $(JOBS) $(ARGS)
+
+mutants: ready-to-work ## who notices each deliberate mistake; JOBS=n ARGS="NAME … --seeds N --hours H"
+	@$(BIN)/python -m tests.mutants --jobs $(JOBS) $(ARGS)
 
 check: ready-to-work lint types imports ## the quick gate: as test, without the slow and end-to-end tests
 	@echo "== pytest: quick tests"

@@ -8,11 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.mutants.elsewhere import ELSEWHERE
+from tests.mutants.catalogue import MUTANTS
 from tests.mutants.mutant import ROOT, Mutant
-from tests.mutants.outbound import OUTBOUND
-
-MUTANTS = (*OUTBOUND, *ELSEWHERE)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)

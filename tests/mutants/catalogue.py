@@ -1,0 +1,8 @@
+"""All deliberate mistakes, listed before anybody looked whether they are noticed."""
+
+from __future__ import annotations
+
+from tests.mutants.elsewhere import ELSEWHERE
+from tests.mutants.outbound import OUTBOUND
+
+MUTANTS = (*OUTBOUND, *ELSEWHERE)
