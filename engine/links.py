@@ -319,6 +319,7 @@ class FeedLink:
         self.last_tick: Millis | None = None
         self.ended = False
         self.ticks = 0
+        self._told: Millis = 0
         self._tasks = Tasks(f"feed {source.name}", lambda name, error: None)
 
     @property
@@ -398,12 +399,21 @@ class FeedLink:
             raise TypeError(f"feed {self.name} has no candles of its own")
         self._source.subscribe_candles(symbol, timeframe, sink)
 
+    @property
+    def time(self) -> Millis:
+        """Now as far as candles go: our clock, or what the feed has named beyond it where our clock is slow."""
+        return max(self._clock.now(), self.last_tick or 0, self._told)
+
     async def history(self, symbol: Symbol, timeframe: Timeframe, count: int) -> History | None:
-        """The past up to now; None without a complete answer."""
+        """The past up to now; None without a complete answer, and where our clock was too slow to ask for all of it."""
+        until = self.time
         try:
-            return await within(
-                self._clock, HISTORY_TIMEOUT, self._source.history(symbol, timeframe, count, self._clock.now())
-            )
+            history = await within(self._clock, HISTORY_TIMEOUT, self._source.history(symbol, timeframe, count, until))
         except (TimeoutError, LinkError) as error:
             log.info("history of %s failed: %s", symbol, error or "no answer in time")
             return None
+        self._told = max(self._told, history.as_of)
+        if timeframe.start_of(history.as_of) - timeframe.ms >= until:
+            log.warning("our clock is behind the feed's; history is asked for again up to the feed's own time")
+            return None
+        return history

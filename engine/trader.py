@@ -281,7 +281,7 @@ class RealtimeTrader:
         desk = self.desk
         while True:
             if self._feed.is_up:
-                wanted = self.stream.wanted_since(desk.settings.warmup, desk.now())
+                wanted = self.stream.wanted_since(desk.settings.warmup, self._feed.time)
                 line = self.stream.line
                 history = await self._feed.history(desk.book.symbol, desk.settings.timeframe, wanted)
                 if history is not None and self._held_since(line):

@@ -34,7 +34,7 @@ class Recovery:
     def __init__(self, desk: SessionDesk, cancel: Callable[[Order, str], Awaitable[Order]]) -> None:
         self._desk = desk
         self._cancel = cancel
-        self._cancels: dict[str, int] = {}
+        self._cancels: dict[str, tuple[int, Millis]] = {}
         self._fills_asked: dict[str, Millis] = {}
         self._lost: set[str] = set()
         self._told: dict[ClientOrderId, None] = {}
@@ -59,6 +59,8 @@ class Recovery:
                 due.append(order.sent + self._desk.numbers.send_deadline * 1000 - now)
             elif order.open_for_fills:
                 due.append(1_000)
+            elif order.cancel_wanted and order.state in _RESTING:
+                due.append(self._cancels.get(order.client_id, (0, now))[1] - now)
         return max(0.05, min(due) / 1000)
 
     async def step(self) -> None:
@@ -122,18 +124,20 @@ class Recovery:
             )
 
     async def _cancel_again(self, order: Order) -> None:
-        tries = self._cancels.get(order.client_id, 0)
-        if not self._desk.road.is_up:
+        """Ask again at a growing pace; after the allowed tries somebody is told, and it goes on once a minute."""
+        desk = self._desk
+        tries, due = self._cancels.get(order.client_id, (0, 0))
+        if not desk.road.is_up or desk.now() < due:
             return
-        if tries >= self._desk.numbers.tries:
-            self._desk.reporter.alert(
+        wait = QUERY_BACKOFF_MS[tries] if tries < len(QUERY_BACKOFF_MS) else LOST_QUERY_EVERY_MS
+        self._cancels[order.client_id] = (tries + 1, desk.now() + wait)
+        if tries == desk.numbers.tries:
+            desk.reporter.alert(
                 f"cancel:{order.client_id}",
                 Severity.CRITICAL,
-                f"{self._desk.id}: {tries} cancels of {order.client_id} did not end it; it still works at the broker",
+                f"{desk.id}: {tries} cancels of {order.client_id} did not end it; it still works at the broker",
                 lasting=True,
             )
-            return
-        self._cancels[order.client_id] = tries + 1
         await self._cancel(order, order.reason or "cancel wanted")
 
     # -- asking -------------------------------------------------------------------------------------------

@@ -313,7 +313,7 @@ class Run:
         desk = self._desk_of(life)
         mind = probe.mind_of(desk, self._session(account, request)) if desk is not None else None
         if self._said_unrecorded(life):
-            self.oracle.requests.unrecorded.add(request.client_id)
+            self.oracle.truth.unrecorded.add(request.client_id)
         self.oracle.requests.arrives(mind, account, request, None)
         self._arriving = request
 
@@ -333,7 +333,7 @@ class Run:
         """The loudest alarm: database and journal both failed, and what lowers risk left all the same."""
         order = self.world.exchange.book.orders.get(broker_id)
         if order is not None and order.record.client_id is not None and self._said_unrecorded(life):
-            self.oracle.requests.unrecorded.add(order.record.client_id)
+            self.oracle.truth.unrecorded.add(order.record.client_id)
 
     def _said_unrecorded(self, life: Life) -> bool:
         desk = self._desk_of(life)

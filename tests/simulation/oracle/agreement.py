@@ -69,7 +69,8 @@ class Agreement:
     def fills(self, place: Place, busted: Callable[[ClientOrderId], bool]) -> Decimal:
         """I6: distinct fills sum to what the broker says filled, order by order.
 
-        Returns what busts took off the position without the desk ever hearing of them: it has to adopt that.
+        Returns what moved the position without the desk ever hearing of it, and what it therefore has to adopt: busts,
+        and fills of orders that a life sent without a record (database and journal both failed) and died.
         """
         unheard = Decimal(0)
         account, symbol = place
@@ -83,8 +84,9 @@ class Agreement:
             booked[client_id] = booked.get(client_id, Decimal(0)) + Decimal(quantity)
         for client_id, quantity in filled.items():
             have = booked.get(client_id, Decimal(0))
-            if busted(client_id) and have > quantity:
-                unheard -= (have - quantity) * self._truth.sent[client_id].terms.side.sign
+            unknown = client_id in self._truth.unrecorded and have < quantity
+            if unknown or (busted(client_id) and have > quantity):
+                unheard += (quantity - have) * self._truth.sent[client_id].terms.side.sign
             else:
                 self._findings.check("I6", have == quantity, f"{client_id}: fills {have}, broker filled {quantity}")
         return unheard

@@ -90,7 +90,7 @@ class Audit:
 
     def commands(self) -> None:
         """I29: whatever left has an outcome on record, and left once."""
-        for client_id in self._truth.left:
+        for client_id in [c for c in self._truth.left if c not in self._truth.unrecorded]:
             row = self._truth.database.execute(STATE, (client_id,)).fetchone()
             told = row is not None and row[0] != S.SUBMITTING
             self._findings.check("I29", told, f"{client_id} left; its row says {row}")

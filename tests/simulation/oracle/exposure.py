@@ -63,9 +63,9 @@ class Exposure:
                 self._findings.check("I20", False, f"{session}: {sent.role} {client_id} moved {before} to {after}")
         promise = self.flat.get(session)
         if promise is not None:
-            behind = self._truth.changed_behind(place, sent.created - SIZING_MS)
+            closes = abs(after) < abs(before)  # what somebody else opened since is closed under it
             self._findings.check(
-                "I43 after", behind, f"{session}: {sent.role} {client_id} filled after {promise} said flat"
+                "I43 after", closes, f"{session}: {sent.role} {client_id} filled after {promise} said flat"
             )
 
     def _excuse(self, place: Place, session: SessionId, sent: Order) -> bool:

@@ -32,7 +32,6 @@ class Requests:
         self._attempts: dict[str, list[ClientOrderId]] = {}
         self.killed = False
         self.paused: set[str] = set()
-        self.unrecorded: set[str] = set()
 
     # -- leaving ------------------------------------------------------------------------------------------
 
@@ -98,7 +97,7 @@ class Requests:
         now = truth.now()
         for client_id in (request.client_id, *(leg.client_id for leg in request.legs)):
             recorded = truth.database.execute(ROW, (client_id,)).fetchone() is not None
-            known = recorded or self._journalled(client_id) or request.client_id in self.unrecorded
+            known = recorded or self._journalled(client_id) or request.client_id in truth.unrecorded
             check("I1", known, f"{client_id} arrived at {account}: neither row nor journal record")
         first = request.client_id not in truth.arrived
         check("I2 once", first, f"{request.client_id} arrived at {account} a second time")
@@ -140,7 +139,7 @@ class Requests:
         if broker_id in truth.claimed:
             return  # an operator's own word, under the row of the override
         (rows,) = truth.database.execute(KEY, (client_id, kind)).fetchone()
-        known = bool(rows) or self._journalled(client_id) or client_id in self.unrecorded
+        known = bool(rows) or self._journalled(client_id) or client_id in truth.unrecorded
         check("I1 command", known, f"{kind} of {client_id} arrived: neither key nor journal record")
 
 

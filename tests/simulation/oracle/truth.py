@@ -40,6 +40,7 @@ class Truth:
         self.foreign: set[BrokerOrderId] = set()
         self.claimed: set[BrokerOrderId] = set()
         self.busted: set[ClientOrderId] = set()
+        self.unrecorded: set[ClientOrderId] = set()
 
     def now(self) -> Millis:
         """The exchange's newest moment."""
