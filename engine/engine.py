@@ -53,6 +53,7 @@ class Engine:
         self.tape_ended = asyncio.Event()
         self.lost: asyncio.Future[DeskHeld] = asyncio.get_running_loop().create_future()
         self.kill_reason: str | None = None
+        self.kills = 0
         self.sessions: dict[SessionId, SessionRun] = {}
         self.accounts: dict[AccountId, DeskAccount] = {}
         self.instruments: dict[Symbol, Instrument] = {i.symbol: i for i in plan.instruments}

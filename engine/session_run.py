@@ -27,6 +27,8 @@ class SessionRun:
         self.running: asyncio.Task[None] | None = None
         self.dead: str | None = None
         self.stood_down = False
+        self.holds = 0
+        """How often entries were held by hand: what was asked before the newest hold does not undo it."""
 
     @property
     def id(self) -> SessionId:

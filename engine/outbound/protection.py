@@ -159,12 +159,16 @@ class Guard:
                 await self._submission.cancel(order, "the position is flat")
 
     async def _cancel_wrong_side(self) -> None:
-        """Exits of an earlier, opposite position would open or add if they filled: they go at once."""
+        """Exits of an earlier, opposite position would open or add if they filled: they go at once.
+
+        So do entries on the other side: they would reduce, and their legs then stand against the position.
+        """
         desk = self._desk
         orders = desk.book.open()
         index = {o.client_id: o for o in orders}
         for order in orders:
-            wrong = order.role.is_protective and not reduces(order, desk.book.position)
+            wrong = not order.cancel_wanted and order.is_entry == reduces(order, desk.book.position)
+            wrong = wrong and (order.is_entry or order.role.is_protective)
             if wrong and not parent_unfilled(order, index) and lifecycle.may_cancel(order) and not order.is_in_doubt:
                 await self._submission.cancel(order, f"position is {desk.book.position.quantity}")
 

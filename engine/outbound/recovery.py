@@ -23,6 +23,8 @@ QUERY_BACKOFF_MS = (1_000, 2_000, 4_000, 8_000)
 QUERY_EVERY_MS = 10_000
 LOST_QUERY_EVERY_MS = 60_000
 LOOK_BACK_MS = 5_000
+CLOCKS_APART_MS = 600_000
+"""Our clock may have been ahead of the broker's when the order was made: older rows in the answer cost nothing."""
 IDLE_SECONDS = 30.0
 _PENDING = (OrderState.PENDING_CANCEL, OrderState.PENDING_REPLACE)
 _RESTING = (OrderState.WORKING, OrderState.PARTIALLY_FILLED)
@@ -79,7 +81,7 @@ class Recovery:
                 await self._cancel_again(order)
             elif order.open_for_fills and now - self._fills_asked.get(order.client_id, 0) >= 1_000:
                 self._fills_asked[order.client_id] = now
-                await self.fetch_fills(order.created - LOOK_BACK_MS)
+                await self.fetch_fills(order.created - CLOCKS_APART_MS)
         self.mark_doubt()
 
     def mark_doubt(self) -> None:
@@ -148,7 +150,7 @@ class Recovery:
         doubt = order.doubt
         if doubt is None:
             return
-        rows = await desk.road.find(order.client_id, order.created - LOOK_BACK_MS)
+        rows = await desk.road.find(order.client_id, order.created - CLOCKS_APART_MS)
         now = desk.now()
         current = desk.current(order)
         if current.revision != order.revision or current.doubt is None:
@@ -163,7 +165,7 @@ class Recovery:
             if after.is_in_doubt:
                 self._again(desk.current(after), False, f"broker says {found.status}")
             if desk.current(after).open_for_fills:
-                await self.fetch_fills(doubt.sent - LOOK_BACK_MS)
+                await self.fetch_fills(order.created - CLOCKS_APART_MS)
             return
         self._again(current, found == 0, "not found" if found == 0 else f"{found} orders look like it")
         if found == 0:
@@ -198,7 +200,8 @@ class Recovery:
             and self._desk.book.by_broker_id(row.broker_id) is None
         ]
         if len(alike) != 1:
-            return len(alike)
+            # several that look like it and have all ended: whichever it was, nothing of it works any more
+            return sum(not row.status.is_final for row in alike)
         self._desk.put(
             lifecycle.flagged(order, self._desk.now(), Flag.MATCHED_BY_SHAPE), "matched by shape", alike[0].broker_id
         )

@@ -93,6 +93,7 @@ class OverrideBase:
 
     def _hold(self, run: SessionRun, origin: c.Origin, reason: str) -> None:
         """Pause a session's entries until resumed, in this life and the next ones."""
+        run.holds += 1
         run.desk.blocks.set("pause", reason)
         self._engine.store.record(self._latch(run.id, LatchKind.PAUSE, True, reason, origin.operator))
         self._secure(self._noted(origin, f"override/{origin.id}/{run.id}", PAUSE_NOTE, run.id, reason))

@@ -26,6 +26,7 @@ from engine.snapshot import Phase, Severity
 
 log = logging.getLogger(__name__)
 KEEP_RECEIPTS = 500
+KILLED_AGAIN = "somebody killed again meanwhile; release that one if it is meant"
 
 
 class Overrides(OrderOverrides, DisagreementOverrides):
@@ -128,8 +129,12 @@ class Overrides(OrderOverrides, DisagreementOverrides):
         return f"paused; {cancelled} resting entries are being cancelled" if not command.keep_resting else "paused"
 
     async def _resume(self, command: c.Resume) -> str:
+        holds = {run.id: run.holds for run in self._runs(command.session)}
         await self._committed(command.origin, "resume", command.session, command.reason)
-        for run in self._runs(command.session):
+        asked = [run for run in self._runs(command.session) if run.holds == holds.get(run.id)]
+        if not asked:
+            raise Refusal("somebody paused or flattened meanwhile; resume again if that is meant")
+        for run in asked:
             run.desk.blocks.clear("pause")
             run.desk.blocks.clear_all("task:")
             run.trader.flattener.lift()
@@ -157,6 +162,7 @@ class Overrides(OrderOverrides, DisagreementOverrides):
         engine = self._engine
         by = command.origin.operator
         engine.kill_reason = f"by {by}"
+        engine.kills += 1
         cancelled = sum(run.trader.cancel_entries("kill") for run in engine.sessions.values())
         if command.flatten:
             for run in engine.sessions.values():
@@ -181,12 +187,17 @@ class Overrides(OrderOverrides, DisagreementOverrides):
         if command.word != "RELEASE":
             raise Refusal("type RELEASE to release the kill latch")
         engine = self._engine
+        killed = engine.kills
         await self._committed(command.origin, "release kill", None, command.reason)
+        if engine.kills != killed:
+            raise Refusal(KILLED_AGAIN)
         try:
             with engine.clock.outside():
                 await engine.store.write(
                     self._latch(None, LatchKind.KILL, False, command.reason, command.origin.operator)
                 )
+            if engine.kills != killed:
+                raise Refusal(KILLED_AGAIN)
             engine.plan.kill_latch.release()
         except (StoreError, OSError) as error:
             raise Refusal(f"the latch stays set: {error}") from error

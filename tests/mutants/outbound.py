@@ -243,8 +243,8 @@ OUTBOUND = (
         name="two-alike-one-is-taken",
         says="Mode none: exactly one candidate is adopted and marked; several go to the operator.",
         path=RECOVERY,
-        old="        if len(alike) != 1:\n            return len(alike)\n",
-        new="        if not alike:\n            return 0\n",
+        old="        if len(alike) != 1:\n",
+        new="        if not alike:\n",
     ),
     Mutant(
         name="flat-without-asking",

@@ -33,6 +33,7 @@ LOOK_MS = 5_000
 AUDIT_MS = 300_000
 RECONCILED_MS = 25_000
 FRESH_MS = 900
+DISK_FAULTS = frozenset({"torn write", "failed sync", "disk full", "disk hung"})
 RESTART_SECONDS = (0.0, 60.0)
 NEVER_UP_MS = 120_000
 RAISING = (c.Resume, c.ReleaseKill, c.ReleaseLatch, c.AdoptOrder, c.DeclareDead, c.ChangeHeatLimits, c.IgnoreForeign)
@@ -236,8 +237,21 @@ class Run:
     def _bury(self, desk: Desk) -> None:
         desk.die()
         self.world.files.crash()
+        self._forget_what_no_disk_took()
         self._desks.remove(desk)
         self._graveyard.append(desk)
+
+    def _forget_what_no_disk_took(self) -> None:
+        """A pause that neither the database nor a broken disk took dies with its process, as it said it would."""
+        if not DISK_FAULTS & self.options.faults.keys():
+            return
+        rows = self.world.database.raw.execute("SELECT scope FROM latches WHERE kind = 'pause' AND held = 1")
+        held = {scope for (scope,) in rows}
+        files = b"".join(data for path, data in self.world.files.kept.items() if path.suffix != ".imported")
+        for session in tuple(self.oracle.requests.paused):
+            if session not in held and b"pause held" not in files:
+                self.oracle.requests.paused.discard(session)
+                self.oracle.released((session,))
 
     def _restart_in(self, seconds: float) -> None:
         self._at(self.world.clock.now() + round(seconds * 1000), self._new_life)
@@ -348,6 +362,7 @@ class Run:
     def commanding(self, life: Life, command: c.Command) -> None:
         """A command reaches the engine."""
         self.world.note(f"{command.origin.operator}: {type(command).__name__}")
+        self.oracle.commanded[str(command.origin.id)] = self.world.loop.at
         requests = self.oracle.requests
         sessions = tuple(s.id for s in self.world.durable.sessions)
         match command:

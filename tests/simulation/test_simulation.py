@@ -52,3 +52,17 @@ def test_a_process_killed_at_any_seam_recovers() -> None:
     points = figures["crash_points"]
     assert isinstance(points, int)
     assert points >= 60, said
+
+
+@pytest.mark.slow
+def test_seeds_that_once_failed_fail_no_more() -> None:
+    corpus = json.loads((Path(__file__).parent / "corpus.json").read_text("utf-8"))
+    assert len({(case["seed"], case["mode"]) for case in corpus}) == len(corpus)
+    broken = []
+    for case in corpus:
+        _, figures, said = simulate(
+            f"{case['seed']}:{case['seed'] + 1}", "--hours", str(case["hours"]), "--mode", case["mode"], "--no-coverage"
+        )
+        if figures["violations"]:
+            broken.append(f"{case['was']}\n{said}")
+    assert not broken, "\n".join(broken)

@@ -7,8 +7,9 @@ from decimal import Decimal
 from typing import Any
 
 from brokers.paper.book import PaperOrder
+from engine.domain.broker import IdMode
 from engine.domain.ids import ClientOrderId
-from engine.domain.orders import Order
+from engine.domain.orders import Order, OrderState
 from tests.simulation.oracle.findings import Findings
 from tests.simulation.oracle.mind import Mind
 from tests.simulation.oracle.truth import Place, Truth
@@ -84,12 +85,19 @@ class Agreement:
             booked[client_id] = booked.get(client_id, Decimal(0)) + Decimal(quantity)
         for client_id, quantity in filled.items():
             have = booked.get(client_id, Decimal(0))
-            unknown = client_id in self._truth.unrecorded and have < quantity
+            unknown = have < quantity and (client_id in self._truth.unrecorded or self._nameless(client_id))
             if unknown or (busted(client_id) and have > quantity):
                 unheard += (quantity - have) * self._truth.sent[client_id].terms.side.sign
             else:
                 self._findings.check("I6", have == quantity, f"{client_id}: fills {have}, broker filled {quantity}")
         return unheard
+
+    def _nameless(self, client_id: ClientOrderId) -> bool:
+        """Where the broker echoes no ids, an order that was never told apart is lost, and its fills are adopted."""
+        row = self._truth.database.execute("SELECT state FROM orders WHERE client_id = ?", (client_id,)).fetchone()
+        sent = self._truth.sent[client_id]
+        mode = self._truth.exchange.capabilities(sent.account).id_mode
+        return mode is IdMode.NONE and row is not None and row[0] in (OrderState.LOST, OrderState.ABANDONED)
 
     def may_enter(self, mind: Mind) -> None:
         """I44."""

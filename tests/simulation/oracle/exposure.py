@@ -68,10 +68,18 @@ class Exposure:
                 "I43 after", closes, f"{session}: {sent.role} {client_id} filled after {promise} said flat"
             )
 
+    def _entered_just_now(self, sent: Order) -> bool:
+        """One trade filled an entry and, in the same moment, the leg that the broker attached to it."""
+        if sent.parent is None:
+            return False
+        parents = self._truth.exchange.book.by_client_id(sent.account, sent.parent)
+        return any(parent.record.updated >= self._truth.now() - 1_000 for parent in parents)
+
     def _excuse(self, place: Place, session: SessionId, sent: Order) -> bool:
         since = min(sent.created, self._truth.left.get(sent.client_id, sent.created)) - SIZING_MS
         return (
             self._truth.changed_behind(place, since)
+            or self._entered_just_now(sent)
             or bool(sent.flags & {Flag.SIZED_FROM_MEMORY, Flag.FORCED})
             or session in self.forced
             or self._truth.now() - self.memory.get(place[0], 0) < MEMORY_MS

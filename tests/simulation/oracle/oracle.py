@@ -47,6 +47,7 @@ class Oracle:
         self.audit = Audit(self.truth, self.findings)
         self._adopted_foreign: set[Place] = set()
         self._released: dict[SessionId, Millis] = {}
+        self.commanded: dict[str, Millis] = {}
         self._now = now
 
     # -- behind the desk's back ---------------------------------------------------------------------------
@@ -111,8 +112,8 @@ class Oracle:
 
     def flat_promised(self, promises: tuple[Promise, ...]) -> None:
         """The engine said "flat confirmed"."""
-        for promise in self.standing.promises(promises, self._released):
-            if self._released.get(promise.session, 0) < promise.began:
+        for promise in self.standing.promises(promises, self._released, self.commanded):
+            if self._released.get(promise.session, 0) < self.commanded.get(promise.command, 0):
                 self.exposure.flat[promise.session] = promise.command
 
     def released(self, sessions: tuple[SessionId, ...]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from engine.domain.broker import SubmitRequest
-from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId
+from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, SessionId
 from engine.domain.market import CandleOrigin
 from engine.domain.orders import LIVE_AT_BROKER, TERMINAL, Flag, Order, OrderState, Role
 from engine.domain.risk import CompleteHeat
@@ -31,7 +31,7 @@ class Requests:
         self._journalled = journalled
         self._attempts: dict[str, list[ClientOrderId]] = {}
         self.killed = False
-        self.paused: set[str] = set()
+        self.paused: set[SessionId] = set()
 
     # -- leaving ------------------------------------------------------------------------------------------
 

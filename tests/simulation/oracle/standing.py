@@ -103,6 +103,7 @@ class Standing:
         since = max(self._excess.setdefault(place, now), calm_since)
         pending = any(o.cancel_wanted or o.state is OrderState.PENDING_REPLACE for o in mind.orders)
         unsure = any(o.state is OrderState.LOST or o.state in IN_DOUBT for o in mind.orders)
+        unsure = unsure or abs(mind.position) != held
         if now - since >= (DOUBT_MS if unsure else EXCESS_MS):
             self._findings.check(
                 "I41", pending, f"{mind.session}: exits for {total} rest, position {held}, since {now - since} ms"
@@ -138,13 +139,15 @@ class Standing:
         self._findings.check("I37", now >= self._times.get(life, 0), f"{life}: {now} after {self._times.get(life)}")
         self._times[life] = now
 
-    def promises(self, promises: tuple[Promise, ...], released: dict[SessionId, Millis]) -> tuple[Promise, ...]:
+    def promises(
+        self, promises: tuple[Promise, ...], released: dict[SessionId, Millis], commanded: dict[str, Millis]
+    ) -> tuple[Promise, ...]:
         """New words of "flat confirmed": true now; returns those that bind from now on."""
         fresh = tuple(p for p in promises if f"{p.command}:{p.session}" not in self._promised)
         places = {session: place for place, session in self._truth.places.items()}
         for promise in fresh:
             self._promised.add(f"{promise.command}:{promise.session}")
-            if released.get(promise.session, 0) >= promise.began:
+            if released.get(promise.session, 0) >= commanded.get(promise.command, 0):
                 continue
             place = places[promise.session]
             held, resting = self._truth.position(place).quantity, self._truth.ours_open(place)

@@ -74,11 +74,11 @@ class Truth:
         return any(each.at >= since for each in self.behind[place])
 
     def never_arrives(self, client_id: ClientOrderId, now: Millis) -> bool:
-        """Whether an order is not there and no longer under way."""
-        account = next((a for a, _ in self.places), None)
-        known = any(self.exchange.book.is_used(a, client_id) for a in {a for a, _ in self.places})
+        """Whether no order of that name works at the broker, and none is under way."""
+        accounts = dict.fromkeys(account for account, _ in self.places)
+        works = any(order.is_open for a in accounts for order in self.exchange.book.by_client_id(a, client_id))
         left = self.left.get(client_id)
-        return account is not None and not known and (left is None or now - left > LONGEST_TRIP_MS)
+        return not works and (left is None or now - left > LONGEST_TRIP_MS)
 
     def reach(self, place: Place) -> Decimal:
         """The largest |position| that position and live entries can come to."""
