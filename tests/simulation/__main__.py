@@ -1,7 +1,7 @@
 """`python -m tests.simulation SEEDS [--hours H] [--mode M] [--jobs N]`: a batch, and one JSON line at its end.
 
-Exit code 0 only without a violation and with full coverage. `--seed N --trace FILE` runs one seed and writes every
-line of its trace; `--shrink` makes a failing seed smaller.
+Exit code 0 only without a violation and with full coverage. `--trace FILE` writes every line of the
+first failing run; `--shrink` makes that run smaller and prints it; `--options JSON` runs one such line again.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 from tests.simulation.coverage import Coverage
 from tests.simulation.options import MODES, Options, options_of
 from tests.simulation.run import Result, Run
+from tests.simulation.shrink import shrunk
 
 
 def simulate(options: Options) -> Result:
@@ -60,9 +63,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--trace", type=Path, help="write the trace of the first failing run there")
     parser.add_argument("--no-coverage", action="store_true", help="print what is missing and do not fail for it")
+    parser.add_argument("--shrink", action="store_true", help="make the first failing run smaller")
+    parser.add_argument("--options", help="run exactly these options, as printed by --shrink; seeds are not looked at")
     wanted = parser.parse_args(arguments)
     first, _, last = wanted.seeds.partition(":")
     runs = batch(range(int(first), int(last or int(first) + 1)), wanted.mode, wanted.hours)
+    if wanted.options is not None:
+        runs = [msgspec.json.decode(wanted.options, type=Options)]
     began = time.monotonic()
     coverage, digest, failed, simulated = Coverage(), hashlib.blake2b(digest_size=12), 0, 0.0
     for result in results(runs, wanted.jobs):
@@ -74,6 +81,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(told(result), flush=True)
             if wanted.trace is not None and failed == 1:
                 wanted.trace.write_text("\n".join(Run(result.options, trace=True).go().trace), "utf-8")
+            if wanted.shrink and failed == 1:
+                smallest = shrunk(result.options, lambda line: print(f"  {line}", flush=True))
+                print(f"  {msgspec.json.encode(smallest).decode()}", flush=True)
     wall = time.monotonic() - began
     counts = coverage.counts
     print(

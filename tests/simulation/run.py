@@ -415,7 +415,9 @@ class Run:
         self.world.note(f"{session} decides on {candle.start}")
         desk = self._desk_of(life)
         now = max(self.world.loop.at, desk.clock.now() if desk is not None else 0)
-        self.oracle.candles.shown(life.name, session, context.instrument.symbol, candle, now, warming=context.warming)
+        self.oracle.candles.shown(
+            life.name, session, context.instrument.symbol, context.candles, now, warming=context.warming
+        )
 
     def _traded(self, symbol: str, start: Millis) -> bool:
         hidden = self.world.durable.feed.hidden
