@@ -207,14 +207,15 @@ def reported(order: Order, now: Millis, report: BrokerOrder, evidence: Evidence)
         news["state"] = state
         if state not in IN_DOUBT:
             news["doubt"] = None
-        if order.wanted is not None and state not in (S.PENDING_REPLACE, S.IN_DOUBT_REPLACE):
-            news["wanted"] = None
-            if same_terms(report.terms, order.wanted):
-                news["terms"] = order.wanted
         if order.state is S.LOST:
             news["flags"] = order.flags | {Flag.LATE_FILL} if report.filled else order.flags
         if order.state is S.IN_DOUBT_CANCEL and state in _RESTING:
             news["cancel_wanted"] = True
+    told = state is not order.state or evidence is Evidence.QUERY
+    if order.wanted is not None and told and state not in (S.PENDING_REPLACE, *IN_DOUBT):
+        news["wanted"] = None
+        if same_terms(report.terms, order.wanted):
+            news["terms"] = order.wanted
     return _moved(order, now, **news) if news else order
 
 
@@ -349,7 +350,12 @@ def declared_dead(order: Order, now: Millis, reason: str) -> Order:
 
 
 def commanded(order: Order, at: Millis, wanted: Terms | None, *, is_cancel: bool) -> Order:
-    """A resting order's row of before our last command, read as after it; its revision is the row's."""
+    """An order's row of before our last command, read as after it; its revision is the row's.
+
+    A row of before even the acceptance stays in doubt, and knows what was asked of the order since.
+    """
+    if order.state in (S.SUBMITTING, S.IN_DOUBT_SUBMIT):
+        return changed(order, cancel_wanted=True) if is_cancel else changed(order, wanted=wanted)
     if order.state not in (S.WORKING, S.PARTIALLY_FILLED, S.PENDING_CANCEL, S.PENDING_REPLACE):
         return order
     if is_cancel:

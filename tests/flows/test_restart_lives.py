@@ -401,15 +401,17 @@ class DeafStore(FailingStore):
             super().record(record)
 
 
+@pytest.mark.parametrize("last_row", ["accepted", "submitting"])
 @pytest.mark.parametrize("command", ["replace", "cancel"])
 async def test_a_command_that_left_before_its_row_was_written_is_ours_in_the_next_life(
-    make_desk: Callable[..., Desk], command: str
+    make_desk: Callable[..., Desk], command: str, last_row: str
 ) -> None:
     desk = await make_desk(wrap_store=DeafStore).start()
-    entry = await rest(desk)
-    await desk.real_store.settled()
     store = failing(desk)
     assert isinstance(store, DeafStore)
+    store.deaf = last_row == "submitting"
+    entry = await rest(desk)
+    await desk.real_store.settled()
     store.deaf = True
     desk.strategies[ES].script.append(
         lambda context: (
