@@ -129,7 +129,7 @@ class Wire:
         self._flushing = False
         self._epoch = 0
         self._last: dict[str, Report[Any]] = {}
-        self._before: deque[tuple[Millis, tuple[BrokerPosition, ...], tuple[BrokerOrder, ...]]] = deque(maxlen=20)
+        self._after: deque[tuple[Millis, tuple[BrokerPosition, ...], tuple[BrokerOrder, ...]]] = deque(maxlen=20)
 
     # -- the link -----------------------------------------------------------------------------------------
 
@@ -335,12 +335,15 @@ class Wire:
         return report
 
     def _as_it_was(self, column: int, rows: tuple[Row, ...]) -> tuple[Row, ...]:
-        """The lists as they stood before the newest event, while the declared settle time has not passed."""
-        past = [each for each in self._before if self._now() - each[0] < self.capabilities.settle_ms]
-        if not past:
+        """The lists as they stood before the newest events, while the declared settle time has not passed."""
+        now, settle = self._now(), self.capabilities.settle_ms
+        if not self._after or now - self._after[-1][0] >= settle:
+            return rows
+        settled = [each for each in self._after if now - each[0] >= settle]
+        if not settled:
             return rows
         self._hit("lagging query")
-        return past[0][column + 1]  # type: ignore[return-value]
+        return settled[-1][column + 1]  # type: ignore[return-value]
 
     async def positions(self) -> Report[BrokerPosition]:
         """Open positions."""
@@ -374,13 +377,10 @@ class Wire:
 
     # -- events -------------------------------------------------------------------------------------------
 
-    def remember(self) -> None:
-        """Keep the lists as they stand, for a lagging answer; called before the exchange changes."""
+    def _on_event(self, event: AccountEvent) -> None:
         if self.trouble.lag_query:
             exchange, account = self._exchange, self.account
-            self._before.append((self._now(), exchange.positions(account), exchange.open_orders(account)))
-
-    def _on_event(self, event: AccountEvent) -> None:
+            self._after.append((self._now(), exchange.positions(account), exchange.open_orders(account)))
         if not self._up or self._mute or self._sink is None or isinstance(event, BalanceReported):
             return
         trouble, rng = self.trouble, self._rng
