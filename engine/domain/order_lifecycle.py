@@ -270,7 +270,8 @@ def with_fill(order: Order, now: Millis, fill: Fill) -> Order:
         order,
         filled=filled,
         average_price=cost / filled if filled else None,
-        reported=max(order.reported, filled),
+        # an execution first heard of in its corrected form: what the broker had reported before counts no more
+        reported=filled if fill.revision else max(order.reported, filled),
         fees=order.fees + fill.fee,
         broker_id=order.broker_id or fill.broker_id,
         flags=flags,

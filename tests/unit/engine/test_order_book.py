@@ -147,6 +147,15 @@ def test_a_bust_and_a_correction_move_the_position_by_the_difference() -> None:
     assert not book.has_fill("o-x1", 3)
 
 
+def test_an_execution_first_heard_of_as_busted_is_not_waited_for_any_more() -> None:
+    book, _ = a_book()
+    known = book.put(order(state=S.WORKING, of=terms(1)), "accepted", 1)
+    known = book.report(known, report(known, B.PARTIALLY_FILLED, 1), Evidence.STREAM, 2)
+    assert known.open_for_fills
+    known = book.execution(known, execution(known, 1, 0, revision=1), 3)
+    assert (known.filled, known.open_for_fills, book.position) == (d(0), False, FLAT)
+
+
 def test_executions_find_their_order_by_either_id_and_only_on_this_contract() -> None:
     book, _ = a_book()
     known = book.put(order(state=S.WORKING, of=terms(5)), "accepted", 1)
