@@ -10,7 +10,7 @@ from engine.domain.market import Candle, CandleOrigin
 from engine.domain.records import CandleEvaluated, LatchKind
 from engine.domain.records import ReplacedAfterDecision as ReplacedRecord
 from engine.domain.settings import Remedy
-from engine.errors import StrategyFailed
+from engine.errors import StoreError, StrategyFailed
 from engine.outbound.decision_handler import DecisionHandler
 from engine.outbound.entries import EntryRoad
 from engine.ports import Watchdog
@@ -57,11 +57,25 @@ class StrategyRunner:
         self._decided: dict[Millis, str] = {}
         self._missed: tuple[Candle, str] | None = None
 
-    def start_again(self, evaluated: Millis | None) -> None:
-        """Forget the state, it is rebuilt by warm-up; `evaluated` is the newest candle ever decided on."""
+    async def start_again(self) -> None:
+        """Forget the state, it is rebuilt by warm-up, and read the newest candle that was ever decided on.
+
+        Without it no candle is safe: a database that is away is waited for, however long.
+        """
+        evaluated = await self._newest_evaluated()
         self._evaluated = max(self._evaluated, evaluated if evaluated is not None else -1)
         self._state = self._strategy.initial()
         self._missed = None
+
+    async def _newest_evaluated(self) -> Millis | None:
+        desk = self._desk
+        while True:
+            try:
+                with desk.clock.outside():
+                    return await desk.store.evaluated(desk.settings.id)
+            except StoreError as error:
+                desk.phase_detail = f"the database does not answer: {error}"
+            await desk.clock.sleep(1.0)
 
     def decide(self, candle: Candle, candles: tuple[Candle, ...], *, warming: bool, catching_up: bool) -> None:
         """Run the strategy on an added candle, and use its decision if this candle may be traded on.

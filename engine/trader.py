@@ -246,9 +246,7 @@ class RealtimeTrader:
     async def _data_half(self) -> None:
         desk = self.desk
         desk.phase, desk.phase_detail = Phase.SUBSCRIBING, ""
-        with desk.clock.outside():
-            evaluated = await desk.store.evaluated(desk.settings.id)
-        self.runner.start_again(evaluated)
+        await self.runner.start_again()
         self.stream = self._new_stream()
         self.warmed = 0
         self.stream.begin_buffering(desk.now(), "start")

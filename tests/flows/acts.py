@@ -202,6 +202,11 @@ class FailingStore:
         await self._may()
         return await self.real.bury(key)
 
+    async def evaluated(self, session: Any) -> Any:
+        """As the real one, unless told to fail."""
+        await self._may()
+        return await self.real.evaluated(session)
+
     async def lease(self, account: Any) -> Any:
         """As the real one, unless told to fail."""
         await self._may()

@@ -20,7 +20,7 @@ from engine.domain.orders import Flag, OrderState, Role
 from engine.domain.settings import Numbers
 from engine.errors import DeskUnusable
 from engine.persistence.store import SqlStore
-from engine.snapshot import Lamp
+from engine.snapshot import Lamp, Phase
 from tests.flows.acts import (
     FailingStore,
     alerts,
@@ -128,6 +128,18 @@ async def test_a_database_that_hangs_holds_an_exit_for_250_ms_and_no_longer(make
     await desk.until(lambda: desk.broker_position() == 0, 3)
     assert 250 <= desk.clock.now() - begun <= 250 + 100
     assert "did not take the order in time" in await _entry_refused(desk)
+
+
+async def test_a_session_that_starts_while_the_database_is_away_waits_for_it(make_desk: Callable[..., Desk]) -> None:
+    """It must not use up its restarts: nobody is there to start it again when the database is back."""
+    desk = await make_desk(wrap_store=FailingStore).start()
+    failing(desk).down = True
+    desk.trader().start_over("as after a suspend")
+    await desk.pass_(400)
+    assert desk.engine.sessions[S_ES].dead is None
+    assert "the database does not answer" in desk.trader().desk.phase_detail
+    failing(desk).back()
+    await desk.until(lambda: desk.trader().desk.phase is Phase.TRADING, 60)
 
 
 @pytest.mark.parametrize("how", ["fails", "hangs"])

@@ -182,8 +182,9 @@ class SimLoop(_Loop):
                 self._held.append(item)
             elif isinstance(item, _Step):
                 self._ready.append(item)
-            else:
-                self.add_timer(self.at, item.call, life)
+            else:  # the same timer: whoever holds it may still take it back
+                self._count += 1
+                heapq.heappush(self._timers, (self.at, self._count, item))
 
     # -- what asyncio asks of a loop ------------------------------------------------------------------------
 

@@ -32,6 +32,7 @@ CYCLE_MS = TROUBLE_MS + CALM_MS + QUIET_MS
 LOOK_MS = 5_000
 AUDIT_MS = 300_000
 RECONCILED_MS = 25_000
+NEWS_MS = 2_000
 FRESH_MS = 900
 DISK_FAULTS = frozenset({"torn write", "failed sync", "disk full", "disk hung"})
 RESTART_SECONDS = (0.0, 60.0)
@@ -154,6 +155,11 @@ class Run:
         self.misbehave()
 
     def _judge_quiet(self) -> None:
+        """Not in the moment in which a resting order fills: its news is on the wire."""
+        now = self.world.clock.now()
+        if now - max((o.record.updated for o in self.world.exchange.book.orders.values()), default=0) < NEWS_MS:
+            self._at(now + NEWS_MS, self._judge_quiet)
+            return
         self.world.note("quiet is judged")
         desk = self.desk
         if desk is None or not desk.is_up:
