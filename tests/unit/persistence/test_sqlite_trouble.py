@@ -140,11 +140,18 @@ async def test_a_malformed_file_is_told_keeps_every_row_waiting_and_is_used_agai
     with pytest.raises(StoreError, match="malformed"):
         await store.commit(submit("b"))
     store.record(override("kept"))
-    for _ in range(100):
-        if store.health().waiting and not store.health().ok:
-            break
-        await asyncio.sleep(0.02)
+
+    async def waits_again() -> None:
+        """The row stands in the queue between two tries; in the middle of one it is in the writer's hand."""
+        for _ in range(10_000):
+            if store.health().waiting and not store.health().ok:
+                return
+            await asyncio.sleep(0.001)
+        raise AssertionError("the row does not wait any more")
+
+    await waits_again()
     await asyncio.sleep(0.3)  # many tries: none of them holds it against the row
+    await waits_again()
     health = store.health()
     assert (health.ok, health.waiting, health.failed) == (False, 1, 0)
     assert "malformed" in health.detail
