@@ -17,7 +17,6 @@ from engine.ports import (
     Clock,
     DiskSpace,
     FaultInjector,
-    Ids,
     IntentJournal,
     JobRunner,
     KillLatch,
@@ -51,7 +50,6 @@ class EnginePlan(Struct, frozen=True, kw_only=True):
     title: str
     live: bool
     clock: Clock
-    ids: Ids
     store: Store
     journal: IntentJournal
     import_journal: Callable[[], Awaitable[int]]

@@ -80,7 +80,7 @@ class TapeDrive(Clock, Protocol):
 
 
 class Ids(Protocol):
-    """Fresh names for things that no decision names (commands, holders of a lease)."""
+    """Fresh names for things that no decision names (a database's salt, a count of fills)."""
 
     def fresh(self, prefix: str) -> str:
         """A name never given before, starting with `prefix`."""

@@ -198,7 +198,6 @@ class Desk:
             title=settings.title,
             live=any(account.live for account in settings.accounts),
             clock=clock,
-            ids=ids,
             store=store,
             journal=journal,
             import_journal=imported,

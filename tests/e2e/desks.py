@@ -29,6 +29,29 @@ class AtOnce:
         return Submit(state=live, intent=Intent.ENTER, side=Side.BUY, stop_loss=context.instrument.nearest(stop))
 '''
 
+ONE_SESSION = """\
+[accounts.paper]
+equity = 250_000
+[instruments.ESZ6]
+tick_size = 0.25
+point_value = 50
+[sessions.es]
+account = "paper"
+symbol = "ESZ6"
+strategy = "ema_cross"
+timeframe = "1s"
+warmup = 30
+sizing = { quantity = 1 }
+[sessions.es.limits]
+max_order_size = 3
+max_position_size = 3
+entries_per_minute = 100
+entries_per_day = 1000
+price_collar = 0.02
+max_daily_loss = 20_000
+worst_case_per_contract = 2500
+"""
+
 # `filler` enters for 1.03 % (the gap floor: 0.25 % of the mark), after which 0.48 % for `fuller` would be too much.
 FULL_PORTFOLIO = """
 [portfolio]

@@ -16,38 +16,14 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Open, Sextant
-from tests.e2e.desks import at_once
+from tests.e2e.desks import ONE_SESSION, at_once
 from tests.e2e.terminal import wait_until
 from tests.e2e.test_postgres import database
 from tests.postgres import Cluster
 
 SHORT = ("run", "--headless", "--symbol", "ESZ6", "--timeframe", "1s", "--warmup", "5")
 # A lease that expires while a test can wait for it.
-CONFIG = """
-[desk.numbers]
-lease = 3
-lease_renewal = 0.8
-[accounts.paper]
-equity = 250_000
-[instruments.ESZ6]
-tick_size = 0.25
-point_value = 50
-[sessions.es]
-account = "paper"
-symbol = "ESZ6"
-strategy = "ema_cross"
-timeframe = "1s"
-warmup = 30
-sizing = { quantity = 1 }
-[sessions.es.limits]
-max_order_size = 3
-max_position_size = 3
-entries_per_minute = 100
-entries_per_day = 1000
-price_collar = 0.02
-max_daily_loss = 20_000
-worst_case_per_contract = 2500
-"""
+CONFIG = f"[desk.numbers]\nlease = 3\nlease_renewal = 0.8\n{ONE_SESSION}"
 
 
 def test_a_second_engine_looks_on_names_the_first_and_sends_nothing(

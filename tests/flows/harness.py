@@ -220,7 +220,6 @@ class Desk:
             title="test desk",
             live=False,
             clock=self.clock,
-            ids=self.ids,
             store=self.store,
             journal=self.journal,
             import_journal=imported,

@@ -23,31 +23,9 @@ from engine.events import Progressed
 from engine.host import EngineHost
 from engine.queries import OrdersAnswer, OrdersPage
 from engine.snapshot import DeskSnapshot, LoopLag, Phase
+from tests.e2e.desks import ONE_SESSION
 
-SETTINGS = """
-[desk]
-seed = 3
-[accounts.paper]
-equity = 250_000
-[instruments.ESZ6]
-tick_size = 0.25
-point_value = 50
-[sessions.es]
-account = "paper"
-symbol = "ESZ6"
-strategy = "ema_cross"
-timeframe = "1s"
-warmup = 30
-sizing = { quantity = 1 }
-[sessions.es.limits]
-max_order_size = 3
-max_position_size = 3
-entries_per_minute = 100
-entries_per_day = 1000
-price_collar = 0.02
-max_daily_loss = 20_000
-worst_case_per_contract = 2500
-"""
+SETTINGS = f"[desk]\nseed = 3\n{ONE_SESSION}"
 PATIENCE = 20.0
 
 

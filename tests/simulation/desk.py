@@ -173,7 +173,6 @@ class Desk:
             title="simulated desk",
             live=False,
             clock=self.clock,
-            ids=ids,
             store=store,
             journal=journal,
             import_journal=imported,
