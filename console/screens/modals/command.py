@@ -16,6 +16,7 @@ from console import formatting as f
 from console.replica import Replica
 from console.screens.modals.base import OPENING_KEY_SLEEPS_S, DeskDialog
 from console.screens.modals.spec import Dialog, Field, FieldKind
+from console.widgets.entry import Entry, TypedWord
 from console.widgets.lines import Lines, Pane
 from console.widgets.spans import Line, line, outside
 from engine.commands import Origin, Receipt
@@ -31,23 +32,18 @@ class Stage(StrEnum):
     OVER = "over"
 
 
-class Answer(Input):
+class Answer(Entry):
     """An input that does not take the key which opened its dialog while that key still sleeps."""
 
-    def on_key(self, event: events.Key) -> None:
-        """Swallow the opening key; everything else is the input's."""
+    async def on_key(self, event: events.Key) -> None:
+        """Swallow the opening key; everything else goes on to the input, which Textual calls next by itself."""
         if isinstance(self.screen, CommandDialog) and self.screen.sleeps(event):
             event.stop()
             event.prevent_default()
 
 
-class Typed(Answer):
-    """A word that has to be typed: paste is refused."""
-
-    def on_paste(self, event: events.Paste) -> None:
-        """Nothing is taken from the clipboard."""
-        event.stop()
-        event.prevent_default()
+class Typed(TypedWord, Answer):
+    """A word that has to be typed."""
 
 
 class Choice(Lines, can_focus=True):
