@@ -29,7 +29,7 @@ from engine.events import Event
 from engine.overrides.dispatch import Overrides
 from engine.periodic import Tasks
 from engine.plan import EnginePlan
-from engine.queries import Answer, Query
+from engine.queries import Answer, CheckAnswer, ModifyCheck, Query, TicketCheck
 from engine.snapshot import DeskSnapshot, LoopLag, RunFigures, Severity
 from engine.viewer import Viewer
 
@@ -132,14 +132,20 @@ class EngineHost:
         return asyncio.run_coroutine_threadsafe(overrides.dispatch(command), loop)
 
     def ask(self, query: Query) -> Future[Answer]:
-        """Ask the audit trail."""
-        engine, loop, viewer = self._engine, self._loop, self._viewer
+        """Ask the audit trail, or what an order by hand would meet."""
+        engine, loop, viewer, overrides = self._engine, self._loop, self._viewer, self._overrides
+        ended: Future[Answer] = Future()
+        ended.set_exception(RuntimeError("the engine is not running"))
+        if loop is None or loop.is_closed():
+            return ended
+        if isinstance(query, TicketCheck | ModifyCheck):
+            if viewer is None:
+                return ended if overrides is None else asyncio.run_coroutine_threadsafe(overrides.check(query), loop)
+            refused: Future[Answer] = Future()
+            refused.set_result(CheckAnswer(at=viewer.now, refusals=(viewer.refusal(),)))
+            return refused
         store = viewer.store if viewer is not None else engine.store if engine is not None else None
-        if store is None or loop is None or loop.is_closed():
-            failed: Future[Answer] = Future()
-            failed.set_exception(RuntimeError("the engine is not running"))
-            return failed
-        return asyncio.run_coroutine_threadsafe(store.answer(query), loop)
+        return ended if store is None else asyncio.run_coroutine_threadsafe(store.answer(query), loop)
 
     def shut_down(self, policy: ShutdownPolicy | None = None) -> None:
         """Ask the engine to stop; None means the configured policy. Harmless when it already stops."""

@@ -33,7 +33,7 @@ from engine.domain.orders import Order, Terms
 from engine.domain.positions import Position
 from engine.domain.records import LatchSet, LimitsChanged, Record
 from engine.domain.risk import Approved, Denied
-from engine.queries import Answer, Query
+from engine.queries import Answer, TrailQuery
 
 T = TypeVar("T")
 
@@ -360,7 +360,7 @@ class Store(Protocol):
     async def remember(self, name: str, value: str) -> str:
         """Keep a fact about this desk under `name` unless one is kept; return the kept value."""
 
-    async def answer(self, query: Query) -> Answer:
+    async def answer(self, query: TrailQuery) -> Answer:
         """A page of the audit trail, on a read-only connection."""
 
 

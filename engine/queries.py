@@ -1,7 +1,8 @@
-"""Questions about the audit trail, answered page by page on a read-only connection."""
+"""Questions: about the audit trail, answered page by page on a read-only connection; and what an order would meet."""
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -9,8 +10,9 @@ from msgspec import Struct
 from engine.domain.disagreements import Disagreement
 from engine.domain.fills import Fill
 from engine.domain.ids import AccountId, ClientOrderId, Millis, SessionId, Symbol
-from engine.domain.orders import Order
+from engine.domain.orders import Order, Terms
 from engine.domain.records import DailyPnl, Trade
+from engine.domain.risk import Heat
 
 PAGE = 100
 
@@ -78,9 +80,30 @@ class SessionsList(Struct, frozen=True, tag=True):
     """Sessions that this desk has known, with their latches and last evaluated candle."""
 
 
-Query: TypeAlias = (
+class TicketCheck(Struct, frozen=True, kw_only=True, tag=True):
+    """What an order by hand would meet in this moment; fields as in SubmitByHand. Nothing is sent, reserved or kept."""
+
+    session: SessionId
+    terms: Terms
+    is_exit: bool
+    stop_loss: Decimal | None = None
+    take_profit: Decimal | None = None
+
+
+class ModifyCheck(Struct, frozen=True, kw_only=True, tag=True):
+    """The same for other terms of a working order; fields as in ModifyOrder."""
+
+    order: ClientOrderId
+    quantity: Decimal | None = None
+    limit: Decimal | None = None
+    stop: Decimal | None = None
+
+
+TrailQuery: TypeAlias = (
     OrdersPage | OrderLife | JournalPage | FillsPage | TradesPage | DailyPnlPage | JobsPage | SessionsList
 )
+Check: TypeAlias = TicketCheck | ModifyCheck
+Query: TypeAlias = TrailQuery | TicketCheck | ModifyCheck
 
 
 class OrdersAnswer(Struct, frozen=True, tag=True):
@@ -180,6 +203,28 @@ class SessionsAnswer(Struct, frozen=True, tag=True):
     sessions: tuple[SessionLine, ...]
 
 
+class CheckAnswer(Struct, frozen=True, kw_only=True, tag=True):
+    """What an order by hand would meet at `at`: by memory's position; the broker's is read when it is sent.
+
+    `refusals` is every reason why it would not leave, empty when it would; `warnings` what else it would bring about.
+    `quantity` is what would be sent: an exit is capped at `closable`, and `plan` says how it would be carried out.
+    `notional` and `risk` are money: the contracts' value at `price`, and what this changes in what can be lost.
+    `before` is heat now; `after`, in percent, with this order; None while nobody can say.
+    """
+
+    at: Millis
+    refusals: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    plan: str = ""
+    quantity: Decimal | None = None
+    closable: Decimal | None = None
+    price: Decimal | None = None
+    notional: Decimal | None = None
+    risk: Decimal | None = None
+    before: Heat | None = None
+    after: Decimal | None = None
+
+
 Answer: TypeAlias = (
     OrdersAnswer
     | JournalAnswer
@@ -189,4 +234,5 @@ Answer: TypeAlias = (
     | DailyPnlAnswer
     | JobsAnswer
     | SessionsAnswer
+    | CheckAnswer
 )

@@ -166,13 +166,9 @@ class Blocks:
     def __contains__(self, key: str) -> bool:
         return key in self._reasons
 
-    def reasons(self) -> tuple[str, ...]:
-        """All of them, oldest first."""
-        return tuple(self._reasons.values())
-
-    def first(self, *, but: frozenset[str] = frozenset()) -> str | None:
-        """The oldest reason whose key is not in `but`."""
-        return next((reason for key, reason in self._reasons.items() if key not in but), None)
+    def reasons(self, *, but: frozenset[str] = frozenset()) -> tuple[str, ...]:
+        """All of them whose key is not in `but`, oldest first."""
+        return tuple(reason for key, reason in self._reasons.items() if key not in but)
 
 
 class SessionDesk:

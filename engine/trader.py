@@ -420,15 +420,16 @@ class RealtimeTrader:
 
     def report_heat(self) -> None:
         """Declare this session's risk; nobody else may, and nobody for a trader that does not run any more."""
-        desk = self.desk
         if not self._reporting:
             return
-        self._reported = desk.now()
-        orders = desk.book.open()
+        self._reported = self.desk.now()
+        self._report(self.declared(self.desk.book.open()))
+
+    def declared(self, orders: tuple[Order, ...]) -> Contribution:
+        """What this session would declare with these open orders."""
+        desk = self.desk
         excess, _ = excess_exits(orders, desk.book.position)
-        self._report(
-            contribution(desk.settings.id, self.scale, desk.book.position, desk.mark, orders, excess, desk.now())
-        )
+        return contribution(desk.settings.id, self.scale, desk.book.position, desk.mark, orders, excess, desk.now())
 
     def recovered(self) -> None:
         """Orders loaded from the audit trail: what was under way in an earlier life is in doubt now."""

@@ -50,6 +50,11 @@ class Viewer:
         self._instruments = {each.symbol: each for each in plan.instruments}
         self.reason = str(held).rstrip(".")
 
+    @property
+    def now(self) -> Millis:
+        """The engine's clock, which nothing moves here but time."""
+        return self._plan.clock.now()
+
     def refusal(self) -> str:
         """The answer to every command."""
         return f"view only: {self.reason}"

@@ -19,6 +19,7 @@ from engine.domain.risk import (
     Denied,
     Heat,
     HeatLimits,
+    HeatOutlook,
     IncompleteHeat,
     PortfolioSettings,
     Reservation,
@@ -226,6 +227,12 @@ class PortfolioServer:
         return Approved(
             reservation=reservation, before=heat.percent, after=heat.percent + money * HUNDRED / heat.equity
         )
+
+    def outlook(self, session: SessionId, money: Decimal, *, asks: bool = True) -> HeatOutlook:
+        """What `review` would say, without reserving; what does not ask (`asks` False) is never refused."""
+        before = self.heat()
+        after = before.percent + money * HUNDRED / before.equity if isinstance(before, CompleteHeat) else None
+        return HeatOutlook(before=before, after=after, refusal=self._refusal(session, money) if asks else None)
 
     def still_open(self, session: SessionId, order: ClientOrderId) -> Denied | None:
         """Read again at the send; the reservation is already in the total."""

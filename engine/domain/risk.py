@@ -125,4 +125,12 @@ class Denied(Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class HeatOutlook(Struct, frozen=True, kw_only=True):
+    """What adding (or taking off) risk would come to; `after` in percent, None without a total to add to."""
+
+    before: Heat
+    after: Decimal | None
+    refusal: str | None
+
+
 Review: TypeAlias = Approved | Denied

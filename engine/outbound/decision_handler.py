@@ -213,21 +213,31 @@ class DecisionHandler:
         """Why these terms may not be asked for: entries pass the gate and the collar, protective orders do not."""
         if not order.is_entry:
             return None
+        return self.modify_barred(order, wanted) or self._added_heat(order, wanted)
+
+    def modify_barred(self, order: Order, wanted: Terms) -> str | None:
+        """The same without heat: nothing is reserved."""
+        if not order.is_entry:
+            return None
         broken = collar_breach(self._desk.settings.limits, wanted, self._desk.mark)
         if broken is not None:
             return broken.reason
         if wanted.quantity > order.terms.quantity:
             return "an entry is never made larger; submit another"
-        return self._gate.standing() or self._added_heat(order, wanted)
+        return self._gate.standing()
+
+    def added_risk(self, order: Order, wanted: Terms) -> Decimal:
+        """Money that these terms put at risk beyond the present ones; negative when they are safer."""
+        desk = self._desk
+        now = desk.risk_of(order.terms, order.protect_stop, order.remaining)
+        return desk.risk_of(wanted, order.protect_stop, max(wanted.quantity - order.filled, ZERO)) - now
 
     def _added_heat(self, order: Order, wanted: Terms) -> str | None:
         """A price farther from its stop is more risk: it is reviewed, and reserved, like an entry of that size."""
-        desk = self._desk
-        now = desk.risk_of(order.terms, order.protect_stop, order.remaining)
-        then = desk.risk_of(wanted, order.protect_stop, max(wanted.quantity - order.filled, ZERO))
-        if then <= now:
+        added = self.added_risk(order, wanted)
+        if added <= 0:
             return None
-        review = desk.heat.review(desk.settings.id, order.client_id, then - now)
+        review = self._desk.heat.review(self._desk.settings.id, order.client_id, added)
         return review.reason if isinstance(review, Denied) else None
 
     async def _cancel(self, decision: Cancel) -> None:

@@ -43,6 +43,15 @@ class EntryWish(Struct, frozen=True, kw_only=True):
     deadline: Millis | None = None
 
 
+class EntryOutlook(Struct, frozen=True, kw_only=True):
+    """What a wish would meet now: all refusals, what a refusal would bring about, and the order as far as it goes."""
+
+    refusals: tuple[str, ...]
+    warnings: tuple[str, ...]
+    terms: Terms | None
+    risk: Decimal
+
+
 class EntryRoad:
     """Takes wishes one at a time; every wish ends as an order row that says what became of it."""
 
@@ -82,7 +91,7 @@ class EntryRoad:
                 key, wish, f"broker says {position.quantity}, memory {desk.book.position.quantity}; entries wait"
             )
         if position.quantity * wish.side.sign < 0:
-            return self._denied(key, wish, f"it would reduce the position of {position.quantity}; use exit or reverse")
+            return self._denied(key, wish, _reduces(position.quantity))
         quantity = self._size(wish)
         if isinstance(quantity, str):
             return self._denied(key, wish, quantity)
@@ -99,6 +108,33 @@ class EntryRoad:
             case Approved() as approved:
                 entry = ApprovedEntry(order=order, legs=self._legs(order), approved=approved, by_hand=wish.by_hand)
                 return await self._submission.entry(entry)
+
+    def outlook(self, wish: EntryWish) -> EntryOutlook:
+        """Every check but heat's, by memory's position; nothing is asked, reserved or kept."""
+        desk = self._desk
+        position = desk.book.position.quantity
+        refusals = ["another entry of this session is on its way"] if self._busy else []
+        refusals += self._gate.everything_before(by_hand=wish.by_hand)
+        if (shape := self._shape_problem(wish)) is not None:
+            refusals.append(shape)
+        if position * wish.side.sign < 0:
+            refusals.append(_reduces(position))
+        quantity = self._size(wish)
+        if isinstance(quantity, str):
+            return EntryOutlook(refusals=(*refusals, quantity), warnings=(), terms=None, risk=ZERO)
+        warnings = []
+        terms = self._terms(wish, quantity)
+        broken = breach(desk.settings.limits, desk.instrument, terms, self._exposure(position))
+        if broken is not None:
+            refusals.append(broken.reason)
+            if broken.consequence in (Consequence.PAUSE, Consequence.LATCH_DAY):
+                warnings.append(f"sending it all the same would {broken.consequence}")
+        return EntryOutlook(
+            refusals=tuple(refusals),
+            warnings=tuple(warnings),
+            terms=terms,
+            risk=desk.risk_of(terms, wish.stop_loss, quantity),
+        )
 
     # -- checks -------------------------------------------------------------------------------------------
 
@@ -266,3 +302,7 @@ class EntryRoad:
         if desk.book.get(order.client_id) is not None:
             return order
         return desk.put(lifecycle.denied(order, desk.now(), reason), "denied", reason)
+
+
+def _reduces(position: Decimal) -> str:
+    return f"it would reduce the position of {position}; use exit or reverse"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from engine.domain.ids import Millis
 from engine.domain.order_book import entry_pending
 from engine.domain.orders import Order
@@ -22,31 +24,40 @@ class EntryGate:
 
         An order by hand passes an operator's own pause, and nothing else.
         """
+        return next(self._reasons(by_hand), None)
+
+    def _reasons(self, by_hand: bool) -> Iterator[str]:
         desk = self._desk
         if (killed := desk.killed()) is not None:
-            return f"kill latch is set: {killed}"
+            yield f"kill latch is set: {killed}"
         if desk.phase is not Phase.TRADING:
-            return f"session is {desk.phase}, not trading"
-        if (reason := desk.blocks.first(but=frozenset({"pause"}) if by_hand else frozenset())) is not None:
-            return reason
+            yield f"session is {desk.phase}, not trading"
+        yield from desk.blocks.reasons(but=frozenset({"pause"}) if by_hand else frozenset())
         fresh = desk.fresh()
         if not fresh.allows_entries:
-            return f"market data is {fresh}"
+            yield f"market data is {fresh}"
         if not desk.road.is_up:
-            return "the account link is down"
+            yield "the account link is down"
         if desk.road.locked_until is not None:
-            return "the broker has locked us out for now"
+            yield "the broker has locked us out for now"
         if not desk.store.health().ok:
-            return f"the database does not answer: {desk.store.health().detail}"
-        return desk.lease.why_no_entry()
+            yield f"the database does not answer: {desk.store.health().detail}"
+        if (unsure := desk.lease.why_no_entry()) is not None:
+            yield unsure
 
     def before(self, *, by_hand: bool = False) -> str | None:
         """Why a new entry may not begin: the standing reasons, or another entry whose fate is open."""
-        reason = self.standing(by_hand=by_hand)
-        if reason is not None:
-            return reason
+        return next(self._before(by_hand), None)
+
+    def _before(self, by_hand: bool) -> Iterator[str]:
+        yield from self._reasons(by_hand)
         pending = entry_pending(self._desk.book.open())
-        return None if pending is None else f"entry {pending.client_id} is {pending.state}"
+        if pending is not None:
+            yield f"entry {pending.client_id} is {pending.state}"
+
+    def everything_before(self, *, by_hand: bool = False) -> tuple[str, ...]:
+        """All that `before` would say, for eyes."""
+        return tuple(self._before(by_hand))
 
     def at_send(self, order: Order, *, by_hand: bool = False) -> str | None:
         """Why this committed entry may not leave in this loop step; nothing is awaited in here."""

@@ -24,6 +24,7 @@ from engine.outbound.exits import (
     Shrink,
     Wait,
     leaves_at_once,
+    not_leaving,
     plan_market_exit,
 )
 from engine.outbound.submission import ExitOrder, Submission
@@ -76,6 +77,12 @@ class ExitRoad:
     def busy(self) -> bool:
         """Whether an exit is being carried out: what it cancels on the way is not missing protection."""
         return self._turn.locked()
+
+    def outlook(self, quantity: Decimal | None) -> tuple[Plan, Decimal]:
+        """How an exit would be carried out by what memory knows, and the most that it may close."""
+        book, capabilities = self._desk.book, self._desk.road.capabilities
+        plan = plan_market_exit(book.position, book.open(), quantity, capabilities)
+        return plan, not_leaving(book.open(), book.position)
 
     async def leave(
         self,

@@ -81,6 +81,16 @@ def resting_exits(orders: tuple[Order, ...], position: Position) -> tuple[Order,
     )
 
 
+def moving_exits(orders: tuple[Order, ...], position: Position) -> tuple[Order, ...]:
+    """Own exits on their way against this position, those in doubt too."""
+    return tuple(o for o in orders if not o.is_entry and leaves_at_once(o) and o.is_open and reduces(o, position))
+
+
+def not_leaving(orders: tuple[Order, ...], position: Position) -> Decimal:
+    """How much an exit may still close: the position less what exits on their way may take of it."""
+    return max(ZERO, abs(position.quantity) - sum((o.at_most for o in moving_exits(orders, position)), ZERO))
+
+
 def plan_market_exit(
     position: Position, orders: tuple[Order, ...], wanted: Decimal | None, capabilities: Capabilities
 ) -> Plan:
@@ -94,7 +104,7 @@ def plan_market_exit(
     if not held:
         return NothingToClose()
     resting = resting_exits(orders, position)
-    moving = [o for o in orders if not o.is_entry and leaves_at_once(o) and o.is_open and reduces(o, position)]
+    moving = moving_exits(orders, position)
     doubtful = next((o for o in moving if o.state in _UNKNOWN), None)
     leaving = sum((o.at_most for o in moving), ZERO)
     known = sum((o.at_most for o in moving if o.state not in _UNKNOWN), ZERO)

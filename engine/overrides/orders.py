@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 
-from msgspec.structs import replace as changed
-
 from engine import commands as c
 from engine.domain import order_lifecycle as lifecycle
 from engine.domain.ids import CommandId
 from engine.domain.intents import FLATTENED
-from engine.domain.orders import Order, OrderState, OrderType, Role
-from engine.outbound.entries import EntryWish
+from engine.domain.orders import Order, OrderState, Role
 from engine.outbound.exit_road import Failed, Held, Left
-from engine.overrides.base import OverrideBase, Refusal, told
+from engine.overrides.base import Refusal, told
+from engine.overrides.checks import OrderChecks, added_risk, entry_wish, exit_problems, modify_problems, wanted_terms
 from engine.session_run import SessionRun
 
 
-class OrderOverrides(OverrideBase):
+class OrderOverrides(OrderChecks):
     """What an operator does to orders; exits are never refused here."""
 
     async def _submit(self, command: c.SubmitByHand) -> str:
@@ -27,8 +25,8 @@ class OrderOverrides(OverrideBase):
         if terms.symbol != run.desk.book.symbol:
             raise Refusal(f"{command.session} trades {run.desk.book.symbol}, not {terms.symbol}")
         if command.is_exit:
-            if terms.type is not OrderType.MARKET:
-                raise Refusal("an exit by hand is a market order; move the stop or the target to exit at a price")
+            if (problem := next(exit_problems(run, terms), None)) is not None:
+                raise Refusal(problem)
             self._note(command.origin, "exit by hand", command.session, command.reason)
             self._start(self._exit(run, command.origin.id, terms.quantity), "exit by hand", command.origin.id)
             return "exit is on its way"
@@ -36,20 +34,7 @@ class OrderOverrides(OverrideBase):
         if run.trader.flattener.binds:  # a position wanted by hand is not closed again by an earlier flatten
             run.trader.flattener.lift()
             self._hold(run, command.origin, f"paused: entry by {command.origin.operator} after a flatten")
-        wish = EntryWish(
-            origin=str(command.origin.id),
-            side=terms.side,
-            quantity=terms.quantity,
-            type=terms.type,
-            limit=terms.limit,
-            stop=terms.stop,
-            tif=terms.tif,
-            stop_loss=command.stop_loss,
-            take_profit=command.take_profit,
-            reason=command.reason,
-            by_hand=True,
-        )
-        order = await run.trader.entries.enter(wish)
+        order = await run.trader.entries.enter(entry_wish(command, str(command.origin.id), command.reason))
         if order.state in (OrderState.DENIED, OrderState.ABANDONED, OrderState.REJECTED):
             raise Refusal(f"{order.state}: {order.reason}")
         return f"{order.client_id} is {order.state}"
@@ -67,27 +52,23 @@ class OrderOverrides(OverrideBase):
 
     async def _modify(self, command: c.ModifyOrder) -> str:
         run, order = self._owner(command.order)
-        terms = order.terms
-        wanted = changed(
-            terms,
-            quantity=command.quantity if command.quantity is not None else terms.quantity,
-            limit=command.limit if command.limit is not None else terms.limit,
-            stop=command.stop if command.stop is not None else terms.stop,
-        )
-        if not lifecycle.may_replace(order):
-            raise Refusal(f"{order.client_id} is {order.state}; it cannot be changed now")
-        for price in (wanted.limit, wanted.stop):
-            if price is not None and not run.desk.instrument.on_grid(price):
-                raise Refusal(f"price {price} is not a multiple of the tick size {run.desk.instrument.tick_size}")
-        if order.is_entry:
-            refusal = run.trader.decisions.modify_problem(order, wanted)
-            if refusal is not None:
-                raise Refusal(refusal)
-            await self._committed(command.origin, "modify entry", run.id, command.reason or "modify")
+        wanted = wanted_terms(order, command)
+        if (problem := next(modify_problems(run, order, wanted), None)) is not None:
+            raise Refusal(problem)
+        refusal = run.trader.decisions.modify_problem(order, wanted)
+        if refusal is not None:
+            raise Refusal(refusal)
+        adds = added_risk(run, order, wanted) > 0
+        if adds and not command.reason.strip():
+            raise Refusal("this adds risk: it needs a reason")
+        if adds or order.is_entry:
+            await self._committed(command.origin, f"modify {order.role}", run.id, command.reason or "modify")
+            if not lifecycle.may_replace(order := run.desk.current(order)):
+                raise Refusal(f"{order.client_id} is {order.state} meanwhile; it cannot be changed now")
         else:
             self._note(command.origin, "modify exit", run.id, command.reason)
-            if order.role is Role.STOP and wanted.stop is not None:
-                run.trader.guard.stop_price = wanted.stop
+        if order.role is Role.STOP and wanted.stop is not None:
+            run.trader.guard.stop_price = wanted.stop
         after = await run.trader.submission.replace(order, wanted, f"by {command.origin.operator}")
         return f"{after.client_id} is {after.state}"
 

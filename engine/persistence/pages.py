@@ -37,12 +37,12 @@ from engine.queries import (
     OrderLifeAnswer,
     OrdersAnswer,
     OrdersPage,
-    Query,
     SessionLine,
     SessionsAnswer,
     SessionsList,
     TradesAnswer,
     TradesPage,
+    TrailQuery,
 )
 
 LONGEST_PAGE = 1000
@@ -101,7 +101,7 @@ def _line(row: Row) -> JournalLine:
     return JournalLine(number=number, at=at, kind=kind, session=session, subject=subject, text=text)
 
 
-async def answer(reader: StoreConnection, query: Query, now: Millis) -> Answer:
+async def answer(reader: StoreConnection, query: TrailQuery, now: Millis) -> Answer:
     """A page of the audit trail as of `now`. Raises StoreUnavailable."""
     match query:
         case OrdersPage():

@@ -38,7 +38,7 @@ from engine.ports import (
     StoreHealth,
     Taken,
 )
-from engine.queries import Answer, Query
+from engine.queries import Answer, TrailQuery
 
 log = logging.getLogger(__name__)
 
@@ -352,7 +352,7 @@ class SqlStore:
         """Fills of the session's contract since `since`, and how many entries the session committed."""
         return await reads.day(self._read(), session, account, symbol, since)
 
-    async def answer(self, query: Query) -> Answer:
+    async def answer(self, query: TrailQuery) -> Answer:
         """A page of the audit trail, on a read-only connection."""
         return await pages.answer(self._read(), query, self._clock.now())
 

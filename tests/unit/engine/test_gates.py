@@ -252,7 +252,8 @@ def test_blocks_keep_the_oldest_reason_first() -> None:
     blocks.set("gap", "b")
     blocks.set("gap", "b")
     blocks.clear("nothing")
-    assert (blocks.first(), blocks.reasons(), "gap" in blocks) == ("a", ("a", "b"), True)
+    assert (blocks.reasons(), "gap" in blocks) == (("a", "b"), True)
+    assert blocks.reasons(but=frozenset({"pause"})) == ("b",)
     blocks.clear("pause")
-    assert blocks.first() == "b"
+    assert blocks.reasons() == ("b",)
     assert len(changes) == 3
