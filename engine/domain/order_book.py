@@ -331,15 +331,11 @@ def live_exits(orders: tuple[Order, ...], position: Position, role: Role) -> lis
 
     The legs of an entry that has no fill yet are asleep at the broker: they guard nothing.
     """
+    acting = [o for o in orders if o.role is role and o.state in LIVE_AT_BROKER and reduces(o, position)]
+    if not acting:
+        return acting
     index = {order.client_id: order for order in orders}
-    return [
-        order
-        for order in orders
-        if order.role is role
-        and order.state in LIVE_AT_BROKER
-        and reduces(order, position)
-        and not parent_unfilled(order, index)
-    ]
+    return [order for order in acting if not parent_unfilled(order, index)]
 
 
 def held_quantity(orders: tuple[Order, ...], position: Position) -> Decimal:

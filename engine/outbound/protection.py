@@ -20,6 +20,7 @@ from engine.domain.orders import (
     TimeInForce,
     side_of,
 )
+from engine.domain.positions import Position
 from engine.domain.settings import Protection, Remedy
 from engine.outbound.exit_road import ExitRoad, Failed
 from engine.outbound.fitting import Fit, fit_protection
@@ -56,6 +57,8 @@ class Guard:
         self._through_since: Millis | None = None
         self._inert: set[str] = set()
         self._target_hit = False
+        self._opening: Order | None = None
+        self._opening_seen: tuple[int, Position] | None = None
 
     @property
     def is_settled(self) -> bool:
@@ -185,8 +188,7 @@ class Guard:
         """The stop we should have: a working one's price, else that of the entry that opened the position."""
         book = self._desk.book
         stops = self._stops()
-        entries = [o for o in book if o.is_entry and o.filled and not reduces(o, book.position)]
-        newest = max(entries, key=lambda o: o.updated, default=None)
+        newest = self._opening_entry()
         if newest is not None and self.target_price is None and self._ours(newest.target):
             sent = any(o.role is Role.TARGET and o.parent == newest.client_id for o in book)
             if not (stops and sent):
@@ -195,6 +197,15 @@ class Guard:
             self.stop_price = stops[0].terms.stop
         elif newest is not None and self.stop_price is None:
             self.stop_price = newest.protect_stop
+
+    def _opening_entry(self) -> Order | None:
+        """The newest entry with fills on the position's side; the book is gone through once for each of its changes."""
+        book = self._desk.book
+        seen = (book.version, book.position)
+        if seen != self._opening_seen:
+            entries = (o for o in book if o.is_entry and o.filled and not reduces(o, book.position))
+            self._opening, self._opening_seen = max(entries, key=lambda o: o.updated, default=None), seen
+        return self._opening
 
     def _ours(self, target: Decimal | None) -> bool:
         """Whether a target is ours to watch because no target order stands at the broker."""

@@ -83,11 +83,12 @@ class _Step(asyncio.Handle):
         self._cancelled = True
 
 
+_TASK_CALLS = ("TaskStepMethWrapper", "TaskWakeupMethWrapper")
+"""How the C implementation names the calls that step and wake a task."""
+
+
 def _is_task_step(callback: Callable[..., Any]) -> bool:
-    return isinstance(getattr(callback, "__self__", None), asyncio.Task) or type(callback).__name__ in (
-        "TaskStepMethWrapper",
-        "TaskWakeupMethWrapper",
-    )
+    return type(callback).__name__ in _TASK_CALLS or isinstance(getattr(callback, "__self__", None), asyncio.Task)
 
 
 class SimLoop(_Loop):

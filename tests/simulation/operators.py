@@ -210,7 +210,8 @@ class Operator:
             else:
                 self._send(desk, lambda o: c.IgnoreForeign(origin=o, disagreement=item.id, reason="theirs"))
             return
-        self._send(desk, lambda o: c.Acknowledge(origin=o, disagreement=item.id))
+        if item.acknowledged_by is None:
+            self._send(desk, lambda o: c.Acknowledge(origin=o, disagreement=item.id))
 
     def _look_after(self, desk: Desk, session: SessionRun) -> None:
         run, id = self._run, session.id
