@@ -60,6 +60,7 @@ class OrderBook:
         self._by_broker: dict[BrokerOrderId, ClientOrderId] = {}
         self._fills: dict[str, Fill] = {}
         self._last_words: dict[ClientOrderId, BrokerOrder] = {}
+        self._adopted = False
         self.forgotten: dict[OrderState, int] = {}
 
     # -- reading ------------------------------------------------------------------------------------------
@@ -228,6 +229,7 @@ class OrderBook:
         self._fills[fill.key] = fill
         booked = after_fill(self.position, fill.signed, fill.price)
         self.position = booked.position
+        self._adopted = self._adopted and bool(booked.position.quantity)
         after = lifecycle.with_fill(order, now, fill)
         self._store(after, now)
         self._on_change(Change(after, "fill", f"{fill.quantity} at {fill.price}", fill, booked.realised_points), now)
@@ -260,12 +262,19 @@ class OrderBook:
     def adopt_position(self, quantity: Decimal, average: Decimal | None, cause: str, now: Millis) -> None:
         """Believe the broker's position; the reconciler alone calls this, with its evidence in the audit trail."""
         self.position = Position(quantity, average if quantity else None)
+        self._adopted = True
         self._touched(now)
         self._on_change(Change(None, "adopted", cause), now)
+
+    @property
+    def is_adopted(self) -> bool:
+        """Whether a part of the position was adopted since it was last flat: our fills alone do not explain it."""
+        return self._adopted and bool(self.position.quantity)
 
     def restore_position(self, position: Position) -> None:
         """Take the last recorded position at start; the broker is asked before anything trusts it."""
         self.position = position
+        self._adopted = True  # an earlier life may have adopted it
 
     def confirmed(self, now: Millis) -> None:
         """The broker's fresh answer agreed."""
@@ -323,7 +332,7 @@ def entry_pending(orders: tuple[Order, ...]) -> Order | None:
 def parent_unfilled(order: Order, orders: dict[ClientOrderId, Order]) -> bool:
     """Whether this is a leg whose parent has no fill yet: it holds no closable and is no excess."""
     parent = orders.get(order.parent) if order.parent is not None else None
-    return parent is not None and parent.is_open and not parent.filled
+    return parent is not None and parent.is_open and not parent.filled and not parent.reported
 
 
 def live_exits(orders: tuple[Order, ...], position: Position, role: Role) -> list[Order]:

@@ -127,6 +127,11 @@ def replace_asked(order: Order, now: Millis, wanted: Terms) -> Order:
     return _moved(order, now, state=S.PENDING_REPLACE, wanted=wanted, sent=now)
 
 
+def held_back(order: Order, now: Millis, reason: str) -> Order:
+    """Our command did not leave and nothing changed; the order says why, one revision on."""
+    return _moved(order, now, reason=reason)
+
+
 # -- answers ----------------------------------------------------------------------------------------------
 
 
@@ -245,6 +250,20 @@ def same_terms(one: Terms, other: Terms) -> bool:
         other.limit,
         other.stop,
     )
+
+
+def looks_like(order: Order, terms: Terms) -> bool:
+    """Whether the broker's terms are those of this order, as we know them or as we last asked.
+
+    A leg that the broker attached may be smaller there: it follows what its parent has filled.
+    """
+    for ours in (order.terms, order.wanted):
+        if ours is None:
+            continue
+        follows = order.parent is not None and ZERO < terms.quantity <= ours.quantity
+        if same_terms(changed(ours, quantity=terms.quantity) if follows else ours, terms):
+            return True
+    return False
 
 
 def adjusted(order: Order, now: Millis, terms: Terms) -> Order:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace as changed
 
 from engine.domain import order_lifecycle as lifecycle
-from engine.domain.ids import decision_key
+from engine.domain.ids import ClientOrderId, decision_key
 from engine.domain.order_book import closable
 from engine.domain.orders import TERMINAL, Flag, Order, OrderState, OrderType, Role, Terms, side_of
 from engine.domain.positions import Position
@@ -27,6 +27,7 @@ from engine.outbound.exits import (
     not_leaving,
     plan_market_exit,
 )
+from engine.outbound.sleepers import awake, unproven_sleepers
 from engine.outbound.submission import ExitOrder, Submission
 from engine.session import SessionDesk
 
@@ -101,7 +102,13 @@ class ExitRoad:
             result: ExitResult = Failed("no try was made")
             for _ in range(desk.numbers.tries):
                 position, from_memory = await self._basis(say)
-                orders = desk.book.open()
+                held = desk.book.position.quantity
+                asleep: tuple[ClientOrderId, ...] = ()
+                if position.quantity != held or desk.book.is_adopted:
+                    asleep = await unproven_sleepers(desk, position.quantity, desk.numbers.exit_sizing_read)
+                    if desk.book.position.quantity != held:
+                        continue  # it was a fill that memory lacked: sized anew by what is known now
+                orders = awake(desk.book.open(), asleep)
                 if force:
                     orders = tuple(o for o in orders if o.is_entry or not unproven(o))
                 plan = plan_market_exit(position, orders, quantity, desk.road.capabilities)
@@ -169,6 +176,10 @@ class ExitRoad:
                 stop = desk.current(stop)
                 if not lifecycle.may_replace(stop):
                     return Failed(f"stop {stop.client_id} is {stop.state}")
+                if others:  # what filled while they were cancelled is not closed again
+                    quantity = min(quantity, abs(desk.book.position.quantity))
+                    if not quantity:
+                        return Left(None, "a protective order closed it")
                 wanted = changed(
                     stop.terms,
                     type=OrderType.MARKET,

@@ -24,6 +24,7 @@ from engine.domain.positions import Position
 from engine.domain.settings import Protection, Remedy
 from engine.outbound.exit_road import ExitRoad, Failed
 from engine.outbound.fitting import Fit, fit_protection
+from engine.outbound.sleepers import unproven_sleepers
 from engine.outbound.submission import ExitOrder, Submission
 from engine.session import SessionDesk
 from engine.snapshot import Phase, ProtectionState, Severity
@@ -126,10 +127,9 @@ class Guard:
         await self._check_inert()
 
     def _while_leaving(self, exiting: list[Order]) -> None:
-        """No stop beside an exit that may act any moment; but in doubt for long, it is no protection either."""
-        doubtful = next((o for o in exiting if o.is_in_doubt), None)
+        """No stop beside an exit that may act any moment; but one that does not act for long is no protection."""
         covered = sum((o.remaining for o in self._stops()), ZERO)
-        if doubtful is None or covered >= abs(self._desk.book.position.quantity):
+        if covered >= abs(self._desk.book.position.quantity):
             self._uncovered_since = None
             self._show(ProtectionState.COVERING)
             return
@@ -137,7 +137,9 @@ class Guard:
         self._uncovered_since = self._uncovered_since or now
         if self._desk.protection is not ProtectionState.NAKED:
             self._show(ProtectionState.COVERING)
-        self._naked_alarm(now, f"exit {doubtful.client_id} is {doubtful.state}, and no stop stands beside it")
+        acting = next((o for o in exiting if o.is_in_doubt), None) or next(iter((*exiting, *self._converted())), None)
+        what = "an exit is under way" if acting is None else f"exit {acting.client_id} is {acting.state}"
+        self._naked_alarm(now, f"{what}, and stops for {covered} stand beside it")
 
     async def _when_flat(self) -> None:
         desk = self._desk
@@ -179,10 +181,10 @@ class Guard:
         parent = self._desk.book.get(order.parent) if order.parent is not None else None
         return parent is not None and parent.is_open
 
-    def _converted(self) -> bool:
-        return any(
-            o.role is Role.STOP and o.is_open and o.terms.type is OrderType.MARKET for o in self._desk.book.open()
-        )
+    def _converted(self) -> list[Order]:
+        return [
+            o for o in self._desk.book.open() if o.role is Role.STOP and o.is_open and o.terms.type is OrderType.MARKET
+        ]
 
     def _learn_prices(self) -> None:
         """The stop we should have: a working one's price, else that of the entry that opened the position."""
@@ -248,7 +250,11 @@ class Guard:
         grace = BROKER_SIZES_GRACE_MS if entry_open and desk.road.capabilities.brackets else RESIZE_GRACE_MS
         if stops:
             if now - self._uneven_since >= grace:
-                await self._resize(changes)
+                grows = any(fit.remaining > fit.order.remaining for fit in changes)
+                if not grows or await self._still_held("no stop grows"):
+                    await self._resize(changes)
+                elif desk.book.position.quantity:
+                    self._naked_alarm(now, "broker and memory hold different positions")
             return
         await self._rearm(size)
 
@@ -286,7 +292,12 @@ class Guard:
             return
         through = mark is not None and (mark - self.stop_price) * position.quantity <= 0
         if not through and not self._rearmed:
-            if not await self._still_held():
+            if not await self._still_held("no stop is placed"):
+                return
+            if desk.book.is_adopted and await unproven_sleepers(desk, position.quantity, desk.numbers.exit_sizing_read):
+                self._naked_alarm(now, "the entry whose legs may guard it is not told", at_once=True)
+                return
+            if self._stops() or desk.book.position != position:
                 return
             self._rearmed = True
             order = await self._submission.exit(ExitOrder(self._stop_order(size)))
@@ -309,7 +320,7 @@ class Guard:
                 )
                 await desk.clock.sleep(LOOK_SECONDS)
 
-    async def _still_held(self) -> bool:
+    async def _still_held(self, else_what: str) -> bool:
         """Whether the broker holds what memory holds; a stop for a position that is gone would open one.
 
         A silent broker does not stop the stop: naked is worse than doubtful.
@@ -320,7 +331,7 @@ class Guard:
         if desk.book.position.quantity != held:
             return False
         if fresh is not None and fresh.quantity != held:
-            desk.road.suspect(f"{desk.book.symbol}: broker {fresh.quantity}, memory {held}; no stop is placed")
+            desk.road.suspect(f"{desk.book.symbol}: broker {fresh.quantity}, memory {held}; {else_what}")
             await desk.clock.sleep(LOOK_SECONDS)
             return False
         return True

@@ -195,7 +195,7 @@ class Recovery:
             row
             for row in rows
             if row.client_id is None
-            and any(lifecycle.same_terms(row.terms, each) for each in (order.terms, order.wanted) if each is not None)
+            and lifecycle.looks_like(order, row.terms)
             and row.submitted >= order.doubt.sent - LOOK_BACK_MS
             and self._desk.book.by_broker_id(row.broker_id) is None
         ]

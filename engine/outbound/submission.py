@@ -194,7 +194,7 @@ class Submission:
 
     async def _cancel(self, order: Order, reason: str) -> Order:
         desk = self._desk
-        key = decision_key(desk.settings.id, f"cancel:{order.client_id}", "c", order.revision)
+        key = self._command_key("cancel", order)
         intent = CancelIntent(
             key=key,
             account=order.account,
@@ -208,7 +208,7 @@ class Submission:
         order = desk.current(order)
         if refusal is not None or not lifecycle.may_cancel(order):
             await self._conclude(key, order, NotSent("it was settled before"))
-            return order
+            return self._held_back(order, "cancel", refusal)
         order = desk.put(lifecycle.cancel_asked(order, desk.now()), "cancel sent")
         assert order.broker_id is not None
         answer = await self._asked((order,), desk.road.cancel(order.broker_id))
@@ -240,7 +240,7 @@ class Submission:
         order = desk.current(order)
         if not lifecycle.may_replace(order) or lifecycle.same_terms(order.terms, wanted):
             return order
-        key = decision_key(desk.settings.id, f"replace:{order.client_id}", "r", order.revision)
+        key = self._command_key("replace", order)
         intent = ReplaceIntent(
             key=key,
             account=order.account,
@@ -255,7 +255,7 @@ class Submission:
         order = desk.current(order)
         if refusal is not None or not lifecycle.may_replace(order):
             await self._conclude(key, order, NotSent("it was settled before"))
-            return order
+            return self._held_back(order, "replace", refusal)
         asked = wanted
         if desk.road.capabilities.replace_quantity is ReplaceQuantity.REMAINING:
             asked = changed(wanted, quantity=max(wanted.quantity - order.filled, ZERO))
@@ -281,6 +281,18 @@ class Submission:
         return order
 
     # -- shared -------------------------------------------------------------------------------------------
+
+    def _command_key(self, kind: str, order: Order) -> DecisionKey:
+        """A name that no earlier life gave: it may have asked at a revision that the order's row never reached."""
+        desk = self._desk
+        return decision_key(desk.settings.id, f"{kind}:{order.client_id}:{desk.lease.epoch}", kind[0], order.revision)
+
+    def _held_back(self, order: Order, kind: str, refusal: str | None) -> Order:
+        """A command that was not sent has used its key up: the order moves on, so that the next one has another."""
+        desk = self._desk
+        if refusal is None or order.state in TERMINAL:
+            return order
+        return desk.put(lifecycle.held_back(order, desk.now(), refusal), f"{kind} held back", refusal)
 
     async def _asked(self, orders: tuple[Order, ...], request: Coroutine[Any, Any, Sent]) -> Sent:
         """Await the answer; whoever stops us here leaves the orders in doubt, never forgotten."""

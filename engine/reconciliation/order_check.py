@@ -73,6 +73,11 @@ class OrderCheck:
         self._absent: dict[ClientOrderId, int] = {}
         self._differs: dict[ClientOrderId, str] = {}
         self._skipped = False
+        self._judged: dict[Symbol, Millis] = {}
+
+    def judged_since(self, symbol: Symbol, begun: Millis) -> bool:
+        """Whether orders and executions of a contract were told completely, by questions begun since then."""
+        return self._judged.get(symbol, -1) >= begun
 
     @property
     def foreign(self) -> tuple[ForeignOrder, ...]:
@@ -111,6 +116,8 @@ class OrderCheck:
                 self._skipped = True
                 continue
             strangers += await self._compare(desk, theirs, begun)
+            if fills is not None:
+                self._judged[symbol] = begun
         strangers += [row for row in report.rows if row.terms.symbol not in desks]
         await self._strangers(strangers, {row.broker_id for row in report.rows}, desks, begun)
         return True
@@ -325,9 +332,7 @@ class OrderCheck:
                 desk.book.report(current, record, Evidence.QUERY, now)
             return True
         alike = [
-            o
-            for o in desk.book.open()
-            if o.broker_id is None and o.is_open and lifecycle.same_terms(o.terms, record.terms)
+            o for o in desk.book.open() if o.broker_id is None and o.is_open and lifecycle.looks_like(o, record.terms)
         ]
         for order in alike:
             if order.state is OrderState.LOST:  # asked once a minute: now there is a reason to ask

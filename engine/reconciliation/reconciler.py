@@ -15,7 +15,7 @@ from engine.domain.disagreement_ledger import DisagreementLedger
 from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, Symbol
 from engine.domain.order_book import book_executions
-from engine.domain.orders import ZERO
+from engine.domain.orders import ZERO, OrderState
 from engine.domain.records import BalanceChanged
 from engine.domain.settings import Numbers
 from engine.errors import StoreError
@@ -113,14 +113,17 @@ class Reconciler:
 
     async def run_positions(self) -> None:
         """Every 30 s, sooner on suspicion or while a difference waits for its second look; always re-armed."""
+        failed = 0
         while True:
-            pause = self._numbers.positions_every
+            complete, pause = False, self._numbers.positions_every
             try:
-                await self.check_positions()
+                complete = await self.check_positions()
                 await self.check_balance()
             except Exception:
                 log.exception("position check of %s failed", self.account)
             finally:
+                failed = 0 if complete else failed + 1
+                pause = self._sooner(pause, failed)
                 if self._differences or self._unsettled_since:
                     pause = self._numbers.mismatch_reread
                 self.positions_next = self._clock.now() + round(pause * 1000)
@@ -128,17 +131,24 @@ class Reconciler:
 
     async def run_orders(self) -> None:
         """Every 5 min, and at once on suspicion; re-armed whatever happens."""
+        failed = 0
         while True:
-            pause = self._numbers.orders_every
+            complete, pause = False, self._numbers.orders_every
             try:
-                await self.check_orders()
+                complete = await self.check_orders()
             except Exception:
                 log.exception("order check of %s failed", self.account)
             finally:
+                failed = 0 if complete else failed + 1
+                pause = self._sooner(pause, failed)
                 if self._orders.wants_second_look:
                     pause = self._numbers.mismatch_reread
                 self.orders_next = self._clock.now() + round(pause * 1000)
             await self._orders_wanted.wait(self._clock, pause)
+
+    def _sooner(self, pause: float, failed: int) -> float:
+        """A question that got no complete answer is asked again soon, then at a growing pace up to its usual one."""
+        return min(pause, self._numbers.mismatch_reread * 2 ** (failed - 1)) if failed else pause
 
     async def check_balance(self) -> None:
         """Read the money; the audit trail keeps it only when it changed."""
@@ -222,7 +232,9 @@ class Reconciler:
             case PositionDiffers():
                 if known is None or known.difference != verdict.difference:
                     self._first_sight(desk, verdict, begun)
-                elif begun - known.begun >= self._numbers.mismatch_reread * 1000 - 100:
+                elif begun - known.begun >= self._numbers.mismatch_reread * 1000 - 100 and self._is_asked(
+                    desk, known, begun
+                ):
                     self._adopt(desk, verdict, known)
             case _:
                 desk.book.confirmed(now)
@@ -231,6 +243,19 @@ class Reconciler:
                 self._pass_seen(symbol, "the next read agreed", now)
                 desk.blocks.clear("position")
                 desk.moved()
+
+    def _is_asked(self, desk: SessionDesk, known: _Difference, begun: Millis) -> bool:
+        """Whether our own orders were asked for what explains the difference, or have not told it in good time.
+
+        A fill that is booked after its effect was adopted counts twice until the next read.
+        """
+        if begun - known.begun >= self._numbers.settling * 1000:
+            return True
+        doubtful = any(o.is_in_doubt or o.state is OrderState.SUBMITTING for o in desk.book.open())
+        if not doubtful and self._orders.judged_since(desk.book.symbol, known.begun):
+            return True
+        self._orders_wanted.ring()
+        return False
 
     def _first_sight(self, desk: SessionDesk, verdict: PositionDiffers, begun: Millis) -> None:
         symbol, now = desk.book.symbol, self._clock.now()

@@ -324,7 +324,7 @@ class Run:
             return
         self.oracle.requests.leaves(mind, probe.heat(desk), order, request)
 
-    def submitting(self, life: Life, account: AccountId, request: SubmitRequest) -> None:
+    def submitting(self, life: Life, account: AccountId, request: SubmitRequest, left: Millis) -> None:
         """A submit arrives."""
         terms = request.terms
         if request.legs:
@@ -334,11 +334,15 @@ class Run:
         mind = probe.mind_of(desk, self._session(account, request)) if desk is not None else None
         if self._said_unrecorded(life):
             self.oracle.truth.unrecorded.add(request.client_id)
+        self.oracle.exposure.travelled(account, request.client_id, left)
         self.oracle.requests.arrives(mind, account, request, None)
         self._arriving = request
 
-    def replacing(self, life: Life, account: AccountId, broker_id: BrokerOrderId, terms: Terms) -> None:
+    def replacing(self, life: Life, account: AccountId, broker_id: BrokerOrderId, terms: Terms, left: Millis) -> None:
         """A replace arrives."""
+        order = self.world.exchange.book.orders.get(broker_id)
+        if order is not None and order.record.client_id is not None:
+            self.oracle.exposure.travelled(account, order.record.client_id, left)
         self.world.note(f"replace {broker_id} {terms.quantity} {terms.type} {terms.limit} {terms.stop}")
         self._excuse_unrecorded(life, broker_id)
         self.oracle.requests.commanded(account, broker_id, "replace")

@@ -45,11 +45,11 @@ EVENT_MS = 7
 class Witness(Protocol):
     """Sees every request as it arrives at the exchange."""
 
-    def submitting(self, life: Life, account: AccountId, request: SubmitRequest) -> None:
-        """Before the exchange takes or refuses it."""
+    def submitting(self, life: Life, account: AccountId, request: SubmitRequest, left: Millis) -> None:
+        """Before the exchange takes or refuses it; `left` is when it started on its way."""
 
-    def replacing(self, life: Life, account: AccountId, broker_id: BrokerOrderId, terms: Terms) -> None:
-        """Before the exchange changes it."""
+    def replacing(self, life: Life, account: AccountId, broker_id: BrokerOrderId, terms: Terms, left: Millis) -> None:
+        """Before the exchange changes it; `left` is when it started on its way."""
 
     def cancelling(self, life: Life, account: AccountId, broker_id: BrokerOrderId) -> None:
         """Before the exchange cancels it."""
@@ -205,18 +205,20 @@ class Wire:
 
     async def submit(self, request: SubmitRequest) -> SubmitAnswer:
         """Send once. Raises LinkDown, AnswerLost, LockedOut."""
+        left = self._now()
 
         def arrive() -> SubmitAnswer:
-            self._witness.submitting(self._life, self.account, request)
+            self._witness.submitting(self._life, self.account, request, left)
             return self._exchange.submit(self.account, request, self._now())
 
         return await self._request("submit", arrive, request)
 
     async def replace(self, broker_id: BrokerOrderId, client_id: ClientOrderId, terms: Terms) -> SubmitAnswer:
         """Change once. Raises as submit."""
+        left = self._now()
 
         def arrive() -> SubmitAnswer:
-            self._witness.replacing(self._life, self.account, broker_id, terms)
+            self._witness.replacing(self._life, self.account, broker_id, terms, left)
             return self._exchange.replace(self.account, broker_id, client_id, terms, self._now())
 
         return await self._request("replace", arrive)

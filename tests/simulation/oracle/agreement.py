@@ -78,6 +78,8 @@ class Agreement:
         filled: dict[ClientOrderId, Decimal] = {}
         for order in self._truth.exchange.book.orders.values():
             client_id = order.record.client_id
+            if order.id in self._truth.claimed:
+                continue  # taken for a stranger's and adopted by hand: its fills are booked under another name
             if order.account == account and order.record.terms.symbol == symbol and client_id is not None:
                 filled[client_id] = filled.get(client_id, Decimal(0)) + order.record.filled
         booked: dict[str, Decimal] = {}

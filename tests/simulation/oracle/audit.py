@@ -48,6 +48,7 @@ class Audit:
         self._findings = findings
         self._seen = 0
         self._states: dict[str, OrderState] = {}
+        self._revisions: dict[str, int] = {}
         self.transitions: Counter[tuple[str, str]] = Counter()
         self._owed: list[tuple[str, str, str]] = []
         self._reconciled: tuple[int, ...] | None = None
@@ -55,8 +56,11 @@ class Audit:
     def moves(self) -> None:
         """I12: every step of an order since the last look obeys the table."""
         rows = self._truth.database.execute(EVENTS, (self._seen,)).fetchall()
-        for number, client_id, _, word, event in rows:
+        for number, client_id, revision, word, event in rows:
             self._seen = max(self._seen, number)
+            if revision < self._revisions.get(client_id, 0):
+                continue  # a row that was refused with its batch came in later, by itself
+            self._revisions[client_id] = revision
             state = S(word)
             before = self._states.get(client_id)
             self._states[client_id] = state

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from msgspec import Struct
+
 from brokers.paper.book import PaperOrder
 from engine.domain.broker import BrokerFill
 from engine.domain.ids import AccountId, ClientOrderId, Millis, SessionId
@@ -13,6 +15,18 @@ from tests.simulation.oracle.truth import Place, Truth
 
 SIZING_MS = 6_000
 MEMORY_MS = 15_000
+WAITED_MS = 5_000
+"""How long a desk waits for an answer: a request on the wire for longer is in doubt."""
+LOST_MS = 90_000
+"""How long it looks for it before a position is not left bare for its sake any more."""
+
+
+class Trip(Struct, frozen=True):
+    """One request about an order that arrived."""
+
+    client_id: ClientOrderId
+    left: Millis
+    arrived: Millis
 
 
 class Exposure:
@@ -26,6 +40,15 @@ class Exposure:
         self.forced: set[SessionId] = set()
         self.memory: dict[AccountId, Millis] = {}
         self.excused = 0
+        self._trips: dict[Place, list[Trip]] = {}
+
+    def travelled(self, account: AccountId, client_id: ClientOrderId, left: Millis) -> None:
+        """A submit or a replace arrived that had left then."""
+        order = self._truth.sent.get(client_id)
+        if order is not None and order.role is not Role.ENTRY:
+            trips = self._trips.setdefault((account, order.terms.symbol), [])
+            trips.append(Trip(client_id, left, self._truth.now()))
+            del trips[:-50]
 
     def accepted(self, account: AccountId, client_id: ClientOrderId) -> None:
         """The exchange took an order."""
@@ -75,11 +98,25 @@ class Exposure:
         parents = self._truth.exchange.book.by_client_id(sent.account, sent.parent)
         return any(parent.record.updated >= self._truth.now() - 1_000 for parent in parents)
 
+    def _was_late(self, place: Place, sent: Order) -> bool:
+        """What nobody can take back: it fitted when it left, and what rested at the broker filled while it was away.
+
+        A desk that sent a second exit meanwhile has no excuse, unless the first was away for so long that it had
+        to be presumed lost.
+        """
+        trips = self._trips.get(place, [])
+        mine = next((trip for trip in reversed(trips) if trip.client_id == sent.client_id), None)
+        if mine is None or mine.arrived - mine.left <= WAITED_MS:
+            return False
+        beside = any(t.client_id != mine.client_id and mine.left < t.left <= mine.arrived for t in trips)
+        return mine.arrived - mine.left > LOST_MS or not beside
+
     def _excuse(self, place: Place, session: SessionId, sent: Order) -> bool:
         since = min(sent.created, self._truth.left.get(sent.client_id, sent.created)) - SIZING_MS
         return (
             self._truth.changed_behind(place, since)
             or self._entered_just_now(sent)
+            or self._was_late(place, sent)
             or bool(sent.flags & {Flag.SIZED_FROM_MEMORY, Flag.FORCED})
             or session in self.forced
             or self._truth.now() - self.memory.get(place[0], 0) < MEMORY_MS

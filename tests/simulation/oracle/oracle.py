@@ -21,6 +21,9 @@ from tests.simulation.oracle.requests import Requests
 from tests.simulation.oracle.standing import Standing
 from tests.simulation.oracle.truth import Behind, Place, Truth
 
+VERDICT_MS = 90_000
+"""Seen at the next position check, adopted, and acknowledged by whoever looks after the desk."""
+
 
 class Oracle:
     """One run's judges over one truth."""
@@ -58,8 +61,10 @@ class Oracle:
 
     def busted(self, account: AccountId, symbol: Symbol, fill: BrokerFill) -> None:
         """An execution is about to be voided."""
-        self.truth.behind[account, symbol].append(Behind(self._now(), Decimal(0), "bust"))
         order = self.truth.exchange.book.orders.get(fill.broker_id)
+        ours = order is not None and order.record.client_id is not None
+        undone = Decimal(0) if ours else -signed(fill)  # ours is told to us; a stranger's just moves the position back
+        self.truth.behind[account, symbol].append(Behind(self._now(), undone, "bust"))
         if order is not None and order.record.client_id is not None:
             self.truth.busted.add(order.record.client_id)
 
@@ -138,7 +143,8 @@ class Oracle:
             self.agreement.positions(mind)
             self.agreement.orders(mind)
             unheard = self.agreement.fills(place, self._was_busted)
-            self.agreement.may_enter(mind)
+            if not self.truth.changed_behind(place, self._now() - VERDICT_MS):  # a verdict is still waited for
+                self.agreement.may_enter(mind)
             self.audit.adoptions(place, unheard, exact=place not in bad_places)
             self.audit.trades(place)
         for account in dict.fromkeys(account for account, _ in self.truth.places):

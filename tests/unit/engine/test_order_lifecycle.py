@@ -10,7 +10,7 @@ from msgspec.structs import replace as changed
 
 from engine.domain import order_lifecycle as lifecycle
 from engine.domain.broker import BrokerStatus
-from engine.domain.ids import BrokerOrderId
+from engine.domain.ids import BrokerOrderId, ClientOrderId
 from engine.domain.order_lifecycle import Evidence
 from engine.domain.orders import TERMINAL, Doubt, Flag, Order, OrderState
 from engine.errors import IllegalCommand
@@ -354,3 +354,21 @@ def test_terms_are_adopted_with_the_state_that_fits_them() -> None:
 def test_a_flag_is_set_once() -> None:
     flagged = lifecycle.flagged(order(), NOW, Flag.JOURNALLED)
     assert lifecycle.flagged(flagged, NOW, Flag.JOURNALLED) is flagged
+
+
+def test_a_leg_looks_like_its_record_though_the_broker_made_it_smaller() -> None:
+    """It follows what its parent has filled; an order without a parent, another price, or a larger size does not."""
+    leg = order(of=terms(3), parent=ClientOrderId("the-entry"))
+    smaller, larger = changed(leg.terms, quantity=d(2)), changed(leg.terms, quantity=d(4))
+    assert lifecycle.looks_like(leg, leg.terms)
+    assert lifecycle.looks_like(leg, smaller)
+    assert not lifecycle.looks_like(leg, larger)
+    assert not lifecycle.looks_like(leg, changed(smaller, limit=d(1)))
+    assert not lifecycle.looks_like(changed(leg, parent=None), smaller)
+    assert lifecycle.looks_like(changed(leg, parent=None, wanted=smaller), smaller)
+
+
+def test_a_command_held_back_uses_its_revision_up_and_changes_nothing_else() -> None:
+    before = standing(S.WORKING)
+    after = lifecycle.held_back(before, NOW, "its key was used")
+    assert after == changed(before, revision=before.revision + 1, updated=NOW, reason="its key was used")

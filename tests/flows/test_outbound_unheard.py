@@ -1,0 +1,179 @@
+"""Flow 2 while the broker knows more than memory: fills unheard, keys used before, exits that do not act."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+
+import pytest
+
+from brokers.paper import out_of_band
+from engine import commands as c
+from engine.domain.broker import Capabilities, Enforcer, FillsKind, IdMode, SubmitAnswer
+from engine.domain.ids import BrokerOrderId, ClientOrderId, SessionId, decision_key
+from engine.domain.intents import ReplaceIntent
+from engine.domain.market import Tick
+from engine.domain.orders import OrderType, Role, Side, Terms
+from engine.ports import Committed
+from engine.snapshot import ProtectionState
+from tests.flows.acts import alerts
+from tests.flows.harness import ES, PAPER, Desk
+from tests.flows.script import enter, in_position, leave
+
+MakeDesk = Callable[..., Desk]
+SESSION = SessionId(f"s-{ES}")
+BROKERS = {
+    "executions": Capabilities(),
+    "cumulative": Capabilities(fills=FillsKind.CUMULATIVE),
+    "tag-less": Capabilities(id_mode=IdMode.NONE, find_by_client_id=False, fills=FillsKind.CUMULATIVE),
+    "cannot convert": Capabilities(replace_may_change_type=False),
+}
+
+
+async def enter_unheard(desk: Desk) -> None:
+    """The strategy buys two with a stop attached; the fill is never reported, and the reconciler does not ask."""
+    desk.link.armed.drop_fills = 1
+    desk.strategies[ES].script.append(enter())
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: desk.broker_position() == 2, 5)
+    await desk.pass_(1)
+    assert desk.position() == 0
+
+
+async def silent(*_: object) -> None:
+    """A question that never gets a complete answer."""
+
+
+@pytest.mark.parametrize("told", ["of the entry alone", "of nothing but positions"])
+@pytest.mark.parametrize("broker", BROKERS)
+async def test_an_exit_of_a_fill_unheard_leaves_no_leg_behind_that_could_turn_the_position(
+    make_desk: MakeDesk, broker: str, told: str
+) -> None:
+    desk = await make_desk(capabilities=BROKERS[broker]).start()
+    await enter_unheard(desk)
+    link = desk.engine.accounts[PAPER].link
+    link.fills_since = silent  # type: ignore[method-assign, assignment]
+    link.open_orders = silent  # type: ignore[method-assign]
+    if told == "of nothing but positions":
+        link.find = silent  # type: ignore[method-assign, assignment]
+    desk.strategies[ES].script.append(leave)
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: desk.broker_position() == 0, 20)
+    desk.feed.trade(ES, "4980")
+    await desk.pass_(5)
+    assert desk.broker_position() == 0
+
+
+async def test_a_difference_is_adopted_only_after_our_own_orders_were_asked(make_desk: MakeDesk) -> None:
+    """What the entry's own record explains is a fill, whatever the position says, also when the first list fails."""
+    desk = await make_desk(capabilities=BROKERS["cumulative"]).start()
+    await enter_unheard(desk)
+    ask = desk.manager.open_orders
+    failing = [True, True]
+
+    async def sometimes() -> object:
+        if failing:
+            failing.pop()
+            raise RuntimeError("503")
+        return await ask()
+
+    desk.manager.open_orders = sometimes  # type: ignore[method-assign, assignment]
+    await desk.until(lambda: desk.position() == 2, 45)
+    await desk.pass_(10)
+    assert not failing
+    assert desk.position() == desk.broker_position() == 2
+    assert [o.filled for o in desk.orders(Role.ENTRY)] == [2]
+    assert not [d for d in desk.snapshot().disagreements if d.state == "adopted"]
+
+
+async def test_a_conversion_whose_key_an_earlier_life_used_leaves_all_the_same(make_desk: MakeDesk) -> None:
+    """Its row had not caught up with what that life had asked: an exit was held back by it for ever."""
+    desk = await in_position(make_desk())
+    (stop,) = desk.orders(Role.STOP)
+    book = desk.trader().desk
+    origin = f"replace:{stop.client_id}:{book.lease.epoch}"
+    used = ReplaceIntent(
+        key=decision_key(SESSION, origin, "r", stop.revision),
+        account=PAPER,
+        session=SESSION,
+        client_id=stop.client_id,
+        terms=stop.terms,
+        at=desk.clock.now(),
+        epoch=book.lease.epoch,
+        reason="an earlier life",
+    )
+    with desk.clock.outside():
+        assert isinstance(await desk.real_store.commit(used), Committed)
+    desk.strategies[ES].script.append(leave)
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: desk.broker_position() == 0, 10)
+
+
+async def test_a_cancel_that_was_held_back_after_its_commit_leaves_later(make_desk: MakeDesk) -> None:
+    desk = await in_position(make_desk())
+    (stop,) = desk.orders(Role.STOP)
+    lease = desk.trader().desk.lease
+    asked = lease.why_nothing
+    answers = [False, True]
+
+    async def unsure(patience: float) -> str | None:
+        return "the lease is being read" if answers and answers.pop(0) else await asked(patience)
+
+    lease.why_nothing = unsure  # type: ignore[method-assign]
+    receipt = await desk.send(lambda o: c.CancelOrder(origin=o, order=stop.client_id))
+    assert receipt.taken
+    await desk.until(lambda: not desk.trader().desk.current(stop).is_open, 20)
+    assert not answers
+
+
+async def test_a_market_exit_that_does_not_fill_is_no_protection(make_desk: MakeDesk) -> None:
+    """Nobody trades: the converted stop rests as a market order, and after five seconds the alarm says so."""
+    desk = await in_position(make_desk())
+    desk.exchange.max_fill = Decimal(0)
+    desk.strategies[ES].script.append(leave)
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: any(o.terms.type is OrderType.MARKET for o in desk.orders(Role.STOP)), 5)
+    await desk.until(lambda: desk.trader().desk.protection is ProtectionState.NAKED, 8)
+    assert "NAKED 2 ESZ6" in alerts(desk)
+    assert desk.position() == desk.broker_position() == 2
+
+
+async def test_a_stop_does_not_grow_past_what_the_broker_holds(make_desk: MakeDesk) -> None:
+    desk = await in_position(make_desk())
+    asked: list[Decimal] = []
+    replace = desk.manager.replace
+
+    async def seen(broker_id: BrokerOrderId, client_id: ClientOrderId, terms: Terms) -> SubmitAnswer:
+        asked.append(terms.quantity)
+        return await replace(broker_id, client_id, terms)
+
+    desk.manager.replace = seen  # type: ignore[method-assign]
+    out_of_band.move_position(desk.exchange, PAPER, ES, Decimal(-1), desk.clock.now())
+    desk.trader().desk.book.adopt_position(Decimal(4), Decimal(5000), "a wrong belief", desk.clock.now())
+    await desk.until(lambda: desk.position() == 1, 45)
+    await desk.pass_(5)
+    assert asked == [1]
+
+
+async def test_a_stop_that_fills_while_others_are_cancelled_is_not_closed_again(make_desk: MakeDesk) -> None:
+    """Two stops: one is cancelled before the other is converted, and fills first."""
+    broker = Capabilities(one_cancels_other=Enforcer.OURS)
+    desk = await in_position(make_desk(capabilities=broker))
+    desk.strategies[ES].script.append(enter(stop="4995", quantity="1"))
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: desk.position() == 3, 5)
+    await desk.until(lambda: desk.trader().desk.protection is ProtectionState.COVERED, 8)
+    cancel = desk.manager.cancel
+
+    async def crossed(broker_id: object) -> object:
+        desk.exchange.on_tick(Tick(ES, desk.clock.now(), Decimal(4995), Decimal(1)))
+        return await cancel(broker_id)  # type: ignore[arg-type]
+
+    desk.manager.cancel = crossed  # type: ignore[method-assign, assignment]
+    desk.strategies[ES].script.append(leave)
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: desk.position() == 0, 12)
+    await desk.pass_(5)
+    sold = [kept.fill.quantity for kept in desk.exchange.book.fills.values() if kept.fill.side is Side.SELL]
+    assert sum(sold) == 3
+    assert desk.broker_position() == 0
