@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 from msgspec import Struct
@@ -15,7 +15,16 @@ from engine.domain.instruments import Instrument
 from engine.domain.orders import Order
 from engine.domain.risk import Stance
 from engine.events import Event, Filled, Happened, OrderMoved
-from engine.snapshot import Alert, DeskSnapshot, ForeignOrder, Procedure, SessionView, Severity
+from engine.snapshot import (
+    Alert,
+    Block,
+    DeskSnapshot,
+    ForeignOrder,
+    Procedure,
+    SessionView,
+    Severity,
+    StoppedEntry,
+)
 
 SILENT_AFTER_S = 2.0
 KEPT_EVENTS = 400
@@ -196,20 +205,36 @@ class Replica:
         everywhere = snapshot.killed or snapshot.stopping or heat.stance is Stance.BLOCK
         if not everywhere and not blocked:
             return None
+        stopped: int | None = None
         if snapshot.killed:
             why = f"KILL is set: {snapshot.kill_reason}" if snapshot.kill_reason else "KILL is set"
+            since = self._since(lambda block: block.reason.startswith("KILL"))
         elif snapshot.stopping:
             why = "the desk is stopping"
+            since = self._since(lambda block: block.reason == why)
         elif heat.stance is Stance.BLOCK:
-            why = heat.reason or "portfolio heat"
+            why, since, stopped = heat.reason or "portfolio heat", heat.since, heat.stopped_entries
         else:
-            first = next(s for s in snapshot.sessions if s.blocks)
-            why = f"{first.id}: {first.blocks[0]}"
+            first = next(s for s in snapshot.sessions if s.blocked)
+            why, since = f"{first.id}: {first.blocked[0].reason}", first.blocked[0].since
+        if stopped is None:
+            began = since or 0
+            stopped = sum(entry.at >= began for entry in self.stopped_entries if everywhere or entry.session in blocked)
         return EntryBlock(
             why=why,
-            since=heat.since if heat.stance is Stance.BLOCK and not snapshot.killed else None,
-            stopped=heat.stopped_entries,
+            since=since,
+            stopped=stopped,
             resting=heat.resting_entries,
             everywhere=everywhere or len(blocked) == len(snapshot.sessions),
             sessions=blocked,
         )
+
+    def _since(self, is_it: Callable[[Block], bool]) -> Millis | None:
+        """When the first such block of any session began."""
+        moments = [b.since for view in self.sessions for b in view.blocked if b.since is not None and is_it(b)]
+        return min(moments, default=None)
+
+    @property
+    def stopped_entries(self) -> list[StoppedEntry]:
+        """Entries of all sessions that did not leave, the newest first; each session keeps so many of its own."""
+        return sorted((e for view in self.sessions for e in view.stopped), key=lambda e: (-e.at, e.order))

@@ -18,8 +18,8 @@ from engine.domain.disagreements import Disagreement
 from engine.domain.ids import AccountId, Millis, SessionId, Symbol
 from engine.domain.instruments import Instrument
 from engine.domain.order_book import OrderBook
-from engine.domain.records import DisagreementRecorded, LatchKind, LatchSet, LimitsChanged
-from engine.domain.risk import Contribution, GroupLimits, HeatLimits, StanceNotice
+from engine.domain.records import DisagreementRecorded, LatchKind, LatchSet
+from engine.domain.risk import Contribution, StanceNotice
 from engine.domain.settings import ShutdownPolicy
 from engine.errors import DeskHeld, DeskUnusable, StoreError
 from engine.events import Disagreed
@@ -53,6 +53,8 @@ class Engine:
         self.tape_ended = asyncio.Event()
         self.lost: asyncio.Future[DeskHeld] = asyncio.get_running_loop().create_future()
         self.kill_reason: str | None = None
+        self.kill_since: Millis | None = None
+        """When it was set; None while it is not, and where only the latch file says so."""
         self.kills = 0
         self.sessions: dict[SessionId, SessionRun] = {}
         self.accounts: dict[AccountId, DeskAccount] = {}
@@ -135,25 +137,13 @@ class Engine:
             ) from error
         for latch in latches:
             if latch.session is None and latch.kind is LatchKind.KILL:
-                self.kill_reason = latch.reason
+                self.kill_reason, self.kill_since = latch.reason, latch.at
         return latches
 
     async def _read_limits(self) -> None:
         with self.clock.outside():
             kept = await self.store.limits()
-        self.apply_limits(kept)
-
-    def apply_limits(self, kept: tuple[LimitsChanged, ...]) -> None:
-        """Use the newest live settings over those of the configuration."""
-        limits, groups = self.portfolio.settings.limits, {g.name: g for g in self.portfolio.settings.groups}
-        values = {name: getattr(limits, name) for name in ("warn", "block", "release")}
-        for change in kept:
-            kind, _, group = change.name.partition(":")
-            if kind == "group" and group in groups:
-                groups[group] = GroupLimits(name=group, block=change.percent)
-            elif change.name in values:
-                values[change.name] = change.percent
-        self.portfolio.set_limits(HeatLimits(**values))
+        self.portfolio.take_limits(kept)
 
     async def _add_account(self, planned: PlannedAccount) -> None:
         account = DeskAccount(

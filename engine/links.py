@@ -81,6 +81,7 @@ class AccountLink:
         self.reason = "not connected yet"
         self.failed_queries = 0
         self._locked_until: Millis | None = None
+        self.locked_since: Millis | None = None
         self._up = asyncio.Event()
         self._last_event: dict[Symbol, Millis] = {}
         self._waiters: list[_Waiter] = []
@@ -193,6 +194,8 @@ class AccountLink:
             return NoAnswer(f"unreadable answer ({type(error).__name__})")
 
     def _lock_out(self, until: Millis) -> None:
+        if self.locked_until is None:
+            self.locked_since = self._clock.now()
         self._locked_until = until
         self._refresh_up()
         self._clock.call_at(until, self._refresh_up)

@@ -22,7 +22,7 @@ from engine.domain.broker import (
 )
 from engine.domain.day_ledger import DayLedger
 from engine.domain.disagreement_ledger import DisagreementLedger
-from engine.domain.freshness import Freshness, freshness
+from engine.domain.freshness import Freshness, freshness, stale_since
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, DecisionKey, Millis, Symbol, client_order_id
 from engine.domain.instruments import Instrument
 from engine.domain.order_book import OrderBook
@@ -32,7 +32,9 @@ from engine.domain.settings import Numbers, SessionSettings
 from engine.events import Occurrence
 from engine.periodic import Tasks
 from engine.ports import Clock, HeatGate, IntentJournal, Store
-from engine.snapshot import ChartMark, DecisionLine, Phase, ProtectionState, Severity
+from engine.snapshot import Block, ChartMark, DecisionLine, Phase, ProtectionState, Severity, StoppedEntry
+
+KEEP_STOPPED = 50
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:
@@ -143,14 +145,17 @@ class Reporter(Protocol):
 class Blocks:
     """Every standing reason why no entry leaves, by key; entries may go only while there is none."""
 
-    def __init__(self, on_change: Callable[[], None]) -> None:
-        self._reasons: dict[str, str] = {}
+    def __init__(self, on_change: Callable[[], None], now: Callable[[], Millis]) -> None:
+        self._reasons: dict[str, Block] = {}
         self._on_change = on_change
+        self._now = now
 
-    def set(self, key: str, reason: str) -> None:
-        """Hold entries for this reason."""
-        if self._reasons.get(key) != reason:
-            self._reasons[key] = reason
+    def set(self, key: str, reason: str, *, since: Millis | None = None) -> None:
+        """Hold entries for this reason, since now unless told; other words for a key do not make it younger."""
+        old = self._reasons.get(key)
+        if old is None or old.reason != reason:
+            began = since if since is not None else self._now() if old is None else old.since
+            self._reasons[key] = Block(reason, began)
             self._on_change()
 
     def clear(self, key: str) -> None:
@@ -168,7 +173,11 @@ class Blocks:
 
     def reasons(self, *, but: frozenset[str] = frozenset()) -> tuple[str, ...]:
         """All of them whose key is not in `but`, oldest first."""
-        return tuple(reason for key, reason in self._reasons.items() if key not in but)
+        return tuple(block.reason for key, block in self._reasons.items() if key not in but)
+
+    def standing(self) -> tuple[Block, ...]:
+        """The same with their beginnings."""
+        return tuple(self._reasons.values())
 
 
 class SessionDesk:
@@ -210,7 +219,7 @@ class SessionDesk:
         self.equity = equity
         self.killed = killed
         self.risk_of = risk_of
-        self.blocks = Blocks(self._pulse)
+        self.blocks = Blocks(self._pulse, self.now)
         self.ledger = DayLedger(instrument)
         self.mark: Decimal | None = None
         self.last_tick: Millis | None = None
@@ -220,6 +229,8 @@ class SessionDesk:
         self.marks: list[ChartMark] = []
         self.decisions: list[DecisionLine] = []
         self.entry_times: list[Millis] = []
+        self.stopped: list[StoppedEntry] = []
+        self.stopped_entries = 0
         self.slowest_acceptance_ms = 0
         self._waiting: dict[asyncio.Future[None], Callable[[], bool]] = {}
         self._attempts: dict[str, int] = {}
@@ -237,6 +248,10 @@ class SessionDesk:
         """How old the feed's last word is."""
         return freshness(self.instrument, self.last_tick, self.now())
 
+    def stale_since(self) -> Millis | None:
+        """When the market stopped telling what an entry needs; None while it does, or where nobody can say."""
+        return stale_since(self.instrument, self.last_tick, self.now())
+
     def put(self, order: Order, event: str, detail: str = "") -> Order:
         """Take an order's new state into the working copy, which tells the audit trail and the consoles."""
         return self.book.put(order, event, self.now(), detail)
@@ -248,6 +263,22 @@ class SessionDesk:
     def record(self, record: Record) -> None:
         """Queue a row of the audit trail."""
         self.store.record(record)
+
+    def entry_stopped(self, order: Order, reason: str, *, by_hand: bool) -> None:
+        """Remember an entry that was wanted and does not leave."""
+        self.stopped_entries += 1
+        self.stopped.append(
+            StoppedEntry(
+                at=self.now(),
+                session=self.settings.id,
+                order=order.client_id,
+                side=order.terms.side,
+                quantity=order.terms.quantity,
+                by_hand=by_hand,
+                reason=reason,
+            )
+        )
+        del self.stopped[:-KEEP_STOPPED]
 
     def attempt(self, name: str) -> int:
         """1, 2, 3 … for each procedure that needs a fresh decision key under `name`."""

@@ -94,6 +94,6 @@ def _restore(run: SessionRun, latch: LatchSet, now: Millis) -> None:
     if latch.kind is LatchKind.PAUSE:
         if latch.reason.startswith(FLATTENED):
             run.trader.flattener.stand()
-        desk.blocks.set("pause", f"paused: {latch.reason}")
+        desk.blocks.set("pause", f"paused: {latch.reason}", since=latch.at)
     elif latch.until is None or latch.until >= desk.instrument.calendar.trade_date(now):
-        desk.blocks.set(f"latch:{latch.kind}", f"{latch.kind}: {latch.reason}")
+        desk.blocks.set(f"latch:{latch.kind}", f"{latch.kind}: {latch.reason}", since=latch.at)

@@ -92,8 +92,29 @@ class ProtectionState(StrEnum):
     INERT = "stop not protecting"
 
 
+class Block(Struct, frozen=True):
+    """A reason why a session makes no entry now, and since when; None where nobody saw it begin."""
+
+    reason: str
+    since: Millis | None
+
+
+class StoppedEntry(Struct, frozen=True, kw_only=True):
+    """An entry that was wanted and did not leave: denied before its commit, or given up at the send."""
+
+    at: Millis
+    session: SessionId
+    order: ClientOrderId
+    side: Side
+    quantity: Decimal
+    by_hand: bool
+    reason: str
+
+
 class SessionView(Struct, frozen=True, kw_only=True):
-    """One session. `blocks` lists every reason why no entry leaves now, empty when entries may go.
+    """One session. `blocked` lists every reason why no entry leaves now, empty when entries may go.
+
+    `stopped` are its newest entries that did not leave, oldest first and bounded; `stopped_entries` counts all of them.
 
     `candles` are closed, oldest first, bounded; the same tuple object until a candle changes.
     Money figures are in the account's currency.
@@ -110,7 +131,7 @@ class SessionView(Struct, frozen=True, kw_only=True):
     phase_detail: str
     warmed: int
     warmup: int
-    blocks: tuple[str, ...]
+    blocked: tuple[Block, ...]
     paused: bool
     latches: tuple[str, ...]
     freshness: Freshness
@@ -134,6 +155,13 @@ class SessionView(Struct, frozen=True, kw_only=True):
     stance: Stance
     strategy_runs: int
     restarts: int
+    stopped: tuple[StoppedEntry, ...] = ()
+    stopped_entries: int = 0
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """The reasons alone."""
+        return tuple(block.reason for block in self.blocked)
 
 
 class ForeignOrder(Struct, frozen=True, kw_only=True):

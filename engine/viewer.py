@@ -24,6 +24,7 @@ from engine.ports import Store
 from engine.snapshot import (
     AccountView,
     Alert,
+    Block,
     DeskSnapshot,
     FeedView,
     HeatView,
@@ -153,7 +154,7 @@ class Viewer:
             phase_detail=self.reason,
             warmed=0,
             warmup=settings.warmup,
-            blocks=(self.refusal(),),
+            blocked=(Block(self.refusal(), self._started),),
             paused=any(latch.kind is LatchKind.PAUSE for latch in mine),
             latches=tuple(f"{latch.kind}: {latch.reason}" for latch in mine),
             freshness=Freshness.WAITING,

@@ -16,6 +16,7 @@ from engine.engine import Engine
 from engine.session_run import SessionRun
 from engine.snapshot import (
     AccountView,
+    Block,
     DeskSnapshot,
     FeedView,
     HeatView,
@@ -132,7 +133,7 @@ def _session(engine: Engine, run: SessionRun, equity: Decimal | None) -> Session
         phase_detail=desk.phase_detail,
         warmed=trader.warmed,
         warmup=settings.warmup,
-        blocks=entry_blocks(engine, run),
+        blocked=entry_blocks(engine, run),
         paused="pause" in desk.blocks,
         latches=tuple(reason for reason in desk.blocks.reasons() if ": " in reason),
         freshness=desk.fresh(),
@@ -156,29 +157,34 @@ def _session(engine: Engine, run: SessionRun, equity: Decimal | None) -> Session
         stance=stance.stance if stance is not None else Stance.BLOCK,
         strategy_runs=trader.counters.strategy_runs,
         restarts=run.supervisor.restarts,
+        stopped=tuple(desk.stopped),
+        stopped_entries=desk.stopped_entries,
     )
 
 
-def entry_blocks(engine: Engine, run: SessionRun) -> tuple[str, ...]:
+def entry_blocks(engine: Engine, run: SessionRun) -> tuple[Block, ...]:
     """Every reason why this session makes no entry now, the desk's own before the portfolio's."""
-    reasons = []
+    account = engine.accounts[run.desk.settings.account]
+    blocks = []
     if engine.kill_reason is not None:
-        reasons.append(f"KILL: {engine.kill_reason}")
-    reasons += run.desk.blocks.reasons()
+        blocks.append(Block(f"KILL: {engine.kill_reason}", engine.kill_since))
+    blocks += run.desk.blocks.standing()
     fresh = run.desk.fresh()
     if run.desk.phase is Phase.TRADING and not fresh.allows_entries and fresh is not Freshness.WAITING:
-        reasons.append(f"market data is {fresh}")
-    if not run.desk.road.is_up:
-        reasons.append("the account link is down")
+        blocks.append(Block(f"market data is {fresh}", run.desk.stale_since()))
+    if not account.link.is_up:
+        blocks.append(Block("the account link is down", account.link.since))
+    elif account.link.locked_until is not None:
+        blocks.append(Block("the broker has locked us out for now", account.link.locked_since))
     health = engine.store.health()
     if not health.ok:
-        reasons.append(f"database: {health.detail}")
-    if (lease := run.desk.lease.why_no_entry()) is not None:
-        reasons.append(lease)
+        blocks.append(Block(f"database: {health.detail}", health.since))
+    if (unsure := account.lease.why_no_entry()) is not None:
+        blocks.append(Block(unsure, account.lease.unsure_since()))
     stance = engine.portfolio.stance(run.id)
     if stance is not None and stance.stance is Stance.BLOCK:
-        reasons.append(stance.reason)
-    return tuple(reasons)
+        blocks.append(Block(stance.reason, stance.since))
+    return tuple(blocks)
 
 
 def _account(account: DeskAccount) -> AccountView:

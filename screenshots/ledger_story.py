@@ -27,6 +27,7 @@ from engine.snapshot import (
     HeatView,
     SessionView,
     Severity,
+    StoppedEntry,
 )
 from screenshots.market_story import ACCOUNT, BTCUSD, ES, EURUSD, FAULTS, MINUTE, NOW, NQ, D
 
@@ -282,6 +283,26 @@ def disagreements() -> tuple[Disagreement, ...]:
             acknowledged_at=NOW - 90_000,
             note="dropped event, seen",
         ),
+    )
+
+
+def stopped(view: SessionView) -> tuple[StoppedEntry, ...]:
+    """Entries that the block held back, of one session."""
+    rows = {
+        "eurusd-ema": ((34_000, Side.BUY, "0.4", "8.61"),),
+        "btc-breakout": ((80_000, Side.BUY, "0.25", "9.10"), (20_000, Side.BUY, "0.25", "9.12")),
+    }
+    return tuple(
+        StoppedEntry(
+            at=NOW - ago,
+            session=view.id,
+            order=ClientOrderId(f"sx9{ago}k1p9w7c2m5v8b3n6q"),
+            side=side,
+            quantity=D(quantity),
+            by_hand=False,
+            reason=f"heat 8.42 % would become {after} %, entries are blocked from 8.00 %",
+        )
+        for ago, side, quantity, after in rows.get(view.id, ())
     )
 
 

@@ -19,6 +19,7 @@ from engine.domain.risk import (
 )
 from engine.domain.settings import Protection, SessionLimits
 from engine.snapshot import (
+    Block,
     ChartMark,
     DecisionLine,
     Gap,
@@ -119,7 +120,7 @@ def session(
         phase_detail="",
         warmed=50,
         warmup=50,
-        blocks=(),
+        blocked=(),
         paused=False,
         latches=(),
         freshness=Freshness.FRESH,
@@ -188,7 +189,7 @@ def btcusd() -> SessionView:
     """An entry nobody has heard of since it was sent."""
     return msgspec.structs.replace(
         session("btc-breakout", BTCUSD, D("7180.00"), D("4.10"), 21, "donchian_breakout"),
-        blocks=("an order is in doubt: entries wait for evidence",),
+        blocked=(Block("an order is in doubt: entries wait for evidence", NOW - 13_000),),
         day_profit=D("-212.40"),
         heat_share=D("1.90"),
         last_tick=NOW - 3_200,
@@ -200,7 +201,7 @@ def es() -> SessionView:
     view = session("es-range", ES, D("3238.50"), D("0.85"), 3, "opening_range")
     return msgspec.structs.replace(
         view,
-        blocks=("position disagreement: adopted, waits for you to acknowledge it",),
+        blocked=(Block("position disagreement: adopted, waits for you to acknowledge it", NOW - 128_000),),
         position=Position(D(-1), ES.nearest(view.candles[-30].close)),
         protection=ProtectionState.COVERED,
         stop_price=ES.nearest(max(c.high for c in view.candles[-40:]) + D("1.5")),
@@ -221,7 +222,7 @@ def nq() -> SessionView:
         phase=Phase.WARMING,
         phase_detail="history joined, 31 of 50 candles",
         warmed=31,
-        blocks=("warming up: 31 of 50 candles",),
+        blocked=(Block("warming up: 31 of 50 candles", NOW - 9 * MINUTE),),
         seam=Seam(subscribed=NOW - 20_000, history_until=NOW - 60_000, history_candles=31, overlap=1),
         decisions=(),
         heat_share=D(0),

@@ -18,6 +18,7 @@ from engine.domain.settings import ShutdownPolicy
 from engine.events import Event
 from engine.queries import Answer, FillsAnswer, FillsPage, OrdersAnswer, Query
 from engine.snapshot import (
+    Block,
     DeskSnapshot,
     FeedView,
     Lamp,
@@ -26,7 +27,7 @@ from engine.snapshot import (
     LoopLag,
     SessionView,
 )
-from screenshots.ledger_story import ALERTS, account, disagreements, fills, heat, orders, recent
+from screenshots.ledger_story import ALERTS, account, disagreements, fills, heat, orders, recent, stopped
 from screenshots.market_story import MINUTE, NOW, D, btcusd, es, eurusd, nq
 
 
@@ -79,7 +80,14 @@ def blocked_desk() -> DeskSnapshot:
         heat=heat(percent="8.42", stance=Stance.BLOCK, reason=reason, since=NOW - 95_000),
         lamps=lamps(aggregation=LampView(Lamp.ALARM, "8.4%", "8.4 % block")),
         sessions=tuple(
-            msgspec.structs.replace(view, stance=Stance.BLOCK, blocks=(reason, *view.blocks)) for view in desk.sessions
+            msgspec.structs.replace(
+                view,
+                stance=Stance.BLOCK,
+                blocked=(Block(reason, NOW - 95_000), *view.blocked),
+                stopped=stopped(view),
+                stopped_entries=len(stopped(view)),
+            )
+            for view in desk.sessions
         ),
     )
 

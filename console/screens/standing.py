@@ -5,6 +5,7 @@ from __future__ import annotations
 from console import formatting as f
 from console.replica import Replica
 from console.widgets.spans import Line, Span, line, outside, wrap
+from engine.domain.ids import Millis
 from engine.snapshot import ProtectionState, SessionView
 
 LABEL = 11
@@ -23,13 +24,14 @@ def pair(label: str, *parts: str | Span | tuple[str, str]) -> Line:
     return line((f" {label:<{LABEL}}", "dim"), *parts)
 
 
-def why_blocked(view: SessionView, width: int) -> list[Line]:
-    """Every reason why no entry leaves."""
-    if not view.blocks:
+def why_blocked(view: SessionView, now: Millis, width: int) -> list[Line]:
+    """Every reason why no entry leaves, with its age where somebody saw it begin."""
+    if not view.blocked:
         return [pair("entries", ("● open", "ok"))]
     lines: list[Line] = []
-    for number, reason in enumerate(view.blocks):
-        for row, words in enumerate(wrap(reason, width - LABEL - 4, "warn")):
+    for number, block in enumerate(view.blocked):
+        age = f" · {f.since(now, block.since)}" if block.since is not None else ""
+        for row, words in enumerate(wrap(block.reason + age, width - LABEL - 4, "warn")):
             label = f" {'' if number or row else 'entries':<{LABEL}}"
             lines.append(line((label, "dim"), ("  " if row else "✕ ", "block"), *words))
     return lines
@@ -44,7 +46,7 @@ def standing(view: SessionView, desk: Replica, width: int, height: int) -> list[
     average = "" if held.is_flat else f" @ {f.price(held.average_price, tick)}"
     orders = desk.orders_of(view.id)
     doubt = sum(order.is_in_doubt for order in orders)
-    lines = why_blocked(view, width)
+    lines = why_blocked(view, now, width)
     lines += [
         pair("position", (f.position(held), ink), average, (confirmed, "dim")),
         pair(

@@ -12,11 +12,13 @@ from msgspec.structs import replace as changed
 from engine.domain.broker import Balance
 from engine.domain.ids import AccountId, ClientOrderId, Millis, SessionId, Symbol
 from engine.domain.orders import ZERO
+from engine.domain.records import LimitsChanged
 from engine.domain.risk import (
     Approved,
     CompleteHeat,
     Contribution,
     Denied,
+    GroupLimits,
     Heat,
     HeatLimits,
     HeatOutlook,
@@ -135,6 +137,19 @@ class PortfolioServer:
         """Limits set live by a recorded override."""
         self.settings = changed(self.settings, limits=limits)
         self._push()
+
+    def take_limits(self, kept: tuple[LimitsChanged, ...]) -> None:
+        """Use the newest live settings, in their order, over those of the configuration."""
+        groups = {group.name: group for group in self.settings.groups}
+        values = {name: getattr(self.settings.limits, name) for name in ("warn", "block", "release")}
+        for change in kept:
+            kind, _, group = change.name.partition(":")
+            if kind == "group" and group in groups:
+                groups[group] = GroupLimits(name=group, block=change.percent)
+            elif change.name in values:
+                values[change.name] = change.percent
+        self.settings = changed(self.settings, groups=tuple(groups.values()))
+        self.set_limits(HeatLimits(**values))
 
     def check(self) -> None:
         """Look again at ages; called on a timer."""

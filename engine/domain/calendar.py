@@ -48,5 +48,14 @@ class Calendar(Struct, frozen=True):
         minute = local.weekday() * 1440 + local.hour * 60 + local.minute
         return any(begin <= minute < end or begin <= minute + WEEK_MINUTES < end for begin, end in self.open_minutes)
 
+    def closed_since(self, at: Millis) -> Millis | None:
+        """When a market that is closed at `at` closed by its weekly hours; None on a holiday, and while it trades."""
+        if self.is_open(at) or not self.open_minutes or self.trade_date(at) in self.holidays:
+            return None
+        local = self.local(at)
+        minute = local.weekday() * 1440 + local.hour * 60 + local.minute
+        ago = min((minute - end) % WEEK_MINUTES for _, end in self.open_minutes)
+        return at - at % 60_000 - ago * 60_000
+
 
 ALWAYS_OPEN = Calendar()

@@ -40,3 +40,17 @@ def freshness(instrument: Instrument, last_tick: Millis | None, now: Millis) -> 
     if age >= instrument.silent_after_ms:
         return Freshness.SILENT
     return Freshness.STALE if age >= instrument.stale_after_ms else Freshness.FRESH
+
+
+def stale_since(instrument: Instrument, last_tick: Millis | None, now: Millis) -> Millis | None:
+    """When entries lost their fresh data: the close of a closed market, else when the last tick grew stale.
+
+    None while the data is fresh, and where nobody can say: before the first tick, and on a holiday.
+    """
+    match freshness(instrument, last_tick, now):
+        case Freshness.MARKET_CLOSED:
+            return instrument.calendar.closed_since(now)
+        case Freshness.STALE | Freshness.SILENT:
+            return None if last_tick is None else last_tick + instrument.stale_after_ms
+        case _:
+            return None

@@ -301,6 +301,7 @@ class EntryRoad:
         order = self._order(key, wish, self._terms(wish, quantity or wish.quantity or ZERO), None)
         if desk.book.get(order.client_id) is not None:
             return order
+        desk.entry_stopped(order, reason, by_hand=wish.by_hand)
         return desk.put(lifecycle.denied(order, desk.now(), reason), "denied", reason)
 
 

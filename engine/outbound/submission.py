@@ -88,6 +88,7 @@ class Submission:
             if refusal is None:
                 refusal = self._gate.at_send(order, by_hand=entry.by_hand)
             if refusal is not None:
+                desk.entry_stopped(order, refusal, by_hand=entry.by_hand)
                 return self._abandon((order, *legs), refusal)
             for item in (order, *legs):
                 desk.put(lifecycle.sent(desk.current(item), desk.now()), "sent")

@@ -162,6 +162,7 @@ class Overrides(OrderOverrides, DisagreementOverrides):
         engine = self._engine
         by = command.origin.operator
         engine.kill_reason = f"by {by}"
+        engine.kill_since = engine.kill_since or engine.clock.now()
         engine.kills += 1
         cancelled = sum(run.trader.cancel_entries("kill") for run in engine.sessions.values())
         if command.flatten:
@@ -201,7 +202,7 @@ class Overrides(OrderOverrides, DisagreementOverrides):
             engine.plan.kill_latch.release()
         except (StoreError, OSError) as error:
             raise Refusal(f"the latch stays set: {error}") from error
-        engine.kill_reason = None
+        engine.kill_reason = engine.kill_since = None
         engine.board.clear("kill")
         engine.board.acknowledge("kill")
         return "the kill latch is released"

@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from engine.domain.ids import AccountId
+from engine.domain.ids import AccountId, Millis
 from engine.domain.lease import Holder, Lease, has_ended
 from engine.errors import DeskHeld, StoreError, StoreUnavailable
 from engine.periodic import Tasks, done_within, within
@@ -176,6 +176,11 @@ class AccountLease:
         if self._is_younger(self._confirmed):
             return None
         return f"the lease is not confirmed for {self._clock.monotonic() - self._confirmed:.0f} s"
+
+    def unsure_since(self) -> Millis | None:
+        """When the lease stopped being confirmed; None while it is."""
+        late = self._clock.monotonic() - self._confirmed - (self._seconds or 0.0)
+        return None if self._seconds is None or late < 0 else self._clock.now() - round(late * 1000)
 
     async def why_nothing(self, patience: float) -> str | None:
         """Why an exit or a cancel may not leave either: only because another holder was read.

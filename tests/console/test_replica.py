@@ -6,7 +6,7 @@ import msgspec
 
 from console.replica import Replica
 from engine.events import Event, Filled, Happened
-from engine.snapshot import DeskSnapshot, Severity
+from engine.snapshot import Block, DeskSnapshot, Severity
 from tests.console.factory import NOW, blocked_desk, busy_desk, eurusd, fills
 
 
@@ -75,3 +75,21 @@ def test_the_entry_block_names_its_reason_and_how_far_it_reaches() -> None:
     killed = folded(msgspec.structs.replace(busy_desk(), killed=True, kill_reason="by operator")).entry_block
     assert killed is not None
     assert killed.why == "KILL is set: by operator"
+    assert killed.since is None, "nobody said when"
+
+
+def test_every_entry_block_says_since_when_and_how_many_entries_it_stopped() -> None:
+    desk = busy_desk()
+    some = folded(desk).entry_block
+    assert some is not None
+    assert (some.why, some.since, some.stopped) == (
+        "btc-breakout: an order is in doubt: entries wait for evidence", NOW - 13_000, 0,
+    )  # fmt: skip
+    views = tuple(
+        msgspec.structs.replace(view, blocked=(Block("KILL: by operator", NOW - 50_000), *view.blocked))
+        for view in blocked_desk().sessions
+    )
+    killed = folded(msgspec.structs.replace(blocked_desk(), killed=True, sessions=views)).entry_block
+    assert killed is not None
+    assert (killed.since, killed.stopped) == (NOW - 50_000, 2)
+    assert [entry.at for entry in folded(blocked_desk()).stopped_entries] == [NOW - 20_000, NOW - 34_000, NOW - 80_000]

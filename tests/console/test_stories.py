@@ -28,7 +28,7 @@ from engine.commands import (
     StandDown,
 )  # fmt: skip
 from engine.domain.orders import OrderState, Role
-from engine.snapshot import DeskSnapshot, Phase, Procedure
+from engine.snapshot import Block, DeskSnapshot, Phase, Procedure
 from tests.console.factory import NOW, blocked_desk, busy_desk, incomplete_desk
 from tests.console.stories import Story, story
 
@@ -352,7 +352,7 @@ async def test_what_cannot_be_drawn_leaves_the_keys_alive() -> None:
 
 async def test_text_from_outside_is_plain() -> None:
     evil = "[red]\x1b[31m[/nope] \x07\u202e boom"
-    async with story(change_session(busy_desk(), 0, blocks=(evil,), phase_detail=evil)) as told:
+    async with story(change_session(busy_desk(), 0, blocked=(Block(evil, None),), phase_detail=evil)) as told:
         for key in "12345":
             await told.press(key)
             assert "[red]" in told.text or key != "1"

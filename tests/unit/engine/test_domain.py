@@ -17,7 +17,7 @@ from engine.domain.calendar import ALWAYS_OPEN, Calendar
 from engine.domain.day_ledger import DayLedger
 from engine.domain.disagreement_ledger import KEEP_SETTLED, DisagreementLedger
 from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
-from engine.domain.freshness import Freshness, freshness
+from engine.domain.freshness import Freshness, freshness, stale_since
 from engine.domain.ids import CLIENT_ID_LENGTH, DecisionKey, SessionId, client_order_id, decision_key
 from engine.domain.instruments import Instrument
 from engine.domain.market import Candle, Timeframe
@@ -217,6 +217,18 @@ def test_freshness_is_the_age_of_data_against_the_calendar() -> None:
         assert verdict.allows_entries is (verdict is Freshness.FRESH)
     saturday = ms("2026-03-07T12:00", CHICAGO)
     assert freshness(es, saturday, saturday) is Freshness.MARKET_CLOSED
+
+
+def test_what_is_not_fresh_says_since_when() -> None:
+    now = ms("2026-03-05T12:00", CHICAGO)
+    es = Instrument(symbol=SYMBOL, tick_size=d("0.25"), calendar=CME)
+    assert stale_since(es, None, now) is None
+    assert stale_since(es, now - 14_999, now) is None
+    assert stale_since(es, now - 40_000, now) == now - 25_000
+    assert stale_since(es, now - 90_000, now) == now - 75_000
+    friday = ms("2026-03-06T16:00", CHICAGO)
+    assert stale_since(es, now, ms("2026-03-07T12:00:30", CHICAGO)) == friday
+    assert stale_since(es, now, friday) == friday
 
 
 # -- disagreements ----------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from engine.domain.settings import EntryWindow, SessionLimits
 from engine.outbound.entry_gate import EntryGate
 from engine.outbound.limits import Consequence, Exposure, breach, inside, minute_before
 from engine.session import Blocks, SessionDesk
-from engine.snapshot import Phase
+from engine.snapshot import Block, Phase
 from tests.unit.engine.samples import ES, d, order, terms
 
 S = OrderState
@@ -146,7 +146,7 @@ class Door:
         self.limits = LIMITS
         self.desk: Any = SimpleNamespace(
             phase=Phase.TRADING,
-            blocks=Blocks(lambda: None),
+            blocks=Blocks(lambda: None, lambda: self.now),
             road=self.road,
             instrument=ES,
             settings=SimpleNamespace(id="s", limits=LIMITS),
@@ -247,13 +247,19 @@ def test_what_is_read_again_in_the_step_that_sends() -> None:
 
 def test_blocks_keep_the_oldest_reason_first() -> None:
     changes: list[int] = []
-    blocks = Blocks(lambda: changes.append(1))
+    clock = [5]
+    blocks = Blocks(lambda: changes.append(1), lambda: clock[0])
     blocks.set("pause", "a")
     blocks.set("gap", "b")
     blocks.set("gap", "b")
     blocks.clear("nothing")
     assert (blocks.reasons(), "gap" in blocks) == (("a", "b"), True)
     assert blocks.reasons(but=frozenset({"pause"})) == ("b",)
+    clock[0] = 9
+    blocks.set("gap", "b, still")
+    blocks.set("latch", "c", since=2)
+    assert blocks.standing() == (Block("a", 5), Block("b, still", 5), Block("c", 2))
+    blocks.clear_all("latch")
     blocks.clear("pause")
-    assert blocks.reasons() == ("b",)
-    assert len(changes) == 3
+    assert blocks.reasons() == ("b, still",)
+    assert len(changes) == 6
