@@ -21,10 +21,12 @@ from collections.abc import Callable, Iterable
 
 from textual.app import SystemCommand
 from textual.css.query import NoMatches
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
 from console import actions, themes
 from console.client import Client, EngineSilent
+from console.formatting import plain
 from console.replica import Focus, Replica
 from console.screens.base import FlowScreen, screen_bindings
 from console.screens.desk import DeskScreen
@@ -136,7 +138,7 @@ class SextantApp(QuietlyEndingApp, inherit_bindings=False):
         except Exception as error:
             if repr(error) != self.undrawn:
                 log.exception("%s cannot be drawn", screen)
-                self.notify(f"not everything can be drawn: {error}", severity="error", markup=False)
+                self.say(f"not everything can be drawn: {error}", severity="error")
             self.undrawn = repr(error)
 
     async def _seed_fills(self) -> None:
@@ -178,7 +180,7 @@ class SextantApp(QuietlyEndingApp, inherit_bindings=False):
         """Take an action's step, or say why it cannot be taken now; `opened_by`: the key, where not the action's."""
         focus = self.focus_now()
         if not action.on(focus.screen) or not action.available(self.desk, focus):
-            self.notify(f"{action.title}: {action.otherwise}", timeout=3, markup=False)
+            self.say(f"{action.title}: {action.otherwise}", timeout=3)
             return
         match action.step(self.desk, focus):
             case actions.GoTo(screen=screen):
@@ -197,7 +199,7 @@ class SextantApp(QuietlyEndingApp, inherit_bindings=False):
                 self.action_command_palette()
             case actions.OfApp(what="theme"):
                 self.theme = themes.next_theme(self.theme)
-                self.notify(f"theme {self.theme}", timeout=2, markup=False)
+                self.say(f"theme {self.theme}", timeout=2)
             case _:
                 pass
 
@@ -226,7 +228,11 @@ class SextantApp(QuietlyEndingApp, inherit_bindings=False):
         answer = await self.send(make(origin))
         words = answer if isinstance(answer, str) else answer.message or label
         taken = isinstance(answer, Receipt) and answer.taken
-        self.notify(words, severity="information" if taken else "warning", timeout=4, markup=False)
+        self.say(words, severity="information" if taken else "warning")
+
+    def say(self, words: str, *, severity: SeverityLevel = "information", timeout: float = 4) -> None:
+        """A toast; whoever wrote the words, they are text alone."""
+        self.notify(plain(words), severity=severity, timeout=timeout, markup=False)
 
     def action_command_palette(self) -> None:
         """Every action by name."""

@@ -5,21 +5,24 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 
+from engine.domain.cleaning import clean
 from engine.domain.ids import Millis
 from engine.domain.orders import Order, OrderType, Side, Terms
 from engine.domain.positions import Position
 
 NONE = "–"
+LONGEST = 4_000
+"""Characters of a text from outside that anybody will want to read."""
 UP, DOWN, LEVEL = "▲", "▼", "■"
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 
 
 def plain(text: str, width: int | None = None) -> str:
-    """Text from outside without control characters, on one line, cut to `width` characters with an ellipsis."""
-    clean = "".join(c if c.isprintable() else " " for c in text)
-    if width is not None and len(clean) > width:
-        return clean[: max(0, width - 1)] + "…"
-    return clean
+    """Text from outside, made harmless, on one line, cut to `width` characters with an ellipsis."""
+    harmless = clean(text, LONGEST)
+    if width is not None and len(harmless) > width:
+        return harmless[: max(0, width - 1)] + "…"
+    return harmless
 
 
 def decimals(step: Decimal) -> int:

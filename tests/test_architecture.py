@@ -239,6 +239,15 @@ def not_implemented(tree: ast.Module, path: str) -> Iterator[tuple[int, str]]:
             yield node.lineno, "NotImplementedError"
 
 
+def marked_up_titles(tree: ast.Module, path: str) -> Iterator[tuple[int, str]]:
+    """Titles that Textual would read as markup: a foreign order's id may hold a link."""
+    for node in ast.walk(tree):
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        for target in targets:
+            if isinstance(target, ast.Attribute) and target.attr in ("border_title", "border_subtitle"):
+                yield target.lineno, f"{target.attr} is set"
+
+
 def crowded_screens(tree: ast.Module, path: str) -> Iterator[tuple[int, str]]:
     """App and Screen classes with more methods than one reader keeps in mind."""
     for node in ast.walk(tree):
@@ -320,6 +329,11 @@ def test_no_value_is_woven_into_a_statement() -> None:
     assert not found, f"Bind the value (`?`); only constants, named in capitals, are part of a statement.\n{found}"
 
 
+def test_titles_are_text_alone() -> None:
+    found = offences(marked_up_titles, "console")
+    assert not found, "Use console.widgets.lines.entitle:\n" + found
+
+
 def test_nothing_is_promised_instead_of_written() -> None:
     found = offences(not_implemented, *PACKAGES)
     assert not found, f"Write it, or leave it out: a Protocol or an ABC says what is owed.\n{found}"
@@ -389,6 +403,8 @@ OFFENCES: list[tuple[Detector, str]] = [
     (woven_sql, "sql = 'SELECT {}'.format(column)"),
     (woven_sql, "sql = f'SELECT {COLUMNS} FROM log ORDER BY {asked.order}'"),
     (not_implemented, "raise NotImplementedError"),
+    (marked_up_titles, "self.border_title = order.client_id"),
+    (marked_up_titles, "pane.border_subtitle = f'{x}'"),
     (crowded_screens, "class A(App[None]):\n" + "\n".join(f"    def m{n}(self): ..." for n in range(26))),
 ]
 
@@ -404,6 +420,7 @@ FINE: list[tuple[Detector, str]] = [
     (woven_sql, "where.also(f\"kind IN ({', '.join('?' for _ in kinds)})\", *kinds)"),
     (woven_sql, "said = f'select {x} where you like'"),
     (prints, "self.print = 1"),
+    (marked_up_titles, "entitle(pane, order.client_id)"),
     (crowded_screens, "class A(Screen):\n" + "\n".join(f"    def m{n}(self): ..." for n in range(25))),
 ]
 

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import msgspec
 
-from brokers.common.cleaning import clean
 from brokers.paper import wire
 from brokers.paper.book_file import BookFile, UnsyncedFiles
 from brokers.paper.door import hold, listening, private_directory, remove
@@ -26,6 +25,7 @@ from brokers.paper.market_data import SyntheticSource
 from brokers.paper.server import ExchangeServer, Recorder
 from brokers.paper.synthetic import SyntheticMarket
 from engine.clock import SystemClock
+from engine.domain.cleaning import clean
 from engine.domain.ids import AccountId
 from engine.errors import ConfigurationError, DeskUnusable, SextantError
 from engine.ports import Clock

@@ -16,9 +16,9 @@ from typing import TypeVar, assert_never
 import msgspec
 
 from brokers.common.backoff import pauses
-from brokers.common.cleaning import clean
 from brokers.paper import wire
 from engine.domain.broker import AccountEvent, LinkState
+from engine.domain.cleaning import clean
 from engine.domain.ids import Millis
 from engine.domain.market import Tick
 from engine.errors import AnswerLost, LinkDown, LinkError, QueryFailed

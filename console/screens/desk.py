@@ -14,7 +14,7 @@ from console.screens.standing import standing
 from console.widgets.candles import ink_of, lying
 from console.widgets.chart import Look, draw_chart
 from console.widgets.columns import Align, Column, Row
-from console.widgets.lines import Pane
+from console.widgets.lines import Pane, entitle
 from console.widgets.scale import Scale
 from console.widgets.spans import Line, Span, hatched, line, outside
 from console.widgets.table import Table
@@ -79,9 +79,9 @@ class DeskScreen(FlowScreen):
             about.paint(lambda w, h: [])
             return
         scale = self._scales.setdefault(view.id, Scale())
-        chart.border_title = f"{view.instrument.symbol} {view.timeframe}"
+        entitle(chart, f"{view.instrument.symbol} {view.timeframe}")
         chart.paint(lambda w, h: draw_chart(view, scale, w, h, Look()))
-        about.border_title = view.id
+        entitle(about, view.id)
         about.paint(lambda w, h: standing(view, desk, w, h))
 
     def on_table_chosen(self, event: Table.Chosen) -> None:

@@ -11,7 +11,7 @@ from console import formatting as f
 from console.replica import Focus, Replica
 from console.screens.base import FlowScreen, screen_bindings
 from console.widgets.columns import Align, Column, Row
-from console.widgets.lines import Pane
+from console.widgets.lines import Pane, entitle
 from console.widgets.spans import Line, hatched, line, outside, wrap
 from console.widgets.table import Table
 from console.widgets.top import EIGHTHS, heat_bar, heat_words
@@ -68,7 +68,7 @@ class HeatScreen(FlowScreen):
             return
         view = desk.snapshot.heat
         gauge.paint(lambda w, h: gauge_lines(view, desk, w, h))
-        table.border_title = f"Contributions · {view.currency}"
+        entitle(table, f"Contributions · {view.currency}")
         table.fill([row(one, view, desk, owned=True) for one in view.contributions] + [
             row(one, view, desk, owned=False) for one in view.unowned
         ])  # fmt: skip

@@ -9,7 +9,7 @@ from console import formatting as f
 from console.replica import Replica
 from console.screens.base import FlowScreen, screen_bindings
 from console.widgets.chart import PITCHES, Look, draw_chart
-from console.widgets.lines import Pane
+from console.widgets.lines import Pane, entitle
 from console.widgets.scale import Scale
 from console.widgets.spans import Line, Span, hatched, line, outside, wrap
 from engine.domain.ids import SessionId
@@ -43,14 +43,14 @@ class MarketScreen(FlowScreen):
         plot, seam, why = (self.query_one(f"#{id}", Pane) for id in ("plot", "seam", "why"))
         view = desk.session(self.desk_app.session)
         if view is None:
-            plot.border_title = "Market"
+            entitle(plot, "Market")
             plot.paint(lambda w, h: hatched(w, h, ("No session to show.", "Add one to sextant.toml.")))
             return
         self._back = max(0, min(self._back, len(view.candles) - 2))
         look = Look(PITCHES[self._zoom], self._back)
         scale = self._scales.setdefault(view.id, Scale())
-        plot.border_title = f"{view.instrument.symbol} {view.timeframe} · {view.id} · {f.plain(view.strategy)}"
-        plot.border_subtitle = f"{self._back} candles back" if self._back else ""
+        title = f"{view.instrument.symbol} {view.timeframe} · {view.id} · {view.strategy}"
+        entitle(plot, title, f"{self._back} candles back" if self._back else "")
         plot.paint(lambda w, h: [forming_line(view, desk, w), *draw_chart(view, scale, w, h - 1, look)])
         seam.paint(lambda w, h: completeness(view, desk, w)[:h])
         why.paint(lambda w, h: decisions(view, w, h))

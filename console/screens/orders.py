@@ -9,7 +9,7 @@ from console import formatting as f
 from console.replica import Focus, Replica
 from console.screens.base import FlowScreen, screen_bindings
 from console.widgets.columns import Align, Column, Row
-from console.widgets.lines import Pane
+from console.widgets.lines import Pane, entitle
 from console.widgets.spans import Line, Span, hatched, line, outside, wrap
 from console.widgets.table import Table
 from engine.domain.fills import Fill
@@ -76,14 +76,14 @@ class OrdersScreen(FlowScreen):
         orders = desk.open_orders
         doubt = sum(order.is_in_doubt for order in orders)
         table = self.query_one("#open", Table)
-        table.border_title = f"Open orders · {len(orders)}" + (f" · {doubt} in doubt" if doubt else "")
+        entitle(table, f"Open orders · {len(orders)}" + (f" · {doubt} in doubt" if doubt else ""))
         table.fill([open_row(order, desk) for order in orders])
         recent = sorted(desk.snapshot.recent_orders if desk.snapshot else (), key=lambda o: -o.updated)
         self.query_one("#recent", Table).fill([recent_row(order, desk) for order in recent])
         self.query_one("#fills", Table).fill([fill_row(fill, desk) for fill in reversed(desk.fills)])
         order = self._selected()
         pane = self.query_one("#order", Pane)
-        pane.border_title = "Order" if order is None else f"{order.role} {order.client_id}"
+        entitle(pane, "Order" if order is None else f"{order.role} {order.client_id}")
         if order is None:
             pane.paint(lambda w, h: hatched(w, h, ("Select an order.",)))
         else:

@@ -9,7 +9,7 @@ from console import formatting as f
 from console.replica import Focus, Replica
 from console.screens.base import FlowScreen, screen_bindings
 from console.widgets.columns import Align, Column, Row
-from console.widgets.lines import Pane
+from console.widgets.lines import Pane, entitle
 from console.widgets.spans import Line, fit, hatched, line, outside, wrap
 from console.widgets.table import Table
 from engine.domain.broker import LinkState
@@ -58,14 +58,14 @@ class ReconciliationScreen(FlowScreen):
         ones = desk.disagreements
         table = self.query_one("#differences", Table)
         waiting = sum(one.is_open for one in ones)
-        table.border_title = f"Disagreements · {waiting} open" if ones else "Disagreements"
+        entitle(table, f"Disagreements · {waiting} open" if ones else "Disagreements")
         table.fill([row(one, desk) for one in ones])
         one = self._selected()
         three = self.query_one("#three", Pane)
         if one is None:
             three.paint(lambda w, h: hatched(w, h, ("Nothing to compare.",)))
         else:
-            three.border_title = f"{one.kind.value} · {one.session or one.account} · {one.symbol}"
+            entitle(three, f"{one.kind.value} · {one.session or one.account} · {one.symbol}")
             three.paint(lambda w, h: side_by_side(one, desk, w, h))
         accounts = desk.snapshot.accounts if desk.snapshot else ()
         self.query_one("#checks", Pane).paint(lambda w, h: [r for a in accounts for r in checks(a, desk)][:h])

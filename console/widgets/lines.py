@@ -7,17 +7,32 @@ from typing import TypeAlias
 
 from rich.segment import Segment
 from rich.style import Style
+from textual.content import Content
 from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from console.widgets.spans import EMPTY, INKS, Line, changed, fit, merged
+from console.formatting import plain
+from console.widgets.spans import EMPTY, INKS, Line, changed, fit, harmless, merged
 
 Drawing: TypeAlias = Callable[[int, int], list[Line]]
 """(width, height) -> lines; a pure function of what it closes over."""
 
 REVERSED = "~"
 """Appended to an ink's name: paint the background in it and the glyph in the background's colour."""
+
+
+def entitle(widget: Widget, title: str | None = None, subtitle: str | None = None) -> None:
+    """Set what is given of title and subtitle into a widget's border.
+
+    They are text alone: brackets stay brackets. What stands there already is left alone, for Textual paints the
+    whole widget anew for a title.
+    """
+    for name, text in (("border_title", title), ("border_subtitle", subtitle)):
+        if text is not None:
+            content = Content(plain(text))
+            if getattr(widget, name) != content.markup:
+                setattr(widget, name, content)
 
 
 class Lines(Widget):
@@ -38,7 +53,7 @@ class Lines(Widget):
         self._inks: dict[str, Style] = {}
         self.repainted: list[Region] = []
         if title:
-            self.border_title = title
+            entitle(self, title)
 
     def draw(self, width: int, height: int) -> list[Line]:
         """The lines to show now; at most `height` of them are visible."""
@@ -53,7 +68,7 @@ class Lines(Widget):
         width, height = self.content_size
         if width <= 0 or height <= 0:
             return
-        lines = [merged(fit(spans, width)) for spans in self.draw(width, height)[:height]]
+        lines = [merged(fit(harmless(spans), width)) for spans in self.draw(width, height)[:height]]
         marked = self.marked_line()
         regions = []
         for y in range(max(len(lines), len(self._drawn))):

@@ -40,6 +40,13 @@ def outside(text: str, ink: str = "text") -> Span:
     return Span(plain(text), ink)
 
 
+def harmless(spans: Line) -> Line:
+    """The same line; should a control character have got this far, without it."""
+    if all(span.text.isprintable() for span in spans):
+        return spans
+    return tuple(span if span.text.isprintable() else span._replace(text=plain(span.text)) for span in spans)
+
+
 def width_of(spans: Line) -> int:
     """Cells that a line takes."""
     return sum(cell_len(span.text) for span in spans)

@@ -9,7 +9,7 @@ from textual.binding import Binding
 from textual.message import Message
 
 from console.widgets.columns import Column, Row, arrange, header_line, row_lines
-from console.widgets.lines import Lines
+from console.widgets.lines import Lines, entitle
 from console.widgets.spans import Line, hatched
 
 
@@ -79,7 +79,8 @@ class Table(Lines, can_focus=True):
         arranged = arrange(self.columns, width)
         lines = row_lines(self.columns, arranged, self.rows)
         hidden = len(self.rows) - room
-        self.border_subtitle = f"{self._place + 1} of {len(self.rows)}" if hidden > 0 else ""
+        place = f"{self._place + 1} of {len(self.rows)}" if hidden > 0 else ""
+        entitle(self, subtitle=place)
         return [header_line(self.columns, arranged), *lines[self._top : self._top + room]]
 
     def marked_line(self) -> int | None:

@@ -17,7 +17,7 @@ from console.replica import Replica
 from console.screens.modals.base import OPENING_KEY_SLEEPS_S, DeskDialog
 from console.screens.modals.spec import Dialog, Field, FieldKind
 from console.widgets.entry import Entry, TypedWord
-from console.widgets.lines import Lines, Pane
+from console.widgets.lines import Lines, Pane, entitle
 from console.widgets.spans import Line, line, outside
 from engine.commands import Origin, Receipt
 from engine.snapshot import Procedure
@@ -106,7 +106,7 @@ class CommandDialog(DeskDialog):
     def compose(self) -> ComposeResult:
         """Facts, fields, steps, one hint."""
         with Vertical(id="dialog", classes="-danger" if self.dialog.danger else "") as box:
-            box.border_title = self.dialog.title
+            entitle(box, self.dialog.title)
             yield Pane(id="facts")
             for field in self.dialog.fields:
                 label = Pane(classes="label")
@@ -216,7 +216,7 @@ class CommandDialog(DeskDialog):
             self._note = line((f"{f.clock(answer.at)}  ", "dim"), ("receipt  ", "ok"), outside(words))
             self._stage = Stage.SENT
             if not self.dialog.follow:
-                self.app.notify(words, timeout=4, markup=False)
+                self.desk_app.say(words)
                 self.action_close()
                 return
             self.set_focus(None)

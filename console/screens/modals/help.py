@@ -8,7 +8,7 @@ from textual.containers import Vertical
 
 from console import actions
 from console.screens.modals.base import DeskDialog
-from console.widgets.lines import Lines
+from console.widgets.lines import Lines, entitle
 from console.widgets.spans import Line, line, wrap
 
 SCREENS = {
@@ -104,6 +104,5 @@ class HelpScreen(DeskDialog):
     def compose(self) -> ComposeResult:
         """One text."""
         with Vertical(id="help") as box:
-            box.border_title = "Help"
-            box.border_subtitle = "↑ ↓ scroll · Esc close"
+            entitle(box, "Help", "↑ ↓ scroll · Esc close")
             yield HelpText()

@@ -9,6 +9,7 @@ from textual.await_complete import AwaitComplete
 from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
 
 from console import actions
+from console.formatting import plain
 
 if TYPE_CHECKING:
     from console.app import SextantApp
@@ -46,7 +47,9 @@ class DeskCommands(Provider):
     async def discover(self) -> Hits:
         """Everything, before a letter is typed."""
         for text, action in self._entries():
-            yield DiscoveryHit(_plain(text), partial(self._app.act, action, "enter"), text=text, help=action.help)
+            yield DiscoveryHit(
+                _plain(text), partial(self._app.act, action, "enter"), text=text, help=_plain(action.help)
+            )
 
     async def search(self, query: str) -> Hits:
         """What matches."""
@@ -54,9 +57,11 @@ class DeskCommands(Provider):
         for text, action in self._entries():
             score = matcher.match(text)
             if score > 0:
-                yield Hit(score, _plain(text), partial(self._app.act, action, "enter"), text=text, help=action.help)
+                yield Hit(
+                    score, _plain(text), partial(self._app.act, action, "enter"), text=text, help=_plain(action.help)
+                )
 
 
 def _plain(text: str) -> str:
-    """Palette entries are parsed as markup: brackets are written so that they stay brackets."""
-    return text.replace("[", r"\[")
+    """Palette entries and their help are parsed as markup: brackets are written so that they stay brackets."""
+    return plain(text).replace("[", r"\[")

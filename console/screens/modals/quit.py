@@ -10,7 +10,7 @@ from console import formatting as f
 from console.replica import Replica
 from console.screens.modals.base import DeskDialog
 from console.screens.modals.facts import POLICY_MEANS, exposure
-from console.widgets.lines import Pane
+from console.widgets.lines import Pane, entitle
 from console.widgets.spans import Line, Span, line, outside
 from engine.commands import Origin, Shutdown
 from engine.domain.settings import ShutdownPolicy
@@ -41,7 +41,7 @@ class QuitDialog(DeskDialog):
     def compose(self) -> ComposeResult:
         """Facts, steps, one hint."""
         with Vertical(id="dialog") as box:
-            box.border_title = "Quit: stop the desk"
+            entitle(box, "Quit: stop the desk")
             yield Pane(id="facts")
             yield Pane(id="steps")
             yield Pane(id="hint")

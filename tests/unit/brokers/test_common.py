@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from brokers import registry
 from brokers.common.backoff import pauses
-from brokers.common.cleaning import clean
+from engine.domain.cleaning import clean
 from engine.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parents[3]
