@@ -15,9 +15,9 @@ MARKS_IN_A_ROW = 2
 def clean(text: str, limit: int = 200) -> str:
     """Make text from outside harmless: at most `limit` characters, all of them visible or a plain space.
 
-    Tabs, line ends and spaces of every width become plain spaces; control, format, surrogate, private and unassigned characters and the
-    Unicode line separators go (escape sequences, bidi overrides, zero-width and tag characters among them), so do
-    characters that only change how another is drawn; a base character keeps two combining marks at most.
+    Tabs, line ends and spaces of every width become plain spaces; control, format, surrogate, private and unassigned
+    characters and the Unicode line separators go (escape sequences, bidi overrides, zero-width and tag characters
+    among them), so do characters that only change how another is drawn; a base character keeps two combining marks.
     """
     if text.isascii() and text.isprintable():
         return text[:limit]
