@@ -13,7 +13,8 @@ from engine.commands import Command, Origin
 
 _SHOWN = {
     "exclamation_mark": "!", "question_mark": "?", "left_square_bracket": "[", "right_square_bracket": "]",
-    "plus": "+", "minus": "-", "left": "←", "right": "→", "ctrl+p": "^p",
+    "plus": "+", "minus": "-", "left": "←", "right": "→", "ctrl+p": "^p", "up": "↑", "down": "↓",
+    "pageup": "PgUp", "pagedown": "PgDn", "home": "Home", "end": "End", "escape": "Esc",
 }  # fmt: skip
 
 
@@ -48,7 +49,7 @@ class OfApp:
 
 @dataclass(frozen=True)
 class OfScreen:
-    """The current screen's own business: zoom, pan, another session."""
+    """The current screen's own business: zoom, pan, crosshair, another session."""
 
     what: str
     by: int = 0

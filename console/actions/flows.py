@@ -9,6 +9,8 @@ from engine.commands import AskNow, ReconcileNow
 from engine.domain.ids import AccountId, Symbol
 from engine.domain.orders import OrderState
 
+CHARTS = ("market", "desk")
+
 
 class NextSession(Action):
     """The next session's chart."""
@@ -31,9 +33,9 @@ class PreviousSession(Action):
 
 
 class ZoomIn(Action):
-    """Wider candles."""
+    """Wider candles; the mouse wheel does the same."""
 
-    name, key, title, group, screens, rank = "zoom_in", "plus", "Zoom", "chart", ("market",), 71
+    name, key, title, group, screens, rank = "zoom_in", "plus,equals_sign", "Zoom", "chart", CHARTS, 69
 
     def step(self, desk: Replica, focus: Focus) -> Step:
         return OfScreen("zoom", 1)
@@ -42,28 +44,109 @@ class ZoomIn(Action):
 class ZoomOut(Action):
     """More candles."""
 
-    name, key, title, group, screens = "zoom_out", "minus", "Zoom out", "chart", ("market",)
+    name, key, title, group, screens = "zoom_out", "minus", "Zoom out", "chart", CHARTS
 
     def step(self, desk: Replica, focus: Focus) -> Step:
         return OfScreen("zoom", -1)
 
 
-class PanBack(Action):
-    """Older candles."""
+class WiderTimeframe(Action):
+    """The next longer timeframe, made of the session's closed candles; after the longest its own again."""
 
-    name, key, title, group, screens, rank = "pan_back", "left", "Older", "chart", ("market",), 70
+    name, key, title, group, screens, rank = "wider_timeframe", "w", "Timeframe", "chart", CHARTS, 71
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        return OfScreen("timeframe", 1)
+
+
+class NarrowerTimeframe(Action):
+    """The next shorter timeframe."""
+
+    name, key, title, group, screens = "narrower_timeframe", "W", "Shorter", "chart", CHARTS
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        return OfScreen("timeframe", -1)
+
+
+class CrossOlder(Action):
+    """Crosshair to the older candle, with its values and what happened on it; a click or drag does the same."""
+
+    name, key, title, group, screens, rank = "cross_older", "left,h", "Crosshair", "chart", ("market",), 70
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        return OfScreen("cross", -1)
+
+
+class CrossNewer(Action):
+    """Crosshair to the newer candle."""
+
+    name, key, title, group, screens = "cross_newer", "right,l", "Newer candle", "chart", ("market",)
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        return OfScreen("cross", 1)
+
+
+class CrossUp(Action):
+    """The crosshair's price a row higher."""
+
+    name, key, title, group, screens = "cross_up", "up,k", "Price up", "chart", ("market",)
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        return OfScreen("level", 1)
+
+
+class CrossDown(Action):
+    """The crosshair's price a row lower."""
+
+    name, key, title, group, screens = "cross_down", "down,j", "Price down", "chart", ("market",)
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        return OfScreen("level", -1)
+
+
+class CrossOff(Action):
+    """No crosshair: the forming candle's values again."""
+
+    name, key, title, group, screens = "cross_off", "escape", "No crosshair", "chart", ("market",)
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        return OfScreen("uncross")
+
+
+class PanBack(Action):
+    """Half a window of older candles; the wheel with Shift or Ctrl does the same."""
+
+    name, key, title, group, screens, rank = "pan_back", "pageup,shift+left", "Older", "chart", ("market",), 68
 
     def step(self, desk: Replica, focus: Focus) -> Step:
         return OfScreen("pan", 1)
 
 
 class PanForth(Action):
-    """Newer candles."""
+    """Half a window of newer candles."""
 
-    name, key, title, group, screens = "pan_forth", "right", "Newer", "chart", ("market",)
+    name, key, title, group, screens = "pan_forth", "pagedown,shift+right", "Newer", "chart", ("market",)
 
     def step(self, desk: Replica, focus: Focus) -> Step:
         return OfScreen("pan", -1)
+
+
+class OldestCandles(Action):
+    """The oldest candles that are kept."""
+
+    name, key, title, group, screens = "oldest_candles", "home", "Oldest", "chart", ("market",)
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        return OfScreen("edge", -1)
+
+
+class NewestCandles(Action):
+    """The newest candles, and following the feed again."""
+
+    name, key, title, group, screens, rank = "newest_candles", "end", "Newest", "chart", ("market",), 67
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        return OfScreen("edge", 1)
 
 
 class CancelOneOrder(Action):

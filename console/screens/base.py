@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 GRAND = 45
 """From this many rows on there is room for a third alert and a higher gauge."""
+BROAD = 200
+"""From this many columns on a table and a chart stand beside one another."""
 
 
 def screen_bindings(screen: str | None) -> list[BindingType]:
@@ -96,7 +98,7 @@ class FlowScreen(Screen[None]):
 
     def on_resize(self) -> None:
         """Another size may need other lines."""
-        self.set_class(self.size.height >= GRAND, "-grand")
+        self.set_class(self.size.height >= GRAND, "-grand").set_class(self.size.width >= BROAD, "-broad")
         self.call_after_refresh(self.desk_app.show_now)
 
     def on_paste(self, event: events.Paste) -> None:

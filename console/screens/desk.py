@@ -10,13 +10,12 @@ from textual.containers import Container
 from console import formatting as f
 from console.replica import Replica
 from console.screens.base import FlowScreen, screen_bindings
-from console.screens.standing import standing
+from console.screens.standing import every_block, standing
 from console.widgets.candles import ink_of, lying
-from console.widgets.chart import Look, draw_chart
+from console.widgets.chart_pane import Chart
 from console.widgets.columns import Align, Column, Row
 from console.widgets.lines import Pane, entitle
-from console.widgets.scale import Scale
-from console.widgets.spans import Line, Span, hatched, line, outside
+from console.widgets.spans import Line, Span, line, outside
 from console.widgets.table import Table
 from engine.domain.freshness import Freshness
 from engine.domain.ids import SessionId
@@ -48,17 +47,15 @@ class DeskScreen(FlowScreen):
 
     NAME = "desk"
     BINDINGS = screen_bindings("desk")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._scales: dict[SessionId, Scale] = {}
+    _table_rows = 0
 
     def body(self) -> ComposeResult:
         """The table, then chart and standing of the selected session."""
         yield Table(COLUMNS, empty=EMPTY, id="sessions", classes="frame", title="Sessions")
-        with Container(id="lower"):
-            yield Pane(id="chart", classes="frame", title="Chart")
+        yield Chart(empty=("No session is selected.",), id="chart", classes="frame")
+        with Container(id="words"):
             yield Pane(id="about", classes="frame", title="Standing")
+            yield Pane(id="blocks", classes="frame", title="Entries")
 
     def show_body(self, desk: Replica) -> None:
         """Rows, chart, standing."""
@@ -68,21 +65,26 @@ class DeskScreen(FlowScreen):
         table.fill(rows)
         if desk.session(self.desk_app.session) is not None:
             table.select(self.desk_app.session)
-        if self.has_class("-tall"):
-            table.styles.height = min(14, max(6, len(rows) + 3))
-        else:
-            table.styles.height = None
-        chart, about = self.query_one("#chart", Pane), self.query_one("#about", Pane)
+        roomy = self.has_class("-tall")
+        needed = min(14 if roomy else 10, max(6 if roomy else 4, len(rows) + (3 if roomy else 2)))
+        if needed != self._table_rows:
+            self._table_rows = needed
+            table.styles.height = needed
+            self.query_one("#body").styles.grid_rows = f"{needed} 1fr"
+        self.query_one("#blocks", Pane).paint(lambda w, h: every_block(desk, self.desk_app.session, w, h))
+        about = self.query_one("#about", Pane)
         view = desk.session(self.desk_app.session)
+        stale = view is not None and (desk.silent or not view.freshness.allows_entries)
+        self.query_one("#chart", Chart).show(view, desk.now, stale=stale)
         if view is None:
-            chart.paint(lambda w, h: hatched(w, h, ("No session is selected.",)))
             about.paint(lambda w, h: [])
             return
-        scale = self._scales.setdefault(view.id, Scale())
-        entitle(chart, f"{view.instrument.symbol} {view.timeframe}")
-        chart.paint(lambda w, h: draw_chart(view, scale, w, h, Look()))
         entitle(about, view.id)
         about.paint(lambda w, h: standing(view, desk, w, h))
+
+    def own(self, what: str, by: int) -> None:
+        """The chart's zoom and timeframe."""
+        self.query_one("#chart", Chart).own(what, by)
 
     def on_table_chosen(self, event: Table.Chosen) -> None:
         """Another session."""

@@ -1,14 +1,42 @@
-"""A candle in cells: eighth blocks for the body's ends, half lines for the wick's, a hollow box for the forming one."""
+"""A candle in cells: eighth blocks for the body's ends, half lines for the wick's, a hollow box for the forming one.
+
+No glyph has both a wide body and a thin wick, so where an end of the body and a wick share a cell, what is longer in it
+is drawn; a high or a low is never further off than half a cell.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from decimal import Decimal
+from functools import lru_cache
+from typing import NamedTuple
 
-from console.widgets.scale import EIGHTHS, Scale
+from console.widgets.scale import EIGHTHS
 from engine.domain.market import Candle
 
 LOWER = " ▁▂▃▄▅▆▇█"
 REVERSED = "~"
+SHADE = "▒"
+_HALF_LINES = {"  ": " ", "w ": "╵", " w": "╷", "ww": "│", "b ": "╹", " b": "╻", "bb": "┃", "wb": "╽", "bw": "╿"}
+"""(upper half, lower half) of a cell, each empty, wick or body."""
+
+Glyph = tuple[str, bool]
+"""A glyph and whether its colours are reversed."""
+
+
+class Shape(NamedTuple):
+    """A candle as heights above the bottom, in eighths of a cell."""
+
+    high: int
+    top: int
+    bottom: int
+    low: int
+
+    @classmethod
+    def of(cls, candle: Candle, height: Callable[[Decimal], int]) -> Shape:
+        """The heights of a candle's four prices."""
+        ends = height(candle.open), height(candle.close)
+        return cls(height(candle.high), max(ends), min(ends), height(candle.low))
 
 
 def is_up(candle: Candle) -> bool:
@@ -21,62 +49,98 @@ def ink_of(candle: Candle) -> str:
     return "long" if is_up(candle) else "short"
 
 
-def closed_cells(candle: Candle, scale: Scale, rows: int) -> dict[int, tuple[str, str]]:
-    """Row from the top -> (glyph, ink) of a closed candle's middle column."""
-    ink = ink_of(candle)
-    top = scale.eighth(max(candle.open, candle.close), rows)
-    bottom = scale.eighth(min(candle.open, candle.close), rows)
-    high, low = scale.eighth(candle.high, rows), scale.eighth(candle.low, rows)
-    cells: dict[int, tuple[str, str]] = {}
-    for level in range(max(0, low // EIGHTHS), min(rows - 1, high // EIGHTHS) + 1):
-        glyph, reverse = _cell(level * EIGHTHS, top, bottom, high, low)
-        if glyph != " ":
-            cells[rows - 1 - level] = (glyph, ink + REVERSED if reverse else ink)
+@lru_cache(4_096)
+def closed_cells(shape: Shape, rows: int, *, wide: bool = False) -> Mapping[int, Glyph]:
+    """Row from the top -> glyph of a closed candle's middle column; `wide`: the body has columns beside it."""
+    cells: dict[int, Glyph] = {}
+    for level in _levels(max(shape.high, shape.bottom + 1), shape.low, rows):
+        cell = _cell(level * EIGHTHS, shape, wide)
+        if cell[0] != " ":
+            cells[rows - 1 - level] = cell
     return cells
 
 
-def body_cells(candle: Candle, scale: Scale, rows: int) -> dict[int, tuple[str, str]]:
+@lru_cache(4_096)
+def body_cells(shape: Shape, rows: int) -> Mapping[int, Glyph]:
     """The same for a column beside the middle, which shows the body and no wick."""
-    flat = Candle(candle.start, candle.open, max(candle.open, candle.close), min(candle.open, candle.close),
-                  candle.close, candle.volume)  # fmt: skip
-    return closed_cells(flat, scale, rows)
+    cells = closed_cells(Shape(shape.top, shape.top, shape.bottom, shape.bottom), rows)
+    if shape.top // EIGHTHS == shape.bottom // EIGHTHS:
+        row = rows - 1 - shape.top // EIGHTHS
+        middle = closed_cells(shape, rows, wide=True).get(row, (" ", False))[0]
+        if middle in "┿┷┯":
+            return {row: ("━", False)}
+    return cells
 
 
-def _cell(floor: int, top: int, bottom: int, high: int, low: int) -> tuple[str, bool]:
-    """Glyph of the cell [floor, floor + 8) and whether its colours are reversed; all in eighths.
+@lru_cache(4_096)
+def thin_cells(shape: Shape, rows: int) -> Mapping[int, Glyph]:
+    """A candle that has one column and neighbours on both sides: heavy line for the body, light one for the wick."""
+    cells: dict[int, Glyph] = {}
+    half = EIGHTHS // 2
+    first, last = round(shape.bottom / half), round(shape.top / half)
+    if first == last:
+        first, last = shape.bottom // half, shape.bottom // half + 1
+    low, high = min(first, round(shape.low / half)), max(last, round(shape.high / half))
+    for level in range(max(0, low // 2), min(rows - 1, (high - 1) // 2) + 1):
+        halves = "".join(
+            "b" if first <= part < last else "w" if low <= part < high else " " for part in (2 * level + 1, 2 * level)
+        )
+        if halves != "  ":
+            cells[rows - 1 - level] = (_HALF_LINES[halves], False)
+    return cells
 
-    A cell has one glyph, so where the body's end and a wick share it the larger of the two is drawn.
-    """
+
+def shaded(cells: Mapping[int, Glyph]) -> Mapping[int, Glyph]:
+    """A falling candle where there is no colour to tell it by."""
+    return {
+        row: (SHADE, False) if glyph in "▅▆▇█" and not reverse else (glyph, reverse)
+        for row, (glyph, reverse) in cells.items()
+    }
+
+
+def _levels(high: int, low: int, rows: int) -> range:
+    """Cells from the bottom that a stretch of eighths touches; one that only ends at a cell's floor is not in it."""
+    return range(max(0, low // EIGHTHS), min(rows - 1, max(low, high - 1) // EIGHTHS) + 1)
+
+
+def _cell(floor: int, shape: Shape, wide: bool) -> Glyph:
+    """Glyph of the cell [floor, floor + 8)."""
     ceiling = floor + EIGHTHS
-    if (top <= floor and bottom < floor) or top < floor or bottom >= ceiling:
+    high, top, bottom, low = shape
+    flat = top == bottom and floor <= top < ceiling
+    if not flat and (top <= floor or bottom >= ceiling):
         return _wick(min(high, ceiling) - floor, max(low, floor) - floor), False
-    body_top, body_bottom = min(top, ceiling) - floor, max(bottom, floor) - floor
-    if body_top == EIGHTHS and body_bottom == 0:
+    head, foot = min(top, ceiling) - floor, max(bottom, floor) - floor
+    reach, root = min(high, ceiling) - floor, max(low, floor) - floor
+    if head == EIGHTHS and foot == 0:
         return "█", False
-    if body_bottom == 0 and bottom < floor:
-        reach = min(high, ceiling) - floor
-        if body_top <= 3 and reach - body_top >= 3:
+    if foot == 0 and bottom < floor:
+        if reach - head >= 3 and (head <= 3 or (head == 4 and reach == EIGHTHS and not wide)):
             return ("│" if reach >= 6 else "╷"), False
-        return LOWER[max(1, body_top)], False
-    if body_top == EIGHTHS and top >= ceiling:
-        reach = max(low, floor) - floor
-        if body_bottom >= 5 and body_bottom - reach >= 3:
-            return ("│" if reach <= 2 else "╵"), False
-        return LOWER[body_bottom], body_bottom > 0
-    return _small_body(body_top, body_bottom, high > floor + body_top, low < floor + body_bottom), False
+        return LOWER[max(1, head)], False
+    if head == EIGHTHS and top >= ceiling:
+        if foot - root >= 3 and (foot >= 5 or (foot == 4 and root == 0 and not wide)):
+            return ("│" if root <= 2 else "╵"), False
+        return ("▀", False) if foot == 4 else (LOWER[foot], True) if foot else ("█", False)
+    return _small_body(head, foot, reach, root)
 
 
-def _small_body(top: int, bottom: int, wick_above: bool, wick_below: bool) -> str:
-    """A body that begins and ends inside one cell."""
+def _small_body(head: int, foot: int, reach: int, root: int) -> Glyph:
+    """A body that begins and ends inside one cell, and the stretch [root, reach] of its candle in that cell."""
+    if foot <= 1 and head >= 3 and reach - head <= 3:
+        return LOWER[head], False
+    if head >= 7 and foot <= 5 and foot - root <= 3:
+        return ("▀", False) if foot == 4 else (LOWER[foot], True)
+    wick_above, wick_below = reach > head and reach >= 6, root < foot and root <= 2
     if wick_above and wick_below:
-        return "┿"
+        return "┿", False
     if wick_above:
-        return "┷"
+        return "┷", False
     if wick_below:
-        return "┯"
-    if bottom == 0 or top + bottom <= 6:
-        return LOWER[max(1, top)]
-    return "▔" if bottom >= 6 else "━"
+        return "┯", False
+    if foot == 0 or head + foot <= 6:
+        return LOWER[max(1, head)], False
+    return ("▔" if foot >= 6 else "━"), False
 
 
 def _wick(upper: int, lower: int) -> str:
@@ -88,23 +152,35 @@ def _wick(upper: int, lower: int) -> str:
     return "╷" if upper + lower <= EIGHTHS else "╵"
 
 
-def forming_cells(candle: Candle, scale: Scale, rows: int) -> dict[int, str]:
-    """Row from the top -> three glyphs of the forming candle: a hollow box, unlike any closed one."""
-    top, bottom = (scale.row(level, rows) for level in _ends(candle))
-    high, low = scale.row(candle.high, rows), scale.row(candle.low, rows)
-    cells = dict.fromkeys(range(max(0, high), min(rows - 1, low) + 1), " │ ")
-    above, below = high < top, low > bottom
+def forming_cells(shape: Shape, rows: int, width: int = 3) -> dict[int, str]:
+    """Row from the top -> `width` (odd) glyphs of the forming candle: a hollow box, unlike any closed one.
+
+    The box's edges run through the middle of their rows; a wick ends at half a row.
+    """
+    side = (width - 1) // 2
+    pad, bar = " " * side, "─" * (side - 1)
+    top, bottom = shape.top // EIGHTHS, shape.bottom // EIGHTHS
+    half = EIGHTHS // 2
+    cells: dict[int, str] = {}
+    for level in _levels(shape.high, shape.low, rows):
+        floor = level * EIGHTHS
+        if level > top:
+            glyph = "│" if shape.high - floor > half else "╷"
+        elif level < bottom:
+            glyph = "│" if shape.low - floor < half else "╵"
+        else:
+            continue
+        cells[level] = f"{pad}{glyph}{pad}"
+    above = shape.high - top * EIGHTHS > half + 1 and shape.high > shape.top
+    below = shape.low - bottom * EIGHTHS < half - 1 and shape.low < shape.bottom
     if top == bottom:
-        cells[top] = {(True, True): "╶┼╴", (True, False): "╶┴╴", (False, True): "╶┬╴"}.get((above, below), "╶─╴")
+        middle = {(True, True): "┼", (True, False): "┴", (False, True): "┬"}.get((above, below), "─")
+        cells[top] = f"╶{bar}{middle}{bar}╴"
     else:
-        cells.update(dict.fromkeys(range(top + 1, bottom), "│ │"))
-        cells[top] = "┌┴┐" if above else "┌─┐"
-        cells[bottom] = "└┬┘" if below else "└─┘"
-    return {row: glyphs for row, glyphs in cells.items() if 0 <= row < rows}
-
-
-def _ends(candle: Candle) -> tuple[Decimal, Decimal]:
-    return max(candle.open, candle.close), min(candle.open, candle.close)
+        cells.update(dict.fromkeys(range(bottom + 1, top), f"│{' ' * (width - 2)}│"))
+        cells[top] = f"┌{bar}{'┴' if above else '─'}{bar}┐"
+        cells[bottom] = f"└{bar}{'┬' if below else '─'}{bar}┘"
+    return {rows - 1 - level: glyphs for level, glyphs in cells.items() if 0 <= level < rows}
 
 
 def lying(candle: Candle, width: int) -> str:

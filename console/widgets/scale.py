@@ -1,7 +1,9 @@
-"""The price axis: which row a price is on, to an eighth of a cell, and when the axis may move."""
+"""The price axis: which row a price is on, to an eighth of a cell, when the axis may move, and who gets which label."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from decimal import Decimal
 
 EIGHTHS = 8
@@ -29,13 +31,19 @@ class Scale:
         self.low, self.high = wanted
         return True
 
-    def eighth(self, price: Decimal, rows: int) -> int:
-        """Height of a price above the bottom, in eighths of a cell of `rows` rows; may lie outside."""
-        return round((price - self.low) / (self.high - self.low) * rows * EIGHTHS)
+    def heights(self, rows: int) -> Callable[[Decimal], int]:
+        """Price -> its height above the bottom in eighths of a cell of `rows` rows; it may lie outside."""
+        low, per_point = self.low, rows * EIGHTHS / float(self.high - self.low)
+        return lambda price: round(float(price - low) * per_point)
 
     def row(self, price: Decimal, rows: int) -> int:
         """The row from the top that shows this price; may lie outside."""
-        return rows - 1 - (self.eighth(price, rows) // EIGHTHS)
+        return rows - 1 - (self.heights(rows)(price) // EIGHTHS)
+
+    def price_at(self, row: int, rows: int, tick: Decimal) -> Decimal:
+        """The price in the middle of a row, on the tick grid."""
+        price = self.low + (self.high - self.low) * (2 * (rows - row) - 1) / (2 * rows)
+        return (price / tick).to_integral_value() * tick
 
     def steps(self, rows: int, every: int, tick: Decimal) -> list[Decimal]:
         """Round prices for the axis, about `every` rows apart, never finer than a tick."""
@@ -53,3 +61,29 @@ class Scale:
             prices.append(first)
             first += step
         return prices
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A label on the axis beside the row it would like; the smaller `rank`, the more it matters."""
+
+    row: int
+    text: str
+    ink: str
+    name: str = ""
+    rank: int = 9
+
+
+def place_tags(tags: Iterable[Tag], rows: int) -> dict[int, Tag]:
+    """Row -> label. A named one whose row is taken stands on the nearest free row, an unnamed one leaves."""
+    placed: dict[int, Tag] = {}
+    for tag in sorted(tags, key=lambda tag: tag.rank):
+        wanted = max(0, min(tag.row, rows - 1))
+        if not tag.name:
+            placed.setdefault(wanted, tag)
+            continue
+        free = (row for row in range(rows) if row not in placed)
+        row = min(free, key=lambda row: (abs(row - wanted), row), default=None)
+        if row is not None:
+            placed[row] = tag
+    return placed
