@@ -69,6 +69,7 @@ class FileIntentJournal:
         self._owed: list[JournalRecord] = []
         self._owed_listed = 0
         self._appended = 0  # the newest file that took a record
+        self._unlisted = 0  # the first file that the last listing does not cover
         self._has_news = False
         self._lock = asyncio.Lock()
 
@@ -103,8 +104,7 @@ class FileIntentJournal:
             await self._blocking.run(self._archive)
             del self._owed[: self._owed_listed]
             self._owed_listed = 0
-            last = self._number_of(self._listed[-1]) if self._listed else 0
-            self._has_news = self._number is not None and self._appended > last
+            self._has_news = self._appended >= self._unlisted
             self._listed = []
 
     async def keep_room(self) -> None:
@@ -183,7 +183,7 @@ class FileIntentJournal:
 
     def _pending(self) -> tuple[JournalRecord, ...]:
         found, free = self._scan()
-        self._number = max(free, self._number or 0)  # what is appended from now on is not in this listing
+        self._number = self._unlisted = max(free, self._number or 0)  # appended from now on, it is not in this listing
         self._listed = [path for path, _ in found]
         records: list[JournalRecord] = []
         for path, data in found:

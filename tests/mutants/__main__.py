@@ -1,8 +1,10 @@
 """`python -m tests.mutants [NAME …] [--seeds N] [--hours H] [--jobs N]`: who notices each deliberate mistake.
 
-Each mistake is made in a copy of the program and simulated seed by seed, unit tests off, until an invariant speaks. A
-notice counts only if the unchanged program is silent on the same run. Ends with a table and one line of JSON; the exit
-code is 0 when at least 95 in a hundred were noticed.
+Each mistake is made in a copy of the program and simulated run by run, unit tests off, until an invariant speaks. The
+runs are the same for all: seeds 0 to N-1, each in one mode, by turns. The run that noticed a mistake last time
+(`noticed.json`, rewritten by `--keep`) is tried before the others. A notice counts only if the unchanged program is
+silent on the same run. Ends with a table and one line of JSON; the exit code is 0 when at least 95 in a hundred were
+noticed.
 """
 
 from __future__ import annotations
@@ -21,28 +23,51 @@ from typing import Any
 
 from tests.mutants.catalogue import MUTANTS
 from tests.mutants.mutant import ROOT, Mutant
-from tests.simulation.__main__ import simulate
-from tests.simulation.options import options_of
+from tests.simulation.options import MODES
 
 PACKAGES = ("engine", "brokers", "tests/simulation", "tests/mutants")
 ENOUGH = 0.95
+NOTICED = Path(__file__).with_name("noticed.json")
+Runs = list[tuple[int, str]]
+
+
+def preset(seeds: int) -> Runs:
+    """The runs that every mistake has to face."""
+    modes = tuple(MODES)
+    return [(seed, modes[seed % len(modes)]) for seed in range(seeds)]
+
+
+def hunted(folder: Path, runs: Runs, hours: float) -> dict[str, Any]:
+    """What the hunt in a copy of the program found. Raises RuntimeError when the copy does not even run."""
+    words = ",".join(f"{seed}:{mode}" for seed, mode in runs)
+    command = [sys.executable, "-m", "tests.mutants.hunt", words, str(hours)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError((done.stderr.strip().splitlines() or ["no word"])[-1])
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
 
 
 class Referee:
-    """What the unchanged program says of a run; each run once."""
+    """Whether the unchanged program is silent on a run; each run made once."""
 
-    def __init__(self, hours: float) -> None:
+    def __init__(self, folder: Path, hours: float) -> None:
+        self._folder = folder
         self._hours = hours
-        self._said: dict[tuple[int, str], set[str]] = {}
+        self._silent: dict[tuple[int, str], bool] = {}
         self._turn = threading.Lock()
 
-    def is_silent(self, seed: int, mode: str, invariant: str) -> bool:
-        """Whether the unchanged program does not break this invariant in this run."""
+    def is_silent(self, seed: int, mode: str) -> bool:
+        """Make the run unless it was made before."""
         with self._turn:
-            if (seed, mode) not in self._said:
-                found = simulate(options_of(seed, mode, self._hours)).violations
-                self._said[(seed, mode)] = {violation.invariant for violation in found}
-            return invariant not in self._said[(seed, mode)]
+            if (seed, mode) not in self._silent:
+                self._silent[seed, mode] = "seed" not in hunted(self._folder, [(seed, mode)], self._hours)
+            return self._silent[seed, mode]
+
+    @property
+    def figures(self) -> dict[str, int]:
+        """How many runs of the unchanged program were made, and in how many an invariant spoke."""
+        return {"reference_runs": len(self._silent), "reference_loud": sum(not each for each in self._silent.values())}
 
 
 def copy_of_program(target: Path) -> None:
@@ -52,25 +77,39 @@ def copy_of_program(target: Path) -> None:
     shutil.copyfile(ROOT / "tests" / "__init__.py", target / "tests" / "__init__.py")
 
 
-def noticed(mutant: Mutant, seeds: int, hours: float, referee: Referee) -> dict[str, Any]:
+def noticed(mutant: Mutant, runs: Runs, hours: float, referee: Referee) -> dict[str, Any]:
     """Seed, mode and invariant that noticed the mistake; without a seed when nobody did."""
-    began = time.monotonic()
+    began, made = time.monotonic(), 0
     with tempfile.TemporaryDirectory(prefix="sextant-mutant-") as folder:
         copy_of_program(Path(folder))
         mutant.apply(Path(folder))
-        first = 0
-        while first < seeds:
-            command = [sys.executable, "-m", "tests.mutants.hunt", f"{first}:{seeds}", str(hours)]
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-            if done.returncode:
-                return {"name": mutant.name, "error": done.stderr.strip().splitlines()[-1:]}
-            found = json.loads(done.stdout.strip().splitlines()[-1])
-            if found is None:
-                break
-            if referee.is_silent(found["seed"], found["mode"], found["invariant"]):
-                return {"name": mutant.name, **found, "seconds": round(time.monotonic() - began)}
-            first = found["seed"] + 1
-    return {"name": mutant.name, "seconds": round(time.monotonic() - began)}
+        while made < len(runs):
+            try:
+                found = hunted(Path(folder), runs[made:], hours)
+            except RuntimeError as error:
+                return {"name": mutant.name, "error": str(error)}
+            made += found["runs"]
+            if "seed" in found and referee.is_silent(found["seed"], found["mode"]):
+                return {"name": mutant.name, **found, "runs": made, "seconds": round(time.monotonic() - began)}
+    return {"name": mutant.name, "runs": made, "seconds": round(time.monotonic() - began)}
+
+
+def known() -> dict[str, tuple[int, str]]:
+    """The run that noticed each mistake last time."""
+    kept = json.loads(NOTICED.read_text("utf-8")) if NOTICED.exists() else {}
+    return {name: (row["seed"], row["mode"]) for name, row in kept.items()}
+
+
+def keep(results: list[dict[str, Any]]) -> None:
+    """Remember which run noticed what."""
+    kept = json.loads(NOTICED.read_text("utf-8")) if NOTICED.exists() else {}
+    names = {mutant.name for mutant in MUTANTS}
+    for row in results:
+        kept.pop(row["name"], None)
+        if "seed" in row:
+            kept[row["name"]] = {"seed": row["seed"], "mode": row["mode"], "invariant": row["invariant"]}
+    lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(kept[name])}" for name in sorted(kept.keys() & names))
+    NOTICED.write_text(f"{{\n{lines}\n}}\n", "utf-8")
 
 
 def main() -> int:
@@ -80,21 +119,46 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--hours", type=float, default=1.0)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--keep", action="store_true", help="write what noticed each into noticed.json")
+    parser.add_argument("--cold", action="store_true", help="do not try first what noticed last time")
+    parser.add_argument("--say", action="store_true", help="print what the invariant said")
     wanted = parser.parse_args()
-    known = {mutant.name: mutant for mutant in MUTANTS}
-    if unknown := [name for name in wanted.names if name not in known]:
-        parser.error(f"there is no mutant {unknown[0]}; they are {', '.join(known)}")
-    chosen = [known[name] for name in wanted.names] or list(MUTANTS)
-    referee, results = Referee(wanted.hours), []
-    with ThreadPoolExecutor(wanted.jobs) as pool:
-        for result in pool.map(lambda mutant: noticed(mutant, wanted.seeds, wanted.hours, referee), chosen):
-            results.append(result)
-            by = f"{result['invariant']:<5} seed {result['seed']:>3} {result['mode']}" if "seed" in result else "NOBODY"
-            print(f"{result['name']:<36} {result.get('error') or by}", flush=True)
-    missed = [result["name"] for result in results if "seed" not in result]
-    share = 1 - len(missed) / len(results)
-    print(json.dumps({"mutants": len(results), "noticed": len(results) - len(missed), "missed": missed}))
-    return 0 if share >= ENOUGH else 1
+    by_name = {mutant.name: mutant for mutant in MUTANTS}
+    if unknown := [name for name in wanted.names if name not in by_name]:
+        parser.error(f"there is no mutant {unknown[0]}; they are {', '.join(by_name)}")
+    chosen = [by_name[name] for name in wanted.names] or list(MUTANTS)
+    runs, first, results = preset(wanted.seeds), {} if wanted.cold else known(), []
+    began = time.monotonic()
+
+    def one(mutant: Mutant) -> dict[str, Any]:
+        lead = [run for run in (first.get(mutant.name),) if run in runs]
+        return noticed(mutant, [*lead, *(run for run in runs if run not in lead)], wanted.hours, referee)
+
+    with tempfile.TemporaryDirectory(prefix="sextant-unchanged-") as folder, ThreadPoolExecutor(wanted.jobs) as pool:
+        copy_of_program(Path(folder))
+        referee = Referee(Path(folder), wanted.hours)
+        for row in pool.map(one, chosen):
+            results.append(row)
+            by = f"{row['invariant']:<14} seed {row['seed']:>3} {row['mode']}" if "seed" in row else "NOBODY"
+            print(f"{row['name']:<36} {row.get('error') or by}", flush=True)
+            if wanted.say and "text" in row:
+                print(f"    {row['text']}", flush=True)
+    if wanted.keep:
+        keep(results)
+    missed = [row["name"] for row in results if "seed" not in row]
+    figures = {
+        "mutants": len(results),
+        "noticed": len(results) - len(missed),
+        "seeds": wanted.seeds,
+        "hours_each": wanted.hours,
+        "runs": sum(row.get("runs", 0) for row in results),
+        "most_runs": max((row["runs"] for row in results if "seed" in row), default=0),
+        "wall_seconds": round(time.monotonic() - began),
+        **referee.figures,
+        "missed": missed,
+    }
+    print(json.dumps(figures))
+    return 0 if len(missed) <= (1 - ENOUGH) * len(results) else 1
 
 
 if __name__ == "__main__":

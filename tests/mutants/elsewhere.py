@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants.mutant import Mutant
+from tests.mutants.mutant import Edit, Mutant
 
 RECONCILER = "engine/reconciliation/reconciler.py"
 CHECK = "engine/reconciliation/order_check.py"
@@ -35,27 +35,34 @@ ELSEWHERE = (
         path=RUNNER,
         old="        if candle.origin is not CandleOrigin.LIVE:\n",
         new="        if False:\n",
+        also=(
+            Edit(
+                RUNNER,
+                "        if not catching_up and desk.phase is Phase.TRADING:\n",
+                "        if desk.phase is Phase.TRADING:\n",
+            ),
+        ),
     ),
     Mutant(
         name="decides-twice-after-a-restart",
         says="A decision is used at most once ever, across lives.",
         path=RUNNER,
-        old="        if candle.start <= self._evaluated:\n",
-        new="        if False:\n",
+        old=" and 0 <= self._evaluated < candle.start\n",
+        new="\n",
     ),
     Mutant(
-        name="trades-while-warming",
-        says="While warming nothing is sent.",
-        path=RUNNER,
-        old="        if warming:\n            self._note_missed(candle, decision)\n            return\n",
-        new="        if warming and decision is None:\n            return\n",
+        name="warmed-by-one-candle",
+        says="Candles seen = warm-up, all of it, then live; while warming nothing is sent.",
+        path=TRADER,
+        old="        warming = self.warmed < warmup\n",
+        new="        warming = self.warmed < 1\n",
     ),
     Mutant(
         name="gap-does-not-block",
         says="A gap is filled before the next run or the session is blocked.",
         path=TRADER,
         old='            desk.blocks.set("gap", "the gap in the feed is being filled")\n',
-        new="",
+        new='            desk.blocks.clear("gap")\n',
     ),
     Mutant(
         name="trades-before-the-account-half",
@@ -138,18 +145,18 @@ ELSEWHERE = (
         new="                if False:\n",
     ),
     Mutant(
-        name="no-reservation",
-        says="Check and reservation are one step.",
+        name="group-does-not-block",
+        says="Groups of correlated positions have limits of their own.",
         path=PORTFOLIO,
-        old="        self._reservations[order] = reservation\n",
-        new="",
+        old="(group in self._blocked_groups or share >= limit.block):\n",
+        new="False:\n",
     ),
     Mutant(
-        name="reservation-yields-to-any-report",
-        says="A reservation yields only to a report that names its order.",
+        name="heat-of-twice-the-equity",
+        says="Heat = sum of contributions / equity; equity is the broker's, over the portfolio's accounts.",
         path=PORTFOLIO,
-        old="        for order in contribution.entries:\n            self._reservations.pop(order, None)\n",
-        new="        self._reservations.clear()\n",
+        old="        return sum((self._equity[account].value for account in self._accounts), ZERO)\n",
+        new="        return 2 * sum((self._equity[account].value for account in self._accounts), ZERO)\n",
     ),
     Mutant(
         name="working-entries-weigh-nothing",
@@ -213,5 +220,12 @@ ELSEWHERE = (
         path=RECONCILER,
         old="        if balance != self.balance:\n",
         new="        if True:\n",
+        also=(
+            Edit(
+                STATEMENTS,
+                "AND equity = ? AND cash = ? AND margin_used = ? AND currency = ?\n)\n",
+                "AND equity <> ? AND cash = ? AND margin_used = ? AND currency = ?\n)\n",
+            ),
+        ),
     ),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants.mutant import Mutant
+from tests.mutants.mutant import Edit, Mutant
 
 SUBMISSION = "engine/outbound/submission.py"
 GATE = "engine/outbound/entry_gate.py"
@@ -16,6 +16,8 @@ HANDLER = "engine/outbound/decision_handler.py"
 LIFECYCLE = "engine/domain/order_lifecycle.py"
 BOOK = "engine/domain/order_book.py"
 LEASE = "engine/persistence/account_lease.py"
+PORTFOLIO = "engine/aggregation/portfolio_server.py"
+LINKS = "engine/links.py"
 
 OUTBOUND = (
     Mutant(
@@ -32,6 +34,7 @@ OUTBOUND = (
         path=SUBMISSION,
         old='                return "the database did not take the order in time"\n',
         new="                return None\n",
+        also=(Edit(GATE, "        if not desk.store.health().ok:\n", "        if False:\n"),),
     ),
     Mutant(
         name="unknown-commit-is-durable",
@@ -80,9 +83,10 @@ OUTBOUND = (
     Mutant(
         name="refused-entry-keeps-heat",
         says="A reservation is given back when its order was not sent or is proven gone.",
-        path="engine/aggregation/portfolio_server.py",
+        path=PORTFOLIO,
         old="        if self._reservations.pop(order, None) is not None:\n            self._push()\n",
         new="        self._push()\n",
+        also=(Edit(PORTFOLIO, "            self._reservations.pop(order, None)\n", "            pass\n"),),
     ),
     Mutant(
         name="kill-not-at-the-gate",
@@ -118,6 +122,7 @@ OUTBOUND = (
         path=GATE,
         old="        pending = entry_pending(self._desk.book.open())\n",
         new="        pending = None\n",
+        also=(Edit(RECOVERY, '            desk.blocks.set("doubt",', '            str.format("doubt",'),),
     ),
     Mutant(
         name="enters-on-a-mismatch",
@@ -280,6 +285,7 @@ OUTBOUND = (
         path=HANDLER,
         old="        if not await desk.until(lambda: desk.book.position.is_flat, left):\n",
         new="        if not await desk.until(lambda: True, left):\n",
+        also=(Edit(ENTRIES, "        if position.quantity * wish.side.sign < 0:\n", "        if False:\n"),),
     ),
     Mutant(
         name="fill-booked-twice",
@@ -321,9 +327,10 @@ OUTBOUND = (
     Mutant(
         name="lost-lease-still-sends",
         says="All commands stop on proof of another holder.",
-        path="engine/links.py",
+        path=LINKS,
         old="        if (holder := self._lost_to()) is not None:\n",
         new="        if (holder := self._lost_to()) is not None and False:\n",
+        also=(Edit(LEASE, "        return None if self.lost_to is None else", "        return None if True else"),),
     ),
     Mutant(
         name="suspended-does-not-ask",

@@ -15,11 +15,12 @@ from tests.mutants.mutant import ROOT, Mutant
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_mistake_applies_once_and_leaves_python(mutant: Mutant, tmp_path: Path) -> None:
     assert mutant.problem() is None
-    target = tmp_path / mutant.path
-    target.parent.mkdir(parents=True)
-    shutil.copyfile(ROOT / mutant.path, target)
+    for path in {edit.path for edit in mutant.edits}:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / path, tmp_path / path)
     mutant.apply(tmp_path)
-    ast.parse(target.read_text("utf-8"))
+    for edit in mutant.edits:
+        ast.parse((tmp_path / edit.path).read_text("utf-8"))
 
 
 def test_there_is_a_mistake_for_each_rule_and_none_twice() -> None:

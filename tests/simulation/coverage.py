@@ -43,8 +43,12 @@ INVARIANTS = (
     "I11", "I11 size", "I12", "I13", "I14", "I15", "I16", "I16 entry", "I17", "I19", "I20", "I21", "I21 dead",
     "I21 silent", "I22", "I22 block", "I23", "I24", "I25", "I26", "I27", "I27 position", "I28", "I28 lower", "I29",
     "I31", "I32", "I33", "I33 pause", "I37", "I40", "I41", "I42", "I43", "I44",
+    "I10 block", "I12 abandoned", "I12 fills", "I12 lost", "I12 proof", "I15 used", "I17 gap", "I17 warm-up", "I18",
+    "I19 prompt", "I21 naked", "I23 weight", "I29 journal", "I30 lost", "I32 counted", "I34", "I34 commit",
+    "I34 entry", "I34 one", "disk alarm", "entry collar", "entry count", "entry deadline", "entry fresh",
+    "entry lease", "entry size", "rule 5", "rule 8", "rule 9",
 )  # fmt: skip
-NOT_BY_CHANCE = frozenset({"I11", "I11 size", "I21 dead", "I32", "I41"})
+NOT_BY_CHANCE = frozenset({"I11", "I11 size", "I12 lost", "I21 dead", "I30 lost", "I32", "I41", "rule 8"})
 """Rare in a small batch: demanded of a large one only."""
 STATES = tuple(state.value for state in OrderState)
 TRANSITIONS = (
@@ -87,6 +91,11 @@ class Coverage:
         """Requests that left for a broker."""
         return self.counts["commands"] / self.session_hours if self.session_hours else 0.0
 
+    @property
+    def ticks_per_candle(self) -> float:
+        """Trades per minute and contract, halts included."""
+        return self.counts["ticks"] / self.counts["windows"] if self.counts["windows"] else 0.0
+
     def faults(self) -> dict[str, int]:
         """How often each kind struck."""
         return {kind: self.counts[_hit_of(kind)] for kind in kinds()}
@@ -103,6 +112,8 @@ class Coverage:
         gaps += [f"transition {move}" for move in TRANSITIONS if not self.transitions[move]]
         wanted = (name for name in INVARIANTS if large or name not in NOT_BY_CHANCE)
         gaps += [f"invariant {name}" for name in wanted if not self.met[name]]
+        if self.ticks_per_candle < FLOOR_TICKS:
+            gaps.append(f"{self.ticks_per_candle:.1f} trades per candle, wanted {FLOOR_TICKS:g}")
         if self.commands_per_session_hour < FLOOR_COMMANDS:
             gaps.append(f"{self.commands_per_session_hour:.1f} commands per session-hour, wanted {FLOOR_COMMANDS:g}")
         return gaps
@@ -114,6 +125,7 @@ class Coverage:
             "states": f"{sum(bool(self.states[s]) for s in STATES)}/{len(STATES)}",
             "transitions": f"{sum(bool(self.transitions[t]) for t in TRANSITIONS)}/{len(TRANSITIONS)}",
             "invariants": f"{sum(bool(self.met[i]) for i in INVARIANTS)}/{len(INVARIANTS)}",
+            "ticks_per_candle": round(self.ticks_per_candle, 1),
             "commands_per_session_hour": round(self.commands_per_session_hour, 1),
             "missing": self.missing(),
         }

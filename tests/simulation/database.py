@@ -17,11 +17,15 @@ from engine.persistence.connection import Connections, Statement
 from engine.persistence.migrate import migrations, transaction_of
 from engine.persistence.sqlite import as_store_error
 from engine.persistence.sqlite_file import FOUNDATION
+from engine.persistence.statements import CLAIM_KEY
+from engine.persistence.store import FIRST_LEASE, NEXT_LEASE, RENEW_LEASE
 from engine.ports import Clock
 from tests.simulation.seams import Seams
 from tests.simulation.streams import Stream
 
 PAGE_CACHE = 400
+LOCK_SECONDS = 1.0
+SETTLED_MS = 5_000
 
 
 class DatabaseTrouble:
@@ -37,6 +41,7 @@ class DatabaseTrouble:
         self.refuse = 0.0
         self.unknown = 0.0
         self.slow_ms = 0
+        self.lease_until: Millis = 0
 
 
 @cache
@@ -59,6 +64,8 @@ class SimDatabase:
         self.rng = rng
         self.hit = hit
         self.commits = 0
+        self.on_intent: Callable[[str], None] = lambda key: None
+        self.renewed: dict[tuple[str, int], float] = {}
         self.raw = sqlite3.connect(":memory:", isolation_level=None, cached_statements=PAGE_CACHE)
         self.raw.deserialize(_empty())
         self.raw.execute("PRAGMA foreign_keys = ON")
@@ -75,7 +82,16 @@ class SimDatabase:
                 raw.execute("ROLLBACK")
             raise as_store_error(error) from error
         self.commits += 1
+        for sql, parameters in statements:
+            if sql is CLAIM_KEY:
+                self.on_intent(parameters[0])
         return counts
+
+    def answers(self, now: Millis) -> bool:
+        """Whether a question has been answered at once for the last moments, and is now."""
+        trouble = self.trouble
+        last = max(trouble.down_until, trouble.frozen_until, trouble.lease_until)
+        return last < now - SETTLED_MS and trouble.slow_ms < 50
 
     def close(self) -> None:
         """The simulation is over."""
@@ -124,6 +140,10 @@ class SimConnection:
         database = self._database
         await self._seams.crossing("commit: before")
         await self._reach()
+        if self._locked(statements):
+            database.hit("lease locked")
+            await self._clock.sleep(LOCK_SECONDS)
+            raise StoreUnavailable("canceling statement due to lock timeout")
         if database.rng.chance(database.trouble.refuse):
             database.hit("commit refused")
             raise StoreUnavailable("disk I/O error")
@@ -132,12 +152,27 @@ class SimConnection:
             database.hit("commit unknown: lost")
             raise CommitUnknown("the connection broke before the commit")
         counts = database.commit(statements)
+        self._note_lease(statements, counts)
         await self._seams.crossing("commit: after")
         await self._clock.sleep(0.001)
         if unknown:
             database.hit("commit unknown: holds")
             raise CommitUnknown("the connection broke after the commit")
         return counts
+
+    def _locked(self, statements: Sequence[Statement]) -> bool:
+        """Whether somebody else holds the row of the lease that this would renew."""
+        held = self._clock.monotonic() * 1000 < self._database.trouble.lease_until
+        return held and any(sql is RENEW_LEASE for sql, _ in statements)
+
+    def _note_lease(self, statements: Sequence[Statement], counts: list[int]) -> None:
+        """Remember when the database last took an epoch's word that its holder lives."""
+        for (sql, row), count in zip(statements, counts, strict=True):
+            if count and sql is RENEW_LEASE:
+                self._database.renewed[row[0], row[1]] = self._clock.monotonic() * 1000
+            elif count and sql in (FIRST_LEASE, NEXT_LEASE):
+                account, epoch = (row[0], 1) if sql is FIRST_LEASE else (row[-2], row[-1] + 1)
+                self._database.renewed[account, epoch] = self._clock.monotonic() * 1000
 
     async def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows. Raises StoreUnavailable."""

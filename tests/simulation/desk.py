@@ -12,12 +12,13 @@ from msgspec import Struct
 from brokers.paper.exchange import PaperExchange
 from engine import commands as c
 from engine.domain.decisions import StrategyContext
-from engine.domain.ids import AccountId, CommandId, SessionId
+from engine.domain.ids import AccountId, CommandId, Millis, SessionId
 from engine.domain.instruments import Instrument
 from engine.domain.lease import Holder
 from engine.domain.risk import PortfolioSettings
 from engine.domain.settings import Numbers, SessionSettings, ShutdownPolicy
 from engine.engine import Engine
+from engine.host import PROBE_SECONDS, SUSPEND_SECONDS
 from engine.overrides.dispatch import Overrides
 from engine.persistence.intent_journal import FileIntentJournal
 from engine.persistence.jobs import Jobs
@@ -36,6 +37,7 @@ from tests.simulation.streams import Streams
 from tests.simulation.wire import Wire, WireTrouble, Witness
 
 STATE = Path("/desk")
+PROBE_MS = round(PROBE_SECONDS * 1000)
 
 
 class Locks:
@@ -48,7 +50,8 @@ class Locks:
 class SimAccountLock:
     """AccountLock of one life."""
 
-    def __init__(self, locks: Locks, life: Life) -> None:
+    def __init__(self, locks: Locks, life: Life, host: str) -> None:
+        self._host = host
         self._locks = locks
         self._life = life
 
@@ -62,7 +65,7 @@ class SimAccountLock:
 
     def proof(self, account: AccountId) -> str:
         """The one lock of this machine."""
-        return f"lock of {account}"
+        return f"lock of {account} on {self._host}"
 
     def release_all(self) -> None:
         """Let go."""
@@ -104,14 +107,20 @@ class Durable(Struct, kw_only=True):
     numbers: Numbers
     watch: Callable[[Life, SessionId, StrategyContext], None]
     hit: Callable[[str], None]
+    host: str = "simulated"
 
 
 class Desk:
     """One process. `start` schedules its beginning; nothing of it runs after its life is dead."""
 
-    def __init__(self, durable: Durable, name: str, on_death: Callable[[str], None]) -> None:
+    def __init__(
+        self, durable: Durable, name: str, on_death: Callable[[str], None], *, take_over: bool = False
+    ) -> None:
         self.life = Life(name)
         self.durable = durable
+        self._take_over = take_over
+        self.paused_at: Millis = 0
+        self.steady_since: Millis = durable.loop.at
         self.seams = Seams(self.life, on_death)
         self.clock = SimClock(durable.loop, self.life)
         self.failed: BaseException | None = None
@@ -178,8 +187,9 @@ class Desk:
             import_journal=imported,
             jobs=jobs,
             kill_latch=FileKillLatch(STATE / "KILL", durable.files),
-            account_lock=SimAccountLock(durable.locks, self.life),
-            holder=Holder(self.life.name, "simulated"),
+            account_lock=SimAccountLock(durable.locks, self.life, durable.host),
+            holder=Holder(self.life.name, durable.host),
+            take_over=self._take_over,
             watchdog=SimWatchdog(),
             source=self.feed,
             accounts=tuple(
@@ -195,6 +205,7 @@ class Desk:
             numbers=durable.numbers,
             shutdown=ShutdownPolicy.CANCEL_ENTRIES,
             settle_journal=lambda: settle_journal(store, journal, self.clock.now()),
+            disk_space=(durable.files.room,),
         )
 
     def start(self) -> None:
@@ -224,13 +235,28 @@ class Desk:
         for wire in self.wires.values():
             wire.close()
 
+    def pause(self) -> None:
+        """The process stands still."""
+        self.life.paused = True
+        self.paused_at = self.durable.loop.at
+
     def resume(self) -> None:
-        """The stopped process goes on: first what fell due, then what its sockets hold."""
+        """The stopped process goes on: first what fell due, then what its sockets hold. Its host sees the lateness."""
+        at = self.durable.loop.at
+        stood = (at - self.paused_at) / 1000
+        self.steady_since = at
+        if stood > SUSPEND_SECONDS and self.is_up:
+            self.durable.loop.add_timer(at + PROBE_MS, lambda: self.engine.resumed(stood), self.life)
         self.durable.loop.resume(self.life)
         with within_life(self.life):
             for wire in self.wires.values():
                 wire.resume()
             self.feed.resume()
+
+    def break_session(self, session: SessionId) -> None:
+        """One of the session's standing loops raises."""
+        with within_life(self.life):
+            self.engine.sessions[session].trader.loop_failed(f"session {session}:guard", RuntimeError("broken"))
 
     def send(self, operator: str, make: Callable[[c.Origin], c.Command]) -> None:
         """Dispatch a command of an operator; its receipt is the operator's to look for."""

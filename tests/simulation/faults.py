@@ -15,6 +15,7 @@ from brokers.paper.book import is_held
 from engine.domain.broker import BrokerStatus
 from engine.domain.ids import AccountId, Symbol
 from engine.domain.orders import OrderType, Side, Terms, TimeInForce
+from tests.simulation import house_faults, scenes
 from tests.simulation.market import MINUTE_MS
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def arm(run: Run) -> None:
     if "violent market" in strength:
         world.hit("violent market")
         world.market.violence = 1 + 4 * strength["violent market"]
+    house_faults.arm(run)
     run.misbehave()
 
 
@@ -104,6 +106,7 @@ def disarm(run: Run) -> None:
     world.exchange.refusals.clear()
     world.market.violence = 1.0
     world.market.halted_until = 0
+    house_faults.disarm(run)
     run.misbehave()
 
 
@@ -173,6 +176,7 @@ def _replaced_candle(run: Run) -> None:
     if tick is not None:
         world.hit("replaced candle")
         for desk in run.desks():
+            scenes.amended(run, desk, tick)
             desk.feed.deliver(tick)
 
 
@@ -343,12 +347,12 @@ MODIFIERS = ("crash in recovery", "two operators at once")
 
 def kinds() -> tuple[str, ...]:
     """Every fault kind that a seed may switch on."""
-    return (*standing(), *SUDDEN, *MODIFIERS)
+    return (*standing(), *SUDDEN, *MODIFIERS, *house_faults.STANDING, *house_faults.SUDDEN)
 
 
 def schedule(run: Run) -> None:
     """Start the clocks of the sudden faults that this seed has."""
-    for name, (act, mean) in SUDDEN.items():
+    for name, (act, mean) in (SUDDEN | house_faults.SUDDEN).items():
         if name in run.options.faults:
             _again(run, act, mean / max(0.1, run.options.faults[name]))
 

@@ -56,6 +56,8 @@ class SimFeed:
         self._sinks: dict[Symbol, list[Callable[[Tick], None]]] = {}
         self._state = LinkState.DOWN
         self._stopped = asyncio.Event()
+        self.newest: dict[Symbol, Millis] = {}
+        self.gaps: set[Symbol] = set()
 
     async def start(self, on_link: Callable[[LinkState, str], None]) -> None:
         """Connect, or say that the line is down and connect when it is back."""
@@ -64,6 +66,11 @@ class SimFeed:
             self.cut()
         else:
             self._change(LinkState.UP, "connected")
+
+    @property
+    def is_up(self) -> bool:
+        """Whether trades come in."""
+        return self._state is LinkState.UP
 
     async def stop(self) -> None:
         """Disconnect."""
@@ -82,6 +89,8 @@ class SimFeed:
         return self._clock.monotonic() * 1000
 
     def _change(self, state: LinkState, reason: str) -> None:
+        if self._state is LinkState.UP or state is LinkState.RECONNECTING:
+            self.gaps.update(self._sinks)
         self._state = state
         self._on_link(state, reason)
 
@@ -132,6 +141,7 @@ class SimFeed:
     def deliver(self, tick: Tick) -> None:
         """To whoever subscribed."""
         if self._state is LinkState.UP:
+            self.newest[tick.symbol] = max(tick.at, self.newest.get(tick.symbol, 0))
             for sink in self._sinks.get(tick.symbol, ()):
                 sink(tick)
 
@@ -152,4 +162,5 @@ class SimFeed:
             raise QueryFailed("history answered 503")
         if self._state is not LinkState.UP:
             raise QueryFailed("the feed was cut")
+        self.gaps.discard(symbol)
         return History(closed, forming, now)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from engine.domain.ids import Millis
-from engine.ports import Clock
+from engine.ports import Clock, DiskSpace
 from tests.simulation.seams import Seams
 from tests.simulation.streams import Stream
 
 T = TypeVar("T")
+ROOM = 100_000_000_000
 
 
 class FileTrouble:
@@ -39,6 +40,14 @@ class SimFiles:
         self._rng = rng
         self._now = now
         self._unconfirmed: tuple[Path, int] | None = None
+        self.free_percent = 60
+        self.filling_until: Millis = 0
+        self.filling_since: Millis = 0
+
+    async def room(self) -> DiskSpace:
+        """How much is left now."""
+        percent = self.free_percent if self._now() < self.filling_until else 60
+        return DiskSpace(place="/desk", free=percent * ROOM // 100, total=ROOM)
 
     def _check(self) -> None:
         if self._now() < self.trouble.full_until:

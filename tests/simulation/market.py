@@ -101,6 +101,11 @@ class Market:
         for listener in tuple(self.listeners):
             listener(tick)
 
+    @property
+    def symbols(self) -> tuple[Symbol, ...]:
+        """What is traded."""
+        return tuple(self._contracts)
+
     def last(self, symbol: Symbol) -> Decimal:
         """The price now."""
         contract = self._contracts[symbol]

@@ -71,7 +71,7 @@ class Operator:
         run = self._run
         if run.is_quiet:
             return
-        for desk in run.desks():
+        for desk in run.in_command():
             if desk.is_up:
                 self._act_on(desk)
                 if "two operators at once" in run.options.faults and self._rng.chance(0.5):
@@ -86,6 +86,12 @@ class Operator:
             if roll < 0:
                 act(desk, session)
                 return
+
+    def urgent(self, desk: Desk) -> None:
+        """Something is wrong: stop, close or hold at once."""
+        session = self._rng.one_of(list(desk.engine.sessions.values()))
+        act = self._rng.one_of((self._kill, self._pause, self._flatten, self._exit, self._cancel))
+        act(desk, session)
 
     def _enter(self, desk: Desk, session: SessionRun) -> None:
         instrument, last = session.instrument, self._run.world.market.last(session.desk.book.symbol)
@@ -172,13 +178,15 @@ class Operator:
 
     def _limits(self, desk: Desk, session: SessionRun) -> None:
         block = Decimal(self._rng.randint(70, 90))
+        if "tight heat" in self._run.options.faults:
+            block /= 10_000
         self._send(desk, lambda o: c.ChangeHeatLimits(origin=o, block=block, reason="as agreed"))
 
     # -- verdicts -----------------------------------------------------------------------------------------
 
     def _tidy(self) -> None:
         self._later(TIDY_EVERY, self._tidy)
-        for desk in self._run.desks():
+        for desk in self._run.in_command():
             if desk.is_up:
                 self.verdicts(desk)
 

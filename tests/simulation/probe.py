@@ -34,6 +34,7 @@ def mind(desk: Desk, run: SessionRun) -> Mind:
         exiting=run.trader.exits.busy,
         closed=run.trader.gate.standing(),
         alive=run.dead is None and session.phase not in (Phase.STARTING, Phase.DEAD, Phase.STOOD_DOWN),
+        foreign=frozenset(order.terms.symbol for order in desk.engine.accounts[book.account].reconciler.foreign),
         stored=desk.store.health().ok,
     )
 
@@ -59,7 +60,15 @@ def heat(desk: Desk) -> HeatMind:
         contributions=view.contributions,
         reservations=view.reservations,
         unowned=view.unowned,
+        group_percent=view.group_percent,
+        group_block={each.name: each.block for each in view.groups},
     )
+
+
+def alert(desk: Desk, id: str) -> str | None:
+    """How loud an alert is, None when it is not raised."""
+    found = next((each for each in desk.engine.board.alerts() if each.id == id), None)
+    return None if found is None else str(found.severity)
 
 
 def remembers(desk: Desk, session: SessionId, client_id: str) -> bool:

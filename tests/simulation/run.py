@@ -16,15 +16,18 @@ from engine.domain.broker import AcceptedOrder, SubmitAnswer, SubmitRequest
 from engine.domain.decisions import StrategyContext
 from engine.domain.ids import AccountId, BrokerOrderId, Millis, SessionId
 from engine.domain.orders import OrderState, Terms
+from engine.errors import DeskHeld
 from engine.snapshot import LoopLag
 from engine.views import take
-from tests.simulation import faults, probe
+from tests.simulation import faults, house_faults, probe, scenes
 from tests.simulation.desk import Desk
 from tests.simulation.loop import Life, no_garbage_collection
 from tests.simulation.operators import NAMES, Operator
 from tests.simulation.options import Options
 from tests.simulation.oracle.findings import Violation
+from tests.simulation.oracle.mind import Mind
 from tests.simulation.oracle.oracle import Oracle
+from tests.simulation.rivals import Rivals
 from tests.simulation.world import MAX_POSITION, START, World, session_id
 
 TROUBLE_MS, CALM_MS, QUIET_MS = 18 * 60_000, 7 * 60_000, 5 * 60_000
@@ -34,9 +37,7 @@ AUDIT_MS = 300_000
 RECONCILED_MS = 25_000
 NEWS_MS = 2_000
 FRESH_MS = 900
-DISK_FAULTS = frozenset({"torn write", "failed sync", "disk full", "disk hung"})
 RESTART_SECONDS = (0.0, 60.0)
-NEVER_UP_MS = 120_000
 RAISING = (c.Resume, c.ReleaseKill, c.ReleaseLatch, c.AdoptOrder, c.DeclareDead, c.ChangeHeatLimits, c.IgnoreForeign)
 LOWERING = (c.Pause, c.Kill, c.Flatten, c.CancelOrder, c.CancelEntries)
 
@@ -67,6 +68,8 @@ class Run:
         self.calm_since: Millis | None = None
         self.stopped = False
         self._lives = 0
+        self._restarting = False
+        self._take_over = False
         self._desks: list[Desk] = []
         self._graveyard: list[Desk] = []
         self._down_since: Millis | None = None
@@ -84,7 +87,12 @@ class Run:
             on_violation=self._violated,
             traded=self._traded,
             journalled=self._journalled,
+            answers=lambda account, client_id, since: scenes.answers(self, account, client_id, since),
+            limits=world.durable.sessions[0].limits,
+            instruments=world.durable.instruments,
         )
+        self.rivals = Rivals(self)
+        world.database.on_intent = self.rivals.committed
         self.oracle.requests.remembered = self._remembered  # type: ignore[method-assign]
         world.exchange.on_fill = self._filled
         self._operators = [Operator(self, name, world.streams.of(f"operator/{name}")) for name in NAMES]
@@ -166,6 +174,7 @@ class Run:
             self.oracle.findings.check("I44 up", False, "two minutes of quiet and no desk is up")
             return
         self.oracle.quiet(probe.minds(desk), desk.life.name)
+        self.oracle.duties.quiet(desk.life.name, settled=desk.journal.is_settled)
         desk.send("oracle", lambda o: c.ReconcileNow(origin=o))
 
     def _reconcile_again(self) -> None:
@@ -177,13 +186,43 @@ class Run:
 
     def _look(self) -> None:
         self._at(self.world.clock.now() + LOOK_MS, self._look)
-        for desk in self._desks:
-            self.oracle.standing.time(desk.life.name, desk.clock.now())
-            if desk.is_up and not desk.life.paused:
-                now = self.world.clock.now()
-                self.oracle.look(probe.minds(desk), probe.heat(desk), desk.clock.now(), self._calm(desk, now))
-                self.oracle.flat_promised(probe.promises(desk))
+        for desk in tuple(self._desks):
+            if desk.engine.lost.done():
+                self.world.note(f"{desk.life.name} ends: {desk.engine.lost.result()}")
+                self._bury(desk)
+        self._look_at_desk()
+        self.oracle.verdicts.look()
+        self.oracle.verdicts.open_at_broker()
         self._look_for_life()
+
+    def look_again(self, after: Millis) -> None:
+        """Look at the desk at a moment of a fault's choice too."""
+        self._at(self.world.clock.now() + after, self._look_at_desk)
+
+    def _look_at_desk(self) -> None:
+        desk = self.desk
+        if desk is None:
+            return
+        now = self.world.clock.now()
+        self.oracle.standing.time(desk.life.name, desk.clock.now())
+        if not desk.is_up or desk.life.paused:
+            return
+        minds = probe.minds(desk)
+        self.oracle.look(minds, probe.heat(desk), desk.clock.now(), self._calm(desk, now))
+        self.oracle.flat_promised(probe.promises(desk))
+        if desk.clock.now() == now:
+            self._look_at_duties(desk, minds, now)
+
+    def _look_at_duties(self, desk: Desk, minds: tuple[Mind, ...], now: Millis) -> None:
+        duties = self.oracle.duties
+        for mind in minds:
+            wire = desk.wires[mind.account]
+            up = None if wire.up_since is None else max(wire.up_since, desk.steady_since, desk.clock.right_since)
+            duties.doubts(mind, now, wire.trouble.asked, up)
+        files = desk.durable.files
+        if now < files.filling_until and now >= files.trouble.hung_until:
+            since = max(files.filling_since, desk.engine.started, desk.steady_since, files.trouble.hung_until)
+            duties.room(files.free_percent, since, now, probe.alert(desk, "disk:0"))
 
     def _calm(self, desk: Desk, now: Millis) -> Millis | None:
         if self.calm_since is None or desk.clock.now() != now:
@@ -191,12 +230,15 @@ class Run:
         return max(self.calm_since, desk.engine.started, desk.clock.right_since)
 
     def _look_for_life(self) -> None:
-        """A desk that failed to start is started again, as an operator would."""
+        """A desk that failed to start is started again, as an operator would, who types what it takes."""
         for desk in tuple(self._desks):
             if desk.failed is not None and not desk.life.dead:
                 self.world.hit(f"start failed: {type(desk.failed).__name__}")
+                self._take_over = isinstance(desk.failed, DeskHeld)
                 self._bury(desk)
                 self._restart_in(5.0)
+        if not (self._desks or self._restarting or self.rivals.is_here):
+            self._restart_in(5.0)
 
     def _audit(self) -> None:
         self._at(self.world.clock.now() + AUDIT_MS, self._audit)
@@ -214,6 +256,16 @@ class Run:
         """Processes that run now."""
         return tuple(self._desks)
 
+    def in_command(self) -> tuple[Desk, ...]:
+        """The process that operators work on."""
+        return tuple(self._desks[-1:])
+
+    def promote(self, desk: Desk) -> None:
+        """A second engine has taken the accounts: from now on it is the desk, and its machine the desk's."""
+        self._desks.append(desk)
+        self.world.move(desk.durable)
+        self._began(desk)
+
     @property
     def desk(self) -> Desk | None:
         """The newest process."""
@@ -221,9 +273,11 @@ class Run:
 
     def _new_life(self) -> None:
         self._lives += 1
-        world = self.world
-        desk = Desk(world.durable, f"life-{self._lives}", self._died)
+        self._restarting = False
+        world, word = self.world, self._take_over
+        desk = Desk(world.durable, f"life-{self._lives}", lambda where: self._died(desk, where), take_over=word)
         self._desks.append(desk)
+        self._began(desk)
         world.note(f"life-{self._lives} begins")
         again = self._lives > 1 and self.in_trouble and "crash in recovery" in self.options.faults
         if again and self.faults.chance(0.3):
@@ -231,35 +285,34 @@ class Run:
         self.misbehave()
         desk.start()
 
-    def _died(self, where: str) -> None:
-        """The process whose seam this is ends in this loop step."""
-        desk = self._desks[-1]
+    def _began(self, desk: Desk) -> None:
+        self.oracle.sending.begin(desk.life.name)
+
+    def _died(self, desk: Desk, where: str) -> None:
+        """The process ends in this loop step; one that is not in command any more is not started again."""
+        if desk is not self.desk:
+            self._bury(desk)
+            return
         recovering = not desk.is_up
         self.world.hit("crash in recovery" if recovering and self._lives > 1 else "crash")
         self.world.note(f"{desk.life.name} dies at {where}")
         self._bury(desk)
         self._restart_in(self.faults.uniform(*RESTART_SECONDS))
 
+    def rival_died(self, desk: Desk, where: str) -> None:
+        """A second engine ends; as the desk's own life once it is that."""
+        if desk in self._desks:
+            self._died(desk, where)
+
     def _bury(self, desk: Desk) -> None:
         desk.die()
-        self.world.files.crash()
-        self._forget_what_no_disk_took()
+        desk.durable.files.crash()
+        scenes.forget_what_nothing_took(self)
         self._desks.remove(desk)
         self._graveyard.append(desk)
 
-    def _forget_what_no_disk_took(self) -> None:
-        """A pause that neither the database nor a broken disk took dies with its process, as it said it would."""
-        if not DISK_FAULTS & self.options.faults.keys():
-            return
-        rows = self.world.database.raw.execute("SELECT scope FROM latches WHERE kind = 'pause' AND held = 1")
-        held = {scope for (scope,) in rows}
-        files = b"".join(data for path, data in self.world.files.kept.items() if path.suffix != ".imported")
-        for session in tuple(self.oracle.requests.paused):
-            if session not in held and b"pause held" not in files:
-                self.oracle.requests.paused.discard(session)
-                self.oracle.released((session,))
-
     def _restart_in(self, seconds: float) -> None:
+        self._restarting = True
         self._at(self.world.clock.now() + round(seconds * 1000), self._new_life)
 
     def crash_soon(self) -> None:
@@ -268,7 +321,7 @@ class Run:
         if desk is None or desk.life.paused:
             return
         if self.faults.chance(0.4):
-            self._died("any moment")
+            self._died(desk, "any moment")
         else:
             desk.seams.die_at = desk.seams.count + self.faults.randint(1, 12)
 
@@ -278,7 +331,7 @@ class Run:
         if desk is None or desk.life.paused:
             return
         self.world.hit("suspend")
-        desk.life.paused = True
+        desk.pause()
 
         def resume() -> None:
             if not desk.life.dead and desk.life.paused:
@@ -296,14 +349,14 @@ class Run:
         for desk in self._desks:
             for strategy in desk.strategies.values():
                 strategy.quiet = self.is_quiet
-                for name, (field, most) in faults.STRATEGY.items():
+                for name, (field, most) in (faults.STRATEGY | house_faults.STRATEGY).items():
                     strength = self.options.faults.get(name, 0.0) if self.in_trouble else 0.0
                     setattr(strategy, field, most * strength)
 
     # -- what the oracle hears ----------------------------------------------------------------------------
 
     def _desk_of(self, life: Life) -> Desk | None:
-        return next((desk for desk in self._desks if desk.life is life), None)
+        return next((desk for desk in self._desks if desk.life is life), self.rivals.of(life))
 
     def _session(self, account: AccountId, request: SubmitRequest) -> SessionId:
         return session_id(account, request.terms.symbol)
@@ -314,7 +367,11 @@ class Run:
         desk = self._desk_of(life)
         if desk is not None and self.world.clock.now() - desk.wires[account].positions_told > FRESH_MS:
             self.oracle.sized_from_memory(account)
-        if request is None or desk is None:
+        if desk is None:
+            return
+        scene = scenes.scene(self, desk, account, request.terms.symbol if request is not None else None)
+        self.oracle.sending.any(scene, kind)
+        if request is None:
             return
         session = self._session(account, request)
         order = probe.order_of(desk, session, request.client_id)
@@ -323,6 +380,18 @@ class Run:
             self.oracle.findings.check("I1 sent", False, f"{request.client_id} leaves and memory does not know it")
             return
         self.oracle.requests.leaves(mind, probe.heat(desk), order, request)
+        self.oracle.sending.submit(mind, order, scene)
+
+    def urgent_hands(self, seconds: float) -> None:
+        """Both operators do what an operator does when something fails."""
+
+        def act() -> None:
+            for desk in self.in_command():
+                for operator in self._operators:
+                    if desk.is_up and not desk.life.paused:
+                        operator.urgent(desk)
+
+        self._at(self.world.clock.now() + round(seconds * 1000), act)
 
     def submitting(self, life: Life, account: AccountId, request: SubmitRequest, left: Millis) -> None:
         """A submit arrives."""
@@ -388,6 +457,8 @@ class Run:
                 self.oracle.released((session,))
             case c.ReleaseKill():
                 requests.killed = False
+            case c.Acknowledge(disagreement=id):
+                self.oracle.sending.acknowledged.add(id)
             case _:
                 pass
 
@@ -435,7 +506,7 @@ class Run:
 
     def _journalled(self, client_id: str) -> bool:
         word = client_id.encode()
-        return any(word in data for data in self.world.files.kept.values())
+        return any(word in data for files in self.world.all_files for data in files.kept.values())
 
     def _remembered(self, mind: object, client_id: str) -> bool:
         desk = self.desk
@@ -452,6 +523,8 @@ class Run:
         counts["orders"] = len(oracle.truth.arrived)
         counts["commands"] = self.commands
         counts["excused"] = oracle.exposure.excused
+        counts["ticks"] = world.market.ticks
+        counts["windows"] = len(world.market.symbols) * max(1, (world.loop.at - START) // 60_000)
         return Result(
             options=self.options,
             simulated_seconds=(world.loop.at - START) / 1000,

@@ -20,6 +20,12 @@ class Seams:
         self.die_at: int | None = None
         self.names: list[str] | None = None
         self._on_death = on_death
+        self._pause_at: str | None = None
+        self.on_pause: Callable[[], None] = lambda: None
+
+    def pause_at(self, name: str) -> None:
+        """Stand still at the next crossing of that name, before anything else happens."""
+        self._pause_at = name
 
     async def crossing(self, name: str) -> None:
         """Go on, or never return."""
@@ -29,5 +35,10 @@ class Seams:
         if self.die_at is not None and self.count >= self.die_at:
             self.die_at = None
             self._on_death(name)
+        if name == self._pause_at:
+            self._pause_at = None
+            self.on_pause()
+        if self.life.paused:
+            await asyncio.sleep(0)  # the loop holds what is paused
         if self.life.dead:
             await asyncio.get_running_loop().create_future()

@@ -13,6 +13,7 @@ from engine.errors import StrategyFailed
 from tests.simulation.streams import Stream
 
 T = TypeVar("T")
+WANTS_OUT = 0.2
 BEHAVED = Nothing(state=0, reason="waits")
 
 
@@ -47,6 +48,8 @@ class Restless:
         self._hit = hit
         self.failing = 0.0
         self.runaway = 0.0
+        self.oversized = 0.0
+        self.decided: set[Millis] = set()
         self.quiet = False
         self.script: list[Callable[[StrategyContext], Decision]] | None = None
 
@@ -57,15 +60,19 @@ class Restless:
     def decide(self, context: StrategyContext) -> Decision:
         """Enter, add, move, leave, reverse, cancel; or fail."""
         self._watch(self._session, context)
-        if context.warming:
-            return BEHAVED
         rng = self._rng
+        if context.warming:
+            if context.position.is_flat or rng.random() > WANTS_OUT:
+                return BEHAVED
+            self._hit("wants out while warming")
+            return Submit(state=0, intent=Intent.EXIT, reason="out, as it would have been")
         if rng.chance(self.failing):
             self._hit("strategy exception")
             raise ZeroDivisionError("the strategy divided by zero")
         if rng.chance(self.runaway):
             self._hit("strategy runaway")
             raise RanAway
+        self.decided.add(context.candles[-1].start)
         if self.script is not None:
             return self.script.pop(0)(context) if self.script else BEHAVED
         if self.quiet:
@@ -121,11 +128,15 @@ class Restless:
         limit = last - away if kind is OrderType.LIMIT else None
         stop = last + away if kind is OrderType.STOP else None
         at = limit or stop or last
+        quantity = Decimal(rng.randint(1, 4))
+        if rng.chance(self.oversized):
+            self._hit("oversized entries")
+            quantity = Decimal(rng.randint(6, 12))
         return Submit(
             state=0,
             intent=intent,
             side=side,
-            quantity=Decimal(rng.randint(1, 4)),
+            quantity=quantity,
             type=kind,
             limit=limit,
             stop=stop,

@@ -40,6 +40,7 @@ T = TypeVar("T")
 Row = TypeVar("Row")
 TRIP_MS = (2, 12)
 EVENT_MS = 7
+RATE_MS = 10_000
 
 
 class Witness(Protocol):
@@ -71,11 +72,14 @@ class WireTrouble:
     """What one account's wire suffers now, whichever life uses it; written by the faults."""
 
     def __init__(self) -> None:
+        self.asked: Millis = 0
+        self.answered: deque[tuple[Millis, str]] = deque(maxlen=400)
         self.clear(0)
 
     def clear(self, now: Millis) -> None:
         """Nothing is wrong any more."""
         self.cut_until: Millis = now
+        self.most_requests = 0
         self.locked_until: Millis = 0
         self.token_until: Millis = 0
         self.lose_request = 0.0
@@ -121,6 +125,8 @@ class Wire:
         self._sink: Callable[[AccountEvent], None] | None = None
         self._unlisten: Callable[[], None] = lambda: None
         self._up = False
+        self.up_since: Millis | None = None
+        self._recent: deque[Millis] = deque(maxlen=20)
         self._mute = False
         self.positions_told: Millis = 0
         self._unread: list[AccountEvent] = []
@@ -152,6 +158,7 @@ class Wire:
         self._unlisten = lambda: None
         self._sink = None
         self._up = False
+        self.up_since = None
         self._drop("the link was closed")
 
     def cut(self) -> None:
@@ -170,6 +177,7 @@ class Wire:
 
     def _change(self, state: LinkState, reason: str) -> None:
         self._up = state is LinkState.UP
+        self.up_since = self._now() if self._up else None
         self._tell(LinkChanged(state, reason))
 
     def _tell(self, event: AccountEvent) -> None:
@@ -244,6 +252,7 @@ class Wire:
         if now < trouble.token_until:
             self._hit("token expired")
             raise LinkDown("the token has expired; nothing was sent")
+        self._count_request(now)
         self._witness.sending(self._life, self.account, kind, request)
         lost = rng.chance(trouble.lose_request)
         mute = not lost and rng.chance(trouble.lose_answer)
@@ -273,6 +282,17 @@ class Wire:
         result = await answer
         await self._seams.crossing(f"{kind}: answered")
         return result
+
+    def _count_request(self, now: Millis) -> None:
+        """A broker that counts: too many requests in ten seconds, and it does not listen for a while."""
+        most = self.trouble.most_requests
+        while self._recent and now - self._recent[0] > RATE_MS:
+            self._recent.popleft()
+        if most and len(self._recent) >= most:
+            self._hit("rate limit")
+            self.trouble.locked_until = now + RATE_MS // 2
+            raise LockedOut("429: too many requests", retry_after_seconds=RATE_MS / 2000)
+        self._recent.append(now)
 
     def _travel(self, work: Callable[[], T], if_cut: type[LinkError], late: int) -> asyncio.Future[T]:
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -305,6 +325,8 @@ class Wire:
         trouble, rng = self.trouble, self._rng
         if not self._up:
             raise QueryFailed("the link is down")
+        if name.startswith("order"):
+            trouble.asked = self._now()
         if self._now() < trouble.token_until:
             self._hit("token expired")
             raise QueryFailed("401: the token has expired")
@@ -330,6 +352,7 @@ class Wire:
             if lagging >= 0 and rng.chance(trouble.lag_query):
                 rows = self._as_it_was(lagging, rows)
             report = self._last[name] = Report(rows, self._now())
+            trouble.answered.append((self._now(), name))
             return report
 
         report = await self._travel(work, QueryFailed, slow)

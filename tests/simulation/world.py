@@ -20,6 +20,7 @@ from tests.simulation.database import SimDatabase
 from tests.simulation.desk import Durable, Locks
 from tests.simulation.feed import FeedTrouble
 from tests.simulation.files import SimFiles
+from tests.simulation.house_faults import TIGHT, TIGHT_GROUP
 from tests.simulation.loop import Life, SimClock, SimLoop
 from tests.simulation.market import Market
 from tests.simulation.options import Options
@@ -42,6 +43,7 @@ INSTRUMENTS = (
 FIRST, SECOND = AccountId("first"), AccountId("second")
 PLACES = ((FIRST, ES), (SECOND, CL), (FIRST, NQ), (SECOND, ES))
 MAX_POSITION = Decimal(8)
+WIDE = HeatLimits(warn=Decimal(60), block=Decimal(80), release=Decimal(5))
 
 
 def session_id(account: AccountId, symbol: Symbol) -> SessionId:
@@ -116,6 +118,7 @@ class World:
         self.market.listeners.append(self.exchange.on_tick)
         self.database = SimDatabase(self.streams.of("database"), self.hit)
         self.files = SimFiles(self.streams.of("files"), self.clock.now, self.hit)
+        self.all_files = [self.files]
         self.durable = Durable(
             loop=self.loop,
             clock=self.clock,
@@ -132,12 +135,21 @@ class World:
             accounts=self.accounts,
             sessions=tuple(_settings(account, symbol) for account, symbol in places),
             portfolio=PortfolioSettings(
-                limits=HeatLimits(warn=Decimal(60), block=Decimal(80), release=Decimal(5)), equity_jump=Decimal(5)
+                limits=TIGHT if "tight heat" in options.faults else WIDE,
+                groups=(TIGHT_GROUP,) if "tight heat" in options.faults else (),
+                equity_jump=Decimal(5),
             ),
             numbers=Numbers(),
             watch=watch,
             hit=self.hit,
         )
+
+    def move(self, durable: Durable) -> None:
+        """The desk's home is another machine from now on."""
+        self.durable = durable
+        if durable.files is not self.files:
+            self.files = durable.files
+            self.all_files.append(durable.files)
 
     def hit(self, what: str) -> None:
         """Something worth counting happened now."""

@@ -10,6 +10,7 @@ from tests.simulation.oracle.findings import Findings
 
 MINUTE_MS = 60_000
 KEPT = 60
+WARMUP = 3
 
 
 class Candles:
@@ -21,19 +22,25 @@ class Candles:
         self._last: dict[tuple[str, SessionId], Millis] = {}
         self._origins: dict[tuple[SessionId, Millis], CandleOrigin] = {}
         self._warming: dict[tuple[str, SessionId], bool] = {}
+        self._warmed: dict[tuple[str, SessionId], int] = {}
 
     def begin(self, life: str, session: SessionId) -> None:
         """The strategy starts anew (a life, or a restart of its session)."""
         self._last.pop((life, session), None)
+        self._warmed.pop((life, session), None)
 
     def shown(
         self, life: str, session: SessionId, symbol: str, candles: Sequence[Candle], now: Millis, *, warming: bool
     ) -> None:
         """One call of a strategy."""
         check, key, candle = self._findings.check, (life, session), candles[-1]
-        if warming and not self._warming.get(key, True):
-            self.begin(life, session)
+        again = not self._warming.get(key, True) or self._warmed.get(key, 0) >= WARMUP
+        if warming and (again or candle.start <= self._last.get(key, -1)):
+            self.begin(life, session)  # its session started again
         self._warming[key] = warming
+        warmed = self._warmed[key] = self._warmed.get(key, 0) + warming
+        if not warming:
+            check("I17 warm-up", warmed >= WARMUP, f"{session} was warmed with {warmed} candles")
         end = candle.start + MINUTE_MS
         check("I16", end <= now, lambda: f"{session} was shown {candle.start}, which ends at {end}")
         last = self._last.get(key)

@@ -119,6 +119,7 @@ class Exposure:
             or self._was_late(place, sent)
             or bool(sent.flags & {Flag.SIZED_FROM_MEMORY, Flag.FORCED})
             or session in self.forced
+            or self._truth.has_unrecorded(place)
             or self._truth.now() - self.memory.get(place[0], 0) < MEMORY_MS
         )
 

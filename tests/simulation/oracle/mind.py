@@ -31,6 +31,7 @@ class Mind(Struct, frozen=True, kw_only=True):
     exiting: bool
     closed: str | None
     alive: bool
+    foreign: frozenset[Symbol]
     stored: bool
     """Whether the database answered when last asked, as far as the engine knows."""
 
@@ -43,6 +44,8 @@ class HeatMind(Struct, frozen=True, kw_only=True):
     contributions: tuple[Contribution, ...]
     reservations: tuple[Reservation, ...]
     unowned: tuple[Contribution, ...]
+    group_percent: tuple[tuple[str, Decimal], ...] = ()
+    group_block: dict[str, Decimal] = {}
 
 
 class Promise(Struct, frozen=True):

@@ -10,16 +10,22 @@ from brokers.paper.book import PaperOrder
 from brokers.paper.exchange import PaperExchange
 from engine.domain.broker import BrokerFill, SubmitAnswer, SubmitRequest
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, SessionId, Symbol
+from engine.domain.instruments import Instrument
 from engine.domain.orders import Order
+from engine.domain.settings import SessionLimits
 from tests.simulation.oracle.agreement import Agreement
 from tests.simulation.oracle.audit import Audit, signed
 from tests.simulation.oracle.candles import Candles
+from tests.simulation.oracle.duties import Duties
 from tests.simulation.oracle.exposure import Exposure
 from tests.simulation.oracle.findings import Findings, Violation
 from tests.simulation.oracle.mind import HeatMind, Mind, Promise
 from tests.simulation.oracle.requests import Requests
+from tests.simulation.oracle.sending import Sending
 from tests.simulation.oracle.standing import Standing
 from tests.simulation.oracle.truth import Behind, Place, Truth
+from tests.simulation.oracle.verdicts import Verdicts
+from tests.simulation.oracle.weight import Weight
 
 VERDICT_MS = 90_000
 """Seen at the next position check, adopted, and acknowledged by whoever looks after the desk."""
@@ -39,6 +45,9 @@ class Oracle:
         on_violation: Callable[[Violation], None],
         traded: Callable[[str, Millis], bool],
         journalled: Callable[[str], bool],
+        answers: Callable[[AccountId, ClientOrderId, Millis], int],
+        limits: SessionLimits,
+        instruments: tuple[Instrument, ...],
     ) -> None:
         self.findings = Findings(now, on_violation)
         self.truth = Truth(exchange, database, places)
@@ -48,6 +57,10 @@ class Oracle:
         self.standing = Standing(self.truth, self.findings)
         self.agreement = Agreement(self.truth, self.findings)
         self.audit = Audit(self.truth, self.findings)
+        self.sending = Sending(self.truth, self.findings, limits)
+        self.verdicts = Verdicts(self.truth, self.findings, answers)
+        self.weight = Weight(self.findings, instruments, limits.worst_case_per_contract)
+        self.duties = Duties(self.truth, self.findings)
         self._adopted_foreign: set[Place] = set()
         self._released: dict[SessionId, Millis] = {}
         self.commanded: dict[str, Millis] = {}
@@ -98,11 +111,10 @@ class Oracle:
     def filled(self, account: AccountId, fill: BrokerFill) -> None:
         """The exchange executed, or voided, something."""
         order = self.truth.exchange.book.orders.get(fill.broker_id)
+        if fill.broker_id in self.truth.claimed:
+            self._adopted_foreign.add((account, fill.symbol))
         if order is not None and order.record.client_id is None and not fill.revision:
-            place = (account, fill.symbol)
-            self.truth.behind[place].append(Behind(self._now(), signed(fill), "foreign order"))
-            if fill.broker_id in self.truth.claimed:
-                self._adopted_foreign.add(place)
+            self.truth.behind[account, fill.symbol].append(Behind(self._now(), signed(fill), "foreign order"))
         self.exposure.filled(account, fill, order)
 
     def last_order(self, fill: BrokerFill) -> PaperOrder | None:
@@ -133,7 +145,11 @@ class Oracle:
         """Every few seconds."""
         for mind in minds:
             self.standing.look(mind, heat, now, calm_since)
+            self.weight.look(mind, heat)
         self.standing.heat(heat, minds, now)
+        accounts = dict.fromkeys(account for account, _ in self.truth.places)
+        self.weight.equity(heat, sum((self.truth.exchange.balance(each).equity for each in accounts), Decimal(0)))
+        self.weight.groups(heat)
 
     def quiet(self, minds: tuple[Mind, ...], life: str) -> None:
         """Nothing has been wrong and nothing been decided for two minutes."""

@@ -67,6 +67,10 @@ class Requests:
         check("I22", complete, lambda: f"{entry} leaves while heat is {heat.heat}")
         if isinstance(share, CompleteHeat):
             check("I22 block", share.percent < heat.block, f"{entry} leaves at heat {share.percent}")
+        groups = {c.group for c in heat.contributions if c.session == mind.session}
+        for name, percent in heat.group_percent:
+            holds = name not in groups or percent < heat.group_block[name]
+            check("I22 group", holds, f"{entry} leaves, its group {name} is at {percent}")
         reported = {c.session for c in heat.contributions}
         check("I24", set(self._truth.places.values()) <= reported, f"{entry} leaves, only {reported} reported")
         counted = {client_id for c in heat.contributions for client_id in c.entries}
@@ -99,6 +103,9 @@ class Requests:
             recorded = truth.database.execute(ROW, (client_id,)).fetchone() is not None
             known = recorded or self._journalled(client_id) or request.client_id in truth.unrecorded
             check("I1", known, f"{client_id} arrived at {account}: neither row nor journal record")
+        (keys,) = truth.database.execute(KEY, (request.client_id, "submit")).fetchone()
+        known = bool(keys) or self._journalled(request.client_id) or request.client_id in truth.unrecorded
+        check("I1 key", known, f"{request.client_id} arrived at {account}, and its decision key stands nowhere")
         first = request.client_id not in truth.arrived
         check("I2 once", first, f"{request.client_id} arrived at {account} a second time")
         truth.arrived[request.client_id] = now

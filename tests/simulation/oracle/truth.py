@@ -80,6 +80,14 @@ class Truth:
         left = self.left.get(client_id)
         return not works and (left is None or now - left > LONGEST_TRIP_MS)
 
+    def has_unrecorded(self, place: Place) -> bool:
+        """Whether an order left for that contract without a record, under the loudest alarm: later lives miss it."""
+        return any(
+            self.sent[each].account == place[0] and self.sent[each].terms.symbol == place[1]
+            for each in self.unrecorded
+            if each in self.sent
+        )
+
     def reach(self, place: Place) -> Decimal:
         """The largest |position| that position and live entries can come to."""
         held = self.position(place).quantity

@@ -184,3 +184,26 @@ async def test_a_disk_that_is_really_full(small_disk: Path) -> None:
     await kept.append(Prepared(submit()))
     await kept.append(accepted())
     assert await journal(small_disk / "journal").pending() == (Prepared(submit()), accepted())
+
+
+class FullAfterRename(RealFiles):
+    """Files whose disk is full the first time the archive is marked as read."""
+
+    def __init__(self) -> None:
+        self.failures = 1
+
+    def replace(self, path: Path, data: bytes) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+        super().replace(path, data)
+
+
+async def test_an_archive_that_failed_half_way_is_over_with_the_next_one(tmp_path: Path, store: SqlStore) -> None:
+    kept = journal(tmp_path / "journal", FullAfterRename())
+    await kept.append(Prepared(submit("sx1")))
+    with pytest.raises(OSError, match="No space left"):
+        await settle_journal(store, kept, LATER)
+    assert not settled(kept)
+    await settle_journal(store, kept, LATER)
+    assert settled(kept)

@@ -1,0 +1,149 @@
+"""Faults in the desk's own house: its lease and a second engine, its sessions, its disk, its limits, its hands.
+
+`faults.py` has what the world outside does; the same rules hold here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from brokers.paper import out_of_band
+from engine.domain.broker import IdMode
+from engine.domain.ids import BrokerOrderId
+from engine.domain.orders import Role
+from engine.domain.risk import GroupLimits, HeatLimits
+
+if TYPE_CHECKING:
+    from tests.simulation.run import Run
+
+MINUTE_MS = 60_000
+TIGHT = HeatLimits(warn=Decimal("0.004"), block=Decimal("0.006"), release=Decimal("0.0005"))
+"""So low that ordinary trading comes to it."""
+TIGHT_GROUP = GroupLimits(name="us-index", block=Decimal("0.004"))
+
+# Standing faults of strategies: the field, and its probability at full intensity.
+STRATEGY: dict[str, tuple[str, float]] = {"oversized entries": ("oversized", 0.08)}
+STANDING = ("tight heat", "rate limit", *STRATEGY)
+MOST_REQUESTS = 4
+"""That a broker under "rate limit" takes from an account in ten seconds."""
+
+
+def _lease_locked(run: Run) -> None:
+    """Somebody holds a lock on the lease's row: everything is written but its renewal."""
+    trouble = run.world.database.trouble
+    trouble.lease_until = run.world.clock.now() + round(run.faults.uniform(8, 60) * 1000)
+
+
+def _session_dies(run: Run) -> None:
+    """A standing loop of one session raises."""
+    desk = run.desk
+    if desk is None or not desk.is_up or desk.life.paused:
+        return
+    session = run.faults.one_of(list(desk.engine.sessions.values()))
+    if session.dead is None:
+        run.world.hit("session dies")
+        desk.break_session(session.id)
+        for after in (1, 40, 300):
+            run.look_again(after)
+
+
+def _second_engine(run: Run) -> None:
+    run.rivals.come()
+
+
+def _think_better(run: Run, order: BrokerOrderId, seconds: float) -> None:
+    """Whoever placed it takes it back."""
+    world = run.world
+
+    def cancel() -> None:
+        if world.exchange.book.orders[order].is_open:
+            out_of_band.cancel_order(world.exchange, order, world.clock.now(), "its owner cancelled it")
+
+    world.clock.call_at(world.clock.now() + round(seconds * 1000), cancel)
+
+
+def _look_alike(run: Run) -> None:
+    """Somebody else has the same idea at the same moment, twice: only a broker's echo tells their orders from ours."""
+    world = run.world
+    for account in world.accounts:
+        if world.exchange.capabilities(account).id_mode is not IdMode.NONE:
+            continue
+        recent = [
+            order
+            for order in run.oracle.truth.sent.values()
+            if order.account == account
+            and order.role is Role.ENTRY
+            and world.clock.now() - run.oracle.truth.left[order.client_id] < 3_000
+            and order.terms.limit is not None
+        ]
+        for order in recent[-1:]:
+            world.hit("look-alike order")
+            for _ in range(2):
+                theirs = out_of_band.place_foreign(world.exchange, account, order.terms, world.clock.now())
+                run.oracle.foreign(theirs)
+                _think_better(run, theirs, run.faults.uniform(5, 60))
+
+
+def _hands_in_an_outage(run: Run) -> None:
+    """The disk or the database fails, the operator acts at once, and the process may not live to write it down."""
+    world, rng = run.world, run.faults
+    now = world.clock.now()
+    seconds = rng.uniform(10, 60)
+    world.hit("hands in an outage")
+    if rng.chance(0.5):
+        world.database.trouble.down_until = max(world.database.trouble.down_until, now + round(seconds * 1000))
+    else:
+        world.files.trouble.full_until = max(world.files.trouble.full_until, now + round(seconds * 1000))
+    run.urgent_hands(rng.uniform(0.3, 4.0))
+    if rng.chance(0.6):
+        world.clock.call_at(now + round(rng.uniform(0.5, seconds) * 1000), run.crash_soon)
+
+
+def _disk_fills(run: Run) -> None:
+    run.world.hit("disk fills")
+    files = run.world.files
+    files.free_percent = run.faults.one_of((1, 5, 8))
+    files.filling_since = run.world.clock.now()
+    files.filling_until = run.world.clock.now() + round(run.faults.uniform(30, 180) * 1000)
+
+
+def _stands_still(run: Run) -> None:
+    """SIGSTOP between two awaits: what was checked before it says nothing about what is true after it."""
+    desk = run.desk
+    if desk is None or not desk.is_up or desk.life.paused:
+        return
+    seconds = run.faults.uniform(2, 40)
+    desk.seams.pause_at(run.faults.one_of(("query: answered", "commit: before", "commit: after")))
+
+    def stand() -> None:
+        run.world.hit("stands still")
+        run.suspend(seconds)
+
+    desk.seams.on_pause = stand
+
+
+SUDDEN: dict[str, tuple[Callable[[Run], None], float]] = {
+    "lease locked": (_lease_locked, 300),
+    "session dies": (_session_dies, 300),
+    "second engine": (_second_engine, 500),
+    "look-alike order": (_look_alike, 2),
+    "hands in an outage": (_hands_in_an_outage, 300),
+    "disk fills": (_disk_fills, 300),
+    "stands still": (_stands_still, 150),
+}
+
+
+def arm(run: Run) -> None:
+    """Trouble begins."""
+    if "tight heat" in run.options.faults:
+        run.world.hit("tight heat")
+    if "rate limit" in run.options.faults:
+        for trouble in run.world.durable.wires.values():
+            trouble.most_requests = MOST_REQUESTS
+
+
+def disarm(run: Run) -> None:
+    """Trouble ends."""
+    run.world.files.filling_until = 0

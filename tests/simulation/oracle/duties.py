@@ -1,0 +1,56 @@
+"""What is owed within a time: questions about orders in doubt, records of replaced candles, an alarm of a full disk."""
+
+from __future__ import annotations
+
+from engine.domain.ids import Millis, SessionId
+from engine.domain.orders import IN_DOUBT
+from tests.simulation.oracle.findings import Findings
+from tests.simulation.oracle.mind import Mind
+from tests.simulation.oracle.truth import Truth
+
+ASKED_MS = 60_000
+REPLACED = "SELECT count(*) FROM replaced_candles WHERE session = ? AND candle = ?"
+
+
+class Duties:
+    """Judges at intervals, and after quiet."""
+
+    def __init__(self, truth: Truth, findings: Findings) -> None:
+        self._truth = truth
+        self._findings = findings
+        self._owed: list[tuple[str, SessionId, Millis]] = []
+
+    def doubts(self, mind: Mind, now: Millis, asked: Millis, up_since: Millis | None) -> None:
+        """The protocol's rule 5: while the line is up an order in doubt is asked about, at least every minute."""
+        if up_since is None or not mind.alive:
+            return
+        for order in mind.orders:
+            if order.state in IN_DOUBT and order.doubt is not None:
+                since = max(order.doubt.since, up_since, asked)
+                self._findings.check(
+                    "rule 5",
+                    now - since <= ASKED_MS,
+                    lambda o=order, s=since: f"{o.client_id} is {o.state}; nobody asked for {now - s} ms",  # type: ignore[misc]
+                )
+
+    def amended(self, life: str, session: SessionId, start: Millis) -> None:
+        """A candle on which a strategy had decided has other values now, and the desk has seen it."""
+        self._owed.append((life, session, start))
+
+    def quiet(self, life: str, *, settled: bool) -> None:
+        """I18, and nothing left in the journal, once nothing has been wrong for minutes."""
+        for of, session, start in self._owed:
+            if of == life:
+                (rows,) = self._truth.database.execute(REPLACED, (session, start)).fetchone()
+                self._findings.check("I18", bool(rows), f"{session} decided on {start}, which changed: no record")
+        self._owed.clear()
+        self._findings.check("I29 journal", settled, f"{life}: what was journalled is not in the database")
+
+    def room(self, free_percent: int, since: Millis, now: Millis, told: str | None) -> None:
+        """Little room on the disk is said within half a minute, and how little."""
+        if now - since < 30_000:
+            return
+        wanted = "critical" if free_percent < 2 else "warning"
+        self._findings.check(
+            "disk alarm", told == wanted, f"{free_percent} % of the disk is free for {now - since} ms; told {told}"
+        )

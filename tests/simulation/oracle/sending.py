@@ -1,0 +1,110 @@
+"""The rules of the moment in which a request leaves, judged by what the world knows and not by what the gate read."""
+
+from __future__ import annotations
+
+from collections import deque
+from decimal import Decimal
+
+from engine.domain.ids import Millis, SessionId
+from engine.domain.orders import Flag, Order, OrderState, Role
+from engine.domain.settings import SessionLimits
+from tests.simulation.oracle.findings import Findings
+from tests.simulation.oracle.mind import Mind
+from tests.simulation.oracle.scene import Scene
+from tests.simulation.oracle.truth import Truth
+
+MINUTE_MS = 60_000
+STALE_MS = 15_000
+LEASE_MS = 10_000
+PROMPT_MS = 1_500
+WRITTEN_MS = 10_000
+ADOPTED = (
+    "SELECT id FROM disagreements WHERE session = ? AND kind IN ('position', 'reversal') AND state = 'adopted' "
+    "AND acknowledged_at IS NULL"
+)
+EVALUATED = "SELECT session, candle FROM evaluated_candles"
+
+
+class Sending:
+    """Judges each request as it leaves."""
+
+    def __init__(self, truth: Truth, findings: Findings, limits: SessionLimits) -> None:
+        self._truth = truth
+        self._findings = findings
+        self._limits = limits
+        self._entries: dict[tuple[str, SessionId], deque[Millis]] = {}
+        self._used: dict[str, dict[str, Millis]] = {}
+        self.acknowledged: set[str] = set()
+
+    def begin(self, life: str) -> None:
+        """A life begins: what earlier ones decided, as far as it can know."""
+        self._used[life] = dict(self._truth.database.execute(EVALUATED).fetchall())
+
+    def any(self, scene: Scene, kind: str) -> None:
+        """Submit, replace or cancel, I34."""
+        holds = not (scene.is_old and scene.can_know)
+        self._findings.check("I34", holds, f"{scene.life} sends a {kind} although the account was taken over")
+
+    def submit(self, mind: Mind, order: Order, scene: Scene) -> None:
+        """A submit starts to leave."""
+        self._check_used(mind, order, scene)
+        if order.role is Role.ENTRY:
+            self._entry(mind, order, scene)
+        else:
+            self._exit(mind, order, scene)
+
+    def _check_used(self, mind: Mind, order: Order, scene: Scene) -> None:
+        """I15: a decision is used at most once ever."""
+        origin = order.key.split("/")[1]
+        if origin.isdigit() and order.created >= scene.began:
+            used = self._used.get(scene.life, {}).get(mind.session, -1)
+            self._findings.check(
+                "I15 used", int(origin) > used, f"{order.key} leaves; an earlier life decided on {used}"
+            )
+
+    def _entry(self, mind: Mind, order: Order, scene: Scene) -> None:
+        check, entry = self._findings.check, f"entry {order.client_id} of {mind.session}"
+        check("I34 entry", not scene.is_old, f"{entry} leaves although the account was taken over")
+        check("entry side", mind.position * order.terms.side.sign >= 0, f"{entry} leaves against {mind.position}")
+        late = 0 if order.deadline is None else scene.clock - order.deadline
+        check("entry deadline", late <= 0, f"{entry} leaves {late} ms after its deadline")
+        age = scene.tick_age
+        check("entry fresh", age is not None and age < STALE_MS, f"{entry} leaves on data {age} ms old")
+        renewed = scene.renewed_age
+        check(
+            "entry lease",
+            renewed is not None and renewed <= LEASE_MS,
+            f"{entry} leaves; its lease was renewed {renewed} ms ago",
+        )
+        check("I17 gap", not scene.has_gap, f"{entry} leaves while the gap in the feed is open")
+        self._check_limits(mind, order, scene, entry)
+        rows = self._truth.database.execute(ADOPTED, (mind.session,)).fetchall()
+        waiting = [id for (id,) in rows if id not in self.acknowledged]
+        check("I10 block", not waiting, lambda: f"{entry} leaves while {waiting} waits for somebody")
+
+    def _check_limits(self, mind: Mind, order: Order, scene: Scene, entry: str) -> None:
+        limits, terms, check = self._limits, order.terms, self._findings.check
+        check("entry size", terms.quantity <= limits.max_order_size, f"{entry} is for {terms.quantity}")
+        prices = [price for price in (terms.limit, terms.stop) if price is not None]
+        far = max((abs(price - scene.mark) / scene.mark for price in prices), default=Decimal(0))
+        check("entry collar", far <= limits.price_collar + Decimal("0.01"), f"{entry} is {far} away from the market")
+        times = self._entries.setdefault((mind.life, mind.session), deque(maxlen=50))
+        recent = sum(at > scene.clock - MINUTE_MS for at in times)
+        check("entry count", recent < limits.entries_per_minute, f"{entry} follows {recent} others in a minute")
+        times.append(scene.clock)
+
+    def _exit(self, mind: Mind, order: Order, scene: Scene) -> None:
+        check = self._findings.check
+        if scene.is_steady:
+            waited = scene.clock - order.created
+            check("I19 prompt", waited <= PROMPT_MS, f"{order.role} {order.client_id} waited {waited} ms to leave")
+        if order.role is Role.EXIT and Flag.FORCED not in order.flags:
+            doubtful = [
+                other.client_id
+                for other in mind.orders
+                if other.role is Role.EXIT
+                and other.client_id != order.client_id
+                and other.state is OrderState.IN_DOUBT_SUBMIT
+                and other.terms.side is order.terms.side
+            ]
+            check("rule 9", not doubtful, lambda: f"exit {order.client_id} leaves beside {doubtful} in doubt")

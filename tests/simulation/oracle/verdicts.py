@@ -1,0 +1,102 @@
+"""What the desk says became of its orders: no end without proof, no loss without having asked, no shape of two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+
+from engine.domain.broker import IdMode
+from engine.domain.ids import AccountId, ClientOrderId, Millis
+from engine.domain.orders import TERMINAL, OrderState
+from tests.simulation.oracle.findings import Findings
+from tests.simulation.oracle.truth import Truth
+
+S = OrderState
+LOST_MS = 90_000
+LOST_ANSWERS = 4
+TOLD_MS = 1_000
+SHAPE_MS = 30_000
+ENDS = TERMINAL - {S.DENIED, S.ABANDONED}
+EVENTS = "SELECT rowid, client_id, state, event, at, detail FROM order_events WHERE rowid > ? ORDER BY rowid"
+ROW = "SELECT state, filled, reported, account, sent, side, type, quantity, symbol FROM orders WHERE client_id = ?"
+
+
+class Verdicts:
+    """Judges every new row of the order events. `answers` counts complete answers about orders since a moment."""
+
+    def __init__(
+        self, truth: Truth, findings: Findings, answers: Callable[[AccountId, ClientOrderId, Millis], int]
+    ) -> None:
+        self._truth = truth
+        self._findings = findings
+        self._answers = answers
+        self._seen = 0
+
+    def look(self) -> None:
+        """Everything since the last look."""
+        for number, client_id, word, event, at, detail in self._truth.database.execute(EVENTS, (self._seen,)):
+            self._seen = number
+            state = S(word)
+            if state is S.LOST and event == "lost":
+                self._lost(client_id, at)
+            elif state is S.ABANDONED and event not in ("lives after all", "declared dead"):
+                self._abandoned(client_id, event)
+            elif state in ENDS:
+                self._ended(client_id, state)
+            if event == "matched by shape":
+                self._matched(client_id, detail)
+
+    def open_at_broker(self) -> None:
+        """I12: what works at the broker has not ended in the audit trail."""
+        for place in self._truth.places:
+            for order in self._truth.ours_open(place):
+                client_id = order.record.client_id
+                assert client_id is not None
+                row = self._truth.database.execute(ROW, (client_id,)).fetchone()
+                ended = row is not None and S(row[0]) in ENDS
+                self._findings.check("I12 proof", not ended, lambda c=client_id, r=row: f"{c} works; its row says {r}")  # type: ignore[misc]
+
+    def _lost(self, client_id: str, at: Millis) -> None:
+        row = self._truth.database.execute(ROW, (client_id,)).fetchone()
+        left = self._truth.left.get(ClientOrderId(client_id))
+        if row is None or left is None or row[4] is None:
+            return
+        check = self._findings.check
+        waited = max(at - row[4], self._truth.now() - left)  # the desk's clock may have been set
+        check("I12 lost", waited >= LOST_MS, f"{client_id} was given up {waited} ms after it was sent")
+        asked = self._answers(AccountId(row[3]), ClientOrderId(client_id), left)
+        check("I30 lost", asked >= LOST_ANSWERS, f"{client_id} was given up after {asked} complete answers")
+
+    def _abandoned(self, client_id: str, event: str) -> None:
+        left = client_id in self._truth.left
+        self._findings.check("I12 abandoned", not left, f"{client_id} left, and is called never sent ({event})")
+
+    def _ended(self, client_id: str, state: OrderState) -> None:
+        row = self._truth.database.execute(ROW, (client_id,)).fetchone()
+        if row is not None and S(row[0]) is state:
+            filled, reported = Decimal(row[1]), Decimal(row[2])
+            self._findings.check("I12 fills", filled >= reported, f"{client_id} is {state}: {filled} of {reported}")
+
+    def _matched(self, client_id: str, broker_id: str) -> None:
+        """Mode none: exactly one candidate is taken; of several nobody knows which is ours."""
+        truth = self._truth
+        sent = truth.sent.get(ClientOrderId(client_id))
+        if sent is None or truth.exchange.capabilities(sent.account).id_mode is not IdMode.NONE:
+            return
+        mine = {o.broker_id for o in truth.sent.values() if o.broker_id is not None}
+        left = truth.left[ClientOrderId(client_id)]
+        alike = [
+            order.id
+            for order in truth.exchange.book.orders.values()
+            if order.account == sent.account
+            and order.id not in mine
+            and order.record.client_id is None
+            and order.record.terms.side is sent.terms.side
+            and order.record.terms.type is sent.terms.type
+            and order.record.terms.symbol == sent.terms.symbol
+            and order.record.terms.quantity == sent.terms.quantity
+            and (order.record.terms.limit, order.record.terms.stop) == (sent.terms.limit, sent.terms.stop)
+            and abs(order.record.submitted - left) < 3_000
+            and truth.now() - order.record.submitted > TOLD_MS
+        ]
+        self._findings.check("rule 8", len(alike) <= 1, f"{client_id} was taken for {broker_id}; {alike} look like it")

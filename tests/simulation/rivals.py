@@ -1,0 +1,116 @@
+"""A second engine that wants the accounts of the first: what I34 is about.
+
+While the first lives, nobody gets them: not on its machine (the lock), not from another (the lease, which is renewed),
+and no typed word changes that. Once it has stood still for the length of a lease, an engine on another machine whose
+operator typed that the first has certainly ended gets them all; and the first, when it goes on, sends nothing any more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace as changed
+
+from engine.domain.ids import AccountId
+from tests.simulation.desk import Desk, Locks
+from tests.simulation.files import SimFiles
+from tests.simulation.loop import Life
+
+if TYPE_CHECKING:
+    from tests.simulation.run import Run
+
+LOOK_MS = 250
+PATIENCE_MS = 60_000
+SEAMS = ("query: answered", "commit: before", "commit: after", "submit: answered")
+NEWEST = "SELECT epoch FROM leases WHERE account = ?"
+INTENT = (
+    "SELECT i.epoch, l.epoch, l.account FROM intents AS i JOIN leases AS l ON l.account = i.account "
+    "WHERE i.key = ? AND i.origin = 'desk'"
+)
+
+
+class Rivals:
+    """Brings one second engine at a time."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._rival: Desk | None = None
+        self._came = 0
+
+    @property
+    def is_here(self) -> bool:
+        """Whether a second engine is trying now."""
+        return self._rival is not None
+
+    def of(self, life: Life) -> Desk | None:
+        """The second engine whose life this is, while it is not the desk yet."""
+        return self._rival if self._rival is not None and self._rival.life is life else None
+
+    def newest_epoch(self, account: AccountId) -> int:
+        """Who commands the account, by the database."""
+        row = self._run.world.database.raw.execute(NEWEST, (account,)).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def committed(self, key: str) -> None:
+        """I34: an intent of an epoch that was taken over does not commit."""
+        row = self._run.world.database.raw.execute(INTENT, (key,)).fetchone()
+        if row is not None:
+            mine, newest, account = row
+            self._run.oracle.findings.check(
+                "I34 commit", mine >= newest, f"{key} committed under epoch {mine}, {account} is at {newest}"
+            )
+
+    def come(self) -> None:
+        """One of the ways in which a second engine may appear; not while the first one's own books are unsure."""
+        run = self._run
+        first, world = run.desk, run.world
+        if self._rival is not None or first is None or not first.is_up or first.life.paused or len(run.desks()) > 1:
+            return
+        if not world.database.answers(world.loop.at) or not first.journal.is_settled or run.oracle.requests.killed:
+            return
+        roll = run.faults.random()
+        if roll < 0.2:
+            self._start("here", take_over=False, gets_it=False)
+        elif roll < 0.4:
+            self._start("elsewhere", take_over=run.faults.chance(0.5), gets_it=False)
+        else:
+            stands = run.faults.uniform(14, 60)
+            if run.faults.chance(0.6):
+                first.seams.pause_at(run.faults.one_of(SEAMS))
+                first.seams.on_pause = lambda: self._stand_still(first, stands)
+            else:
+                self._stand_still(first, stands)
+
+    def _stand_still(self, first: Desk, seconds: float) -> None:
+        if first is not self._run.desk or self._rival is not None:
+            return
+        self._run.suspend(seconds)
+        self._start("elsewhere", take_over=True, gets_it=True)
+
+    def _start(self, where: str, *, take_over: bool, gets_it: bool) -> None:
+        run, durable = self._run, self._run.world.durable
+        self._came += 1
+        name = f"life-rival-{self._came}"
+        if where == "elsewhere":
+            files = SimFiles(run.world.streams.of(f"files/{name}"), run.world.clock.now, run.world.hit)
+            durable = changed(durable, files=files, locks=Locks(), host=f"machine of {name}")
+        rival = self._rival = Desk(durable, name, lambda where: run.rival_died(rival, where), take_over=take_over)
+        run.world.hit("second engine")
+        run.world.note(f"{name} starts {where}{', with the word' if take_over else ''}")
+        rival.start()
+        self._look(rival, gets_it, run.world.loop.at)
+
+    def _look(self, rival: Desk, gets_it: bool, began: int) -> None:
+        run = self._run
+        if rival.is_up:
+            run.oracle.findings.check("I34 one", gets_it, f"{rival.life.name} commands beside a living engine")
+            run.world.hit("taken over")
+            self._rival = None
+            run.promote(rival)
+        elif rival.failed is not None or run.world.loop.at - began > PATIENCE_MS:
+            run.world.note(f"{rival.life.name} gives up: {rival.failed}")
+            run.oracle.findings.check("I34 one", True, "")
+            rival.die()
+            self._rival = None
+        else:
+            run.world.clock.call_at(run.world.clock.now() + LOOK_MS, lambda: self._look(rival, gets_it, began))

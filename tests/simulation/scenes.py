@@ -1,0 +1,88 @@
+"""What a run knows of its desk beside what the desk says: for the oracle, as values and as excuses."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.domain.ids import AccountId, ClientOrderId, Millis, SessionId, Symbol
+from engine.domain.intents import PAUSE_NOTE, Noted
+from engine.domain.market import Tick
+from engine.persistence.intent_journal import IMPORTED, parse
+from tests.simulation.market import MINUTE_MS
+from tests.simulation.oracle.scene import Scene
+
+if TYPE_CHECKING:
+    from tests.simulation.desk import Desk
+    from tests.simulation.run import Run
+
+STEADY_MS = 5_000
+WINDOW = 5
+LATCH = Path("/desk/KILL")
+DISK_FAULTS = frozenset({"torn write", "failed sync", "disk full", "disk hung", "hands in an outage"})
+HELD = "SELECT scope, kind FROM latches WHERE held = 1"
+
+
+def scene(run: Run, desk: Desk, account: AccountId, symbol: Symbol | None) -> Scene:
+    """The moment in which a request leaves."""
+    world = run.world
+    now, clock = world.loop.at, desk.clock.now()
+    epoch = desk.engine.accounts[account].lease.epoch
+    renewed = world.database.renewed.get((account, epoch))
+    newest = desk.feed.newest.get(symbol) if symbol is not None else None
+    return Scene(
+        life=desk.life.name,
+        began=desk.engine.started,
+        clock=clock,
+        tick_age=None if newest is None else clock - newest,
+        renewed_age=None if renewed is None else round(now - renewed),
+        mark=world.market.last(symbol) if symbol is not None else Decimal(0),
+        has_gap=symbol in desk.feed.gaps,
+        is_steady=clock == now and now - max(desk.steady_since, desk.clock.right_since) > STEADY_MS,
+        is_old=run.rivals.newest_epoch(account) > epoch,
+        can_know=world.database.answers(now),
+    )
+
+
+def amended(run: Run, desk: Desk, tick: Tick) -> None:
+    """A feed is about to bring a late trade of a window that has closed: a record may be owed."""
+    start = tick.at - tick.at % MINUTE_MS
+    if not desk.is_up or desk.life.paused or not desk.feed.is_up:
+        return
+    for session in desk.engine.sessions.values():
+        stream = session.trader.stream
+        last = stream.series.last
+        if session.desk.book.symbol != tick.symbol or stream.is_buffering or last is None:
+            continue
+        known = stream.series.at(start, WINDOW) is not None and start in desk.strategies[session.id].decided
+        if known and 0 <= last.start - start < (WINDOW - 1) * MINUTE_MS:
+            run.oracle.duties.amended(desk.life.name, session.id, start)
+
+
+def answers(run: Run, account: AccountId, client_id: ClientOrderId, since: Millis) -> int:
+    """How many complete answers about orders an account's broker has given."""
+    names = ("orders", f"order {client_id}")
+    return sum(at >= since and name in names for at, name in run.world.durable.wires[account].answered)
+
+
+def forget_what_nothing_took(run: Run) -> None:
+    """A kill or pause that neither the database nor the disk took in time dies with its process.
+
+    It has effect at once, whatever can record it, and its process says so; only the next life cannot know of it.
+    """
+    if not DISK_FAULTS & run.options.faults.keys():
+        return
+    requests = run.oracle.requests
+    held = set(run.world.database.raw.execute(HELD).fetchall())
+    files = run.world.files.kept
+    if ("", "kill") not in held and LATCH not in files:
+        requests.killed = False
+    noted: set[SessionId | None] = set()
+    for path, data in files.items():
+        if path.suffix != IMPORTED:
+            noted |= {r.session for r in parse(data)[0] if isinstance(r, Noted) and r.what == PAUSE_NOTE}
+    for session in tuple(requests.paused):
+        if (session, "pause") not in held and session not in noted:
+            requests.paused.discard(session)
+            run.oracle.released((session,))
