@@ -103,7 +103,10 @@ class Guard:
             )
 
     def _target_due(self) -> bool:
-        return self._target_hit and bool(self._desk.book.position.quantity) and self._ours(self.target_price)
+        """Whether to leave at a target of ours; a session that starts again first learns where it stands."""
+        desk = self._desk
+        held = desk.phase in _READY and bool(desk.book.position.quantity)
+        return self._target_hit and held and self._ours(self.target_price)
 
     async def step(self) -> None:
         """One look at position and protective orders."""

@@ -15,7 +15,7 @@ from engine.domain.disagreements import DisagreementKind
 from engine.domain.ids import SessionId
 from engine.domain.orders import Flag, OrderState, OrderType, Role, Side
 from engine.domain.settings import FixedSize, Remedy
-from engine.snapshot import ProtectionState
+from engine.snapshot import Phase, ProtectionState
 from tests.flows.harness import ES, MINUTE, PAPER, Desk
 from tests.flows.script import enter, in_position, leave, leave_part
 
@@ -256,6 +256,27 @@ async def test_a_stop_armed_again_beside_a_target_is_no_excess(make_desk: MakeDe
     await desk.pass_(8)
     assert desk.broker_position() == desk.position() == 0
     assert live(desk) == ()
+
+
+async def test_a_target_reached_while_its_session_starts_again_waits_for_it(make_desk: MakeDesk) -> None:
+    """The guard asked again and again without letting go: the whole engine stood still."""
+    desk = await in_position(make_desk(capabilities=BROKERS["our one-cancels-other"]), enter(target="5050"))
+    session, turns = desk.trader().desk, 0
+    due = desk.trader().guard._target_due
+
+    def counted() -> bool:
+        nonlocal turns
+        turns += 1
+        assert turns < 1_000, "the guard never lets go"
+        return due()
+
+    desk.trader().guard._target_due = counted  # type: ignore[method-assign]
+    session.phase = Phase.RECOVERING
+    desk.feed.trade(ES, "5050")
+    await desk.pass_(5)
+    assert desk.broker_position() == 2
+    session.phase = Phase.TRADING
+    await desk.until(lambda: desk.broker_position() == 0, 8)
 
 
 @pytest.mark.parametrize("broker", ["default", "no brackets"])
