@@ -4,73 +4,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from console.bootstrap import Desk, settings_for, strategies_for
-from console.options import RunOptions
 from engine import commands as c
 from engine import views
-from engine.domain.ids import CommandId
 from engine.domain.settings import ShutdownPolicy
 from engine.engine import Engine
 from engine.errors import DeskUnusable
 from engine.events import Progressed
 from engine.host import EngineHost
 from engine.queries import OrdersAnswer, OrdersPage
-from engine.snapshot import DeskSnapshot, LoopLag, Phase
-from tests.e2e.desks import ONE_SESSION
-
-SETTINGS = f"[desk]\nseed = 3\n{ONE_SESSION}"
-PATIENCE = 20.0
-
-
-def eventually(predicate: Callable[[], Any], what: str) -> Any:
-    """The first true answer; real time passes, so it is asked often and given up late."""
-    deadline = time.monotonic() + PATIENCE
-    while not (answer := predicate()):
-        assert time.monotonic() < deadline, f"not within {PATIENCE:g} s: {what}"
-        time.sleep(0.01)
-    return answer
-
-
-class Hosted:
-    """A desk on its own thread."""
-
-    def __init__(self, directory: Path, db: str | None = None) -> None:
-        config = directory / "sextant.toml"
-        config.write_text(SETTINGS)
-        asked = RunOptions(config=config, state_dir=directory / "state", headless=True, db=db)
-        settings, tape, options = settings_for(asked)
-        self.desk = Desk(settings, tape, strategies_for(settings), options.speed)
-        self.host = EngineHost(self.desk.plan, manage_gc=False)
-        self._count = 0
-
-    def start(self) -> Hosted:
-        self.host.start()
-        self.host.started.result(PATIENCE)
-        return self
-
-    def origin(self) -> c.Origin:
-        self._count += 1
-        return c.Origin(id=CommandId(f"c{self._count}"), operator="test", place="test", at=time.time_ns() // 1_000_000)
-
-    def picture(self) -> DeskSnapshot:
-        picture = eventually(self.host.snapshot, "a snapshot")
-        assert isinstance(picture, DeskSnapshot)
-        return picture
-
-    def trading(self) -> None:
-        eventually(lambda: self.picture().sessions[0].phase is Phase.TRADING, "trading")
-
-    def end(self) -> None:
-        self.host.shut_down(ShutdownPolicy.LEAVE)
-        self.host.ended.result(PATIENCE)
-        self.desk.close()
+from engine.snapshot import DeskSnapshot, LoopLag
+from tests.flows.hosted import PATIENCE, Hosted, eventually
 
 
 @pytest.fixture
