@@ -77,6 +77,7 @@ class SextantApp(QuietlyEndingApp, inherit_bindings=False):
         place: str,
         color: bool = True,
         shutdown_timeout: float = SHUTDOWN_TIMEOUT_S,
+        when_shown: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
         ids: Callable[[], str] = lambda: uuid.uuid4().hex,
     ) -> None:
@@ -89,6 +90,7 @@ class SextantApp(QuietlyEndingApp, inherit_bindings=False):
         self.operator = operator
         self.place = place
         self.shutdown_timeout = shutdown_timeout
+        self._when_shown = when_shown
         self.monotonic = monotonic
         self.desk = Replica()
         self.session: SessionId | None = None
@@ -109,6 +111,7 @@ class SextantApp(QuietlyEndingApp, inherit_bindings=False):
         self._timer = self.set_interval(1 / self._pulls, self.pull)
         self.run_worker(self._seed_fills(), name="fills", exit_on_error=False)
         self.call_later(self.pull)
+        self.call_after_refresh(self._when_shown)
 
     def pull(self) -> None:
         """Fold the engine's newest word and show it."""

@@ -11,7 +11,7 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -31,6 +31,10 @@ from console.command import (
 from console.options import AS_FAST_AS_IT_GOES, RunOptions
 from engine.domain.market import Timeframe
 from engine.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from console.config_model import DeskSettings
+    from console.running import Hosted
 
 LEAVE_SECONDS = 2.0
 
@@ -169,11 +173,37 @@ def run(
             )
         if asked.headless and not headless:
             complain("no terminal here, so the desk runs headless (SIGTERM or Ctrl+C ends it)", FINE)
-        from console import bootstrap
-
-        return bootstrap.run(asked)
+        return _headless(asked) if asked.headless else _with_screen(asked)
 
     return guarded(command)
+
+
+def _headless(asked: RunOptions) -> int:
+    from console import bootstrap
+
+    return bootstrap.run_headless(asked)
+
+
+def _with_screen(asked: RunOptions) -> int:
+    """The screen comes first: engine and brokers are imported and the desk is made while it shows already."""
+    from console import config as configuration
+    from console import running
+    from console.config_model import FeedKind
+
+    if asked.replay is None:
+        settings = configuration.settle(asked)
+        if settings.feed is not FeedKind.REPLAY:
+            return running.with_screen(settings, lambda: _made(settings, asked))
+    from console import bootstrap
+
+    settings, tape, asked = bootstrap.settings_for(asked)
+    return running.with_screen(settings, lambda: bootstrap.hosted(settings, tape, asked))
+
+
+def _made(settings: DeskSettings, asked: RunOptions) -> Hosted:
+    from console import bootstrap
+
+    return bootstrap.hosted(settings, None, asked)
 
 
 @app.command()

@@ -19,6 +19,7 @@ from console import process
 from console.client import Host, InProcessClient
 from console.config_model import DeskSettings, FeedKind
 from console.formatting import plain
+from console.opening import OpeningHost
 from console.options import RunOptions
 from engine.domain.settings import ShutdownPolicy
 from engine.errors import DeskHeld, SextantError
@@ -122,15 +123,15 @@ def headless(desk: Hosted, options: RunOptions) -> int:
         host.ended.result(STOP_SECONDS)
         raise
     finally:
-        _put_away(desk)
+        _put_away(desk.settings, desk.close)
 
 
-def _put_away(desk: Hosted) -> None:
+def _put_away(settings: DeskSettings, close: Callable[[], None]) -> None:
     """Close what is left; a disk that hangs keeps nobody."""
     leaving = process.exit_within(LEAVE_SECONDS, code=1)
-    desk.close()
-    if desk.settings.temporary:
-        shutil.rmtree(desk.settings.state_dir, ignore_errors=True)
+    close()
+    if settings.temporary:
+        shutil.rmtree(settings.state_dir, ignore_errors=True)
     leaving.cancel()
 
 
@@ -139,16 +140,16 @@ def _watch_tape(host: RunningHost, ending: Ending) -> None:
     ending.wake()
 
 
-def with_screen(desk: Hosted) -> int:
-    """Under the console; leaves a clean terminal whatever happens."""
+def with_screen(settings: DeskSettings, make: Callable[[], Hosted]) -> int:
+    """Under the console, which shows before the desk is made; leaves a clean terminal whatever happens."""
     process.prepare_terminal()
-    state = process.state_directory(desk.settings.state_dir)
+    state = process.state_directory(settings.state_dir)
     process.start_logging(state)
-    host = desk.host
+    host = OpeningHost(make)
     from console.app import SextantApp
 
     place = os.environ.get("SSH_CONNECTION", "").split(" ")[0] or "this terminal"
-    app = SextantApp(InProcessClient(host), operator=desk.settings.operator, place=place)
+    app = SextantApp(InProcessClient(host), operator=settings.operator, place=place, when_shown=host.start)
 
     def on_signal(caught: signal.Signals, urgency: process.Urgency) -> None:
         if urgency is process.Urgency.GO:
@@ -159,10 +160,9 @@ def with_screen(desk: Hosted) -> int:
             host.shut_down()
             host.ended.add_done_callback(lambda _: process.exit_within(SCREEN_SECONDS))
         else:
-            app.request_quit(desk.settings.shutdown)
+            app.request_quit(settings.shutdown)
 
     process.SignalThread(on_signal)
-    host.start()
     host.started.add_done_callback(lambda done: _leave_if_failed(done, app))
     try:
         app.run()
@@ -174,7 +174,7 @@ def with_screen(desk: Hosted) -> int:
         host.ended.result(STOP_SECONDS)
         return app.return_code or 0
     finally:
-        _put_away(desk)
+        _put_away(settings, host.close)
 
 
 def _leave_if_failed(done: Future[None], app: Any) -> None:

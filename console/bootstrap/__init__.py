@@ -12,8 +12,8 @@ from pathlib import Path
 
 from brokers.paper.remote import reach
 from brokers.paper.wire import Listed
-from brokers.replay.tape import open_tape
-from console import config
+from brokers.replay.tape import Tape, open_tape
+from console import config, running
 from console.bootstrap.desk import JOURNAL, KILL, Desk, FreshIds, audit_store, settings_for, strategies_for
 from console.config_model import DeskSettings, SqliteFile
 from console.options import RunOptions
@@ -26,25 +26,29 @@ from engine.persistence.blocking import ThreadBlocking
 from engine.persistence.store import SqlStore
 from engine.persistence.upkeep import Kept, Upkeep
 
-__all__ = ["Desk", "candles", "doctor", "open_audit_trail", "run", "settings_for", "strategies_for", "upkeep_for"]
+__all__ = [
+    "Desk", "candles", "doctor", "hosted", "open_audit_trail", "run_headless", "settings_for", "strategies_for",
+    "upkeep_for",
+]  # fmt: skip
 
 
-def run(options: RunOptions) -> int:
-    """Run a desk with or without a screen; the exit code."""
+def run_headless(options: RunOptions) -> int:
+    """Run a desk without a screen; the exit code."""
     settings, tape, options = settings_for(options)
-    strategies = strategies_for(settings)
-    from console import running
+    return running.headless(hosted(settings, tape, options), options)
 
+
+def hosted(settings: DeskSettings, tape: Tape | None, options: RunOptions) -> running.Hosted:
+    """The desk of these settings, ready to start. Raises ConfigurationError, DeskUnusable."""
     desk = Desk(
         settings,
         tape,
-        strategies,
+        strategies_for(settings),
         options.speed,
         take_over=options.take_over and tape is None,
         may_look_on=not options.headless,
     )
-    hosted = running.Hosted(desk.host, settings, desk.close)
-    return running.headless(hosted, options) if options.headless else running.with_screen(hosted)
+    return running.Hosted(desk.host, settings, desk.close)
 
 
 def doctor(options: RunOptions) -> int:

@@ -53,7 +53,10 @@ class Bootstrap(ModuleType):
             raise self.fails
         return self.code
 
-    def run(self, options: RunOptions) -> int:
+    def run_headless(self, options: RunOptions) -> int:
+        return self._do("run", options)
+
+    def on_screen(self, options: RunOptions) -> int:
         return self._do("run", options)
 
     def doctor(self, options: RunOptions) -> int:
@@ -114,6 +117,7 @@ def bootstrap(monkeypatch: pytest.MonkeyPatch) -> Bootstrap:
     stub = Bootstrap()
     monkeypatch.setitem(sys.modules, "console.bootstrap", stub)
     monkeypatch.setattr("console.bootstrap", stub, raising=False)
+    monkeypatch.setattr("console.cli._with_screen", stub.on_screen)
     monkeypatch.setattr("console.process.harden", lambda: None)
     return stub
 
@@ -281,7 +285,7 @@ def test_csv_has_plain_cells_that_no_spreadsheet_runs(said: Said) -> None:
     _, out, _ = said("journal", "--csv", "--kind", "order", "--kind", "fill")
     assert out.splitlines() == [
         "number,at,kind,session,subject,text",
-        "9,2020-09-13T12:26:40.000Z,order,,s,'=cmd [2J no margin",
+        "9,2020-09-13T12:26:40.000Z,order,,s,'=cmd[2Jno margin",
     ]
 
 
