@@ -1,9 +1,10 @@
 """The console's hallway: which screens there are, what reaches them, and how it ends.
 
     SextantApp
-    ├─ modes 1-5: DeskScreen  MarketScreen  OrdersScreen  ReconciliationScreen  HeatScreen     (screens/)
+    ├─ modes 1-6: DeskScreen MarketScreen OrdersScreen ReconciliationScreen HeatScreen JournalScreen   (screens/)
     │    └─ identity · lamps · heat line · entry block · body · alert bar · footer             (screens/base.py)
-    └─ over any of them: CommandDialog  QuitDialog  HelpScreen  the palette                    (screens/modals/)
+    └─ over any of them: CommandDialog QuitDialog HelpScreen OrderLifeDialog ExportDialog the palette
+                                                                                               (screens/modals/)
 
 Three routes and no more. In: a timer pulls the newest snapshot and events, `Replica` folds them, the current screen
 draws what differs. Out: a key, a click or the palette names an action; its step goes to a screen, opens a dialog or
@@ -18,6 +19,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from textual.app import SystemCommand
 from textual.css.query import NoMatches
@@ -31,10 +33,12 @@ from console.replica import Focus, Replica
 from console.screens.base import FlowScreen, screen_bindings
 from console.screens.desk import DeskScreen
 from console.screens.heat import HeatScreen
+from console.screens.journal import JournalScreen
 from console.screens.market import MarketScreen
 from console.screens.modals.base import DeskDialog
 from console.screens.modals.command import CommandDialog
 from console.screens.modals.help import HelpScreen
+from console.screens.modals.life import OrderLifeDialog
 from console.screens.modals.palette import DeskCommands, DeskPalette
 from console.screens.modals.quit import QuitDialog
 from console.screens.orders import OrdersScreen
@@ -65,6 +69,7 @@ class SextantApp(QuietlyEndingApp, inherit_bindings=False):
         "orders": OrdersScreen,
         "reconciliation": ReconciliationScreen,
         "heat": HeatScreen,
+        "journal": JournalScreen,
     }
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (120, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-short"), (32, "-tall")]
@@ -76,6 +81,7 @@ class SextantApp(QuietlyEndingApp, inherit_bindings=False):
         operator: str,
         place: str,
         color: bool = True,
+        exports: Path | None = None,
         shutdown_timeout: float = SHUTDOWN_TIMEOUT_S,
         when_shown: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
@@ -89,6 +95,7 @@ class SextantApp(QuietlyEndingApp, inherit_bindings=False):
         self.client = client
         self.operator = operator
         self.place = place
+        self.exports = Path.cwd() if exports is None else exports
         self.shutdown_timeout = shutdown_timeout
         self._when_shown = when_shown
         self.monotonic = monotonic
@@ -189,7 +196,7 @@ class SextantApp(QuietlyEndingApp, inherit_bindings=False):
             case actions.GoTo(screen=screen):
                 _ = self.switch_mode(screen)
             case actions.Ask(dialog=dialog):
-                self._open(CommandDialog(dialog, action.key if opened_by is None else opened_by))
+                self.open_dialog(CommandDialog(dialog, action.key if opened_by is None else opened_by))
             case actions.SendNow(make=make, label=label):
                 self.run_worker(self._send_now(make, label), exit_on_error=False)
             case actions.OfScreen(what=what, by=by) if isinstance(self.screen, FlowScreen):
@@ -197,7 +204,9 @@ class SextantApp(QuietlyEndingApp, inherit_bindings=False):
             case actions.OfApp(what="quit"):
                 self._open_quit(None)
             case actions.OfApp(what="help"):
-                self._open(HelpScreen())
+                self.open_dialog(HelpScreen())
+            case actions.OfApp(what="life") if (order := actions.order_of(focus)) is not None:
+                self.open_dialog(OrderLifeDialog(order))
             case actions.OfApp(what="palette"):
                 self.action_command_palette()
             case actions.OfApp(what="theme"):
@@ -206,7 +215,8 @@ class SextantApp(QuietlyEndingApp, inherit_bindings=False):
             case _:
                 pass
 
-    def _open(self, dialog: DeskDialog) -> None:
+    def open_dialog(self, dialog: DeskDialog) -> None:
+        """Open a dialog, unless one is open."""
         if not any(isinstance(screen, DeskDialog) for screen in self.screen_stack):
             _ = self.push_screen(dialog)
 
@@ -277,4 +287,4 @@ class SextantApp(QuietlyEndingApp, inherit_bindings=False):
                 _ = self.pop_screen()
             _ = self.push_screen(QuitDialog(policy))
             return
-        self._open(QuitDialog(None))
+        self.open_dialog(QuitDialog(None))

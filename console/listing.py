@@ -37,6 +37,8 @@ from engine.queries import (
 
 Row = TypeVar("Row")
 GAP = "  "
+FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+"""What a spreadsheet takes for the beginning of a formula; the wide forms too."""
 
 
 class Form(StrEnum):
@@ -170,10 +172,10 @@ def rendered(columns: Sequence[Column[Row]], rows: Iterable[Row], form: Form) ->
     match form:
         case Form.JSON:
             # ASCII only: every control character comes out escaped.
-            table = [{column.name: _json(column.value(row)) for column in columns} for row in rows]
+            table = [json_row(columns, row) for row in rows]
             return json.dumps(table, indent=2) + "\n"
         case Form.CSV:
-            return _csv(columns, rows)
+            return csv_head(columns) + csv_rows(columns, rows)
         case Form.TABLE:
             return _table([column for column in columns if column.in_table], list(rows))
 
@@ -189,12 +191,24 @@ def _json(value: Any) -> Any:
     return f"{value:f}" if isinstance(value, Decimal) else value
 
 
-def _csv(columns: Sequence[Column[Row]], rows: Iterable[Row]) -> str:
+def csv_head(columns: Sequence[Column[Row]]) -> str:
+    """The line of names."""
+    return _csv_lines([[column.name for column in columns]])
+
+
+def csv_rows(columns: Sequence[Column[Row]], rows: Iterable[Row]) -> str:
+    """Rows as CSV lines, with nothing in them that a spreadsheet would run."""
+    return _csv_lines([_cell(column.value(row)) for column in columns] for row in rows)
+
+
+def json_row(columns: Sequence[Column[Row]], row: Row) -> dict[str, Any]:
+    """One row for JSON: numbers as text, exactly as kept."""
+    return {column.name: _json(column.value(row)) for column in columns}
+
+
+def _csv_lines(lines: Iterable[Sequence[str]]) -> str:
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([column.name for column in columns])
-    for row in rows:
-        writer.writerow([_cell(column.value(row)) for column in columns])
+    csv.writer(out, lineterminator="\n").writerows(lines)
     return out.getvalue()
 
 
@@ -211,7 +225,7 @@ def _cell(value: Any) -> str:
         case _:
             text = plain(str(value))
             # A spreadsheet runs what starts like a formula, and a broker's reason may be anything.
-            return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+            return f"'{text}" if text.lstrip().startswith(FORMULA) else text
 
 
 def _table(columns: Sequence[Column[Row]], rows: list[Row]) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from decimal import Decimal
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from console.listing import AuditTrail, Column, Form, rendered, utc
 from engine.domain.ids import AccountId, Symbol
 from engine.domain.records import DailyPnl, Trade
@@ -63,14 +65,16 @@ JOBS: tuple[Column[JobLine], ...] = (
 async def list_trades(trail: AuditTrail, form: Form, account: str | None, symbol: str | None, limit: int) -> str:
     """Round trips, newest first, at most `limit`."""
 
-    async def page(offset: int, size: int) -> tuple[Trade, ...]:
-        answer = await trail.answer(
-            TradesPage(account=_account(account), symbol=_symbol(symbol), offset=offset, limit=size)
-        )
+    found: list[Trade] = []
+    query = TradesPage(account=_account(account), symbol=_symbol(symbol))
+    while len(found) < limit:
+        answer = await trail.answer(replace(query, limit=min(PAGE, limit - len(found))))
         assert isinstance(answer, TradesAnswer)
-        return answer.trades
-
-    return rendered(TRADES, await _collected(page, limit), form)
+        found += answer.trades
+        if answer.reached is None:
+            break
+        query = replace(query, before=answer.reached)
+    return rendered(TRADES, found, form)
 
 
 async def list_pnl(trail: AuditTrail, form: Form, account: str | None, symbol: str | None, limit: int) -> str:

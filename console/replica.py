@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from engine.domain.disagreements import Disagreement
 from engine.domain.fills import Fill
-from engine.domain.ids import CommandId, Millis, SessionId
+from engine.domain.ids import ClientOrderId, CommandId, Millis, SessionId
 from engine.domain.instruments import Instrument
 from engine.domain.orders import Order
 from engine.domain.risk import Stance
@@ -45,13 +45,17 @@ class EntryBlock(Struct, frozen=True, kw_only=True):
 
 
 class Focus(Struct, frozen=True, kw_only=True):
-    """What the operator points at: the screen, and the selected session, order, disagreement, foreign order."""
+    """What the operator points at: the screen, and the selected session, order, disagreement, foreign order.
+
+    `about` is the order that a line of the journal is about; it may be long gone from memory.
+    """
 
     screen: str
     session: SessionId | None = None
     order: Order | None = None
     disagreement: Disagreement | None = None
     foreign: ForeignOrder | None = None
+    about: ClientOrderId | None = None
 
 
 LogLine: TypeAlias = tuple[Millis, str, SessionId | None]

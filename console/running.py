@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, Protocol
 
 from msgspec import Struct, to_builtins
@@ -149,7 +150,13 @@ def with_screen(settings: DeskSettings, make: Callable[[], Hosted]) -> int:
     from console.app import SextantApp
 
     place = os.environ.get("SSH_CONNECTION", "").split(" ")[0] or "this terminal"
-    app = SextantApp(InProcessClient(host), operator=settings.operator, place=place, when_shown=host.start)
+    app = SextantApp(
+        InProcessClient(host),
+        operator=settings.operator,
+        place=place,
+        when_shown=host.start,
+        exports=Path.cwd() if settings.temporary else state / "exports",
+    )
 
     def on_signal(caught: signal.Signals, urgency: process.Urgency) -> None:
         if urgency is process.Urgency.GO:

@@ -18,13 +18,18 @@ PAGE = 100
 
 
 class OrdersPage(Struct, frozen=True, kw_only=True, tag=True):
-    """Orders, newest first; `before` continues a page (created, client id), `text` filters on any shown word."""
+    """Orders, newest first; `text` filters on any shown word.
+
+    `before` continues after a page: what the answer before `reached` (created, client id). With `scan`, text is
+    looked for in at most so many rows, and the answer may be short while `more` follow.
+    """
 
     session: SessionId | None = None
     open_only: bool = False
     text: str = ""
     before: tuple[Millis, str] | None = None
     limit: int = PAGE
+    scan: int | None = None
 
 
 class OrderLife(Struct, frozen=True, tag=True):
@@ -34,30 +39,38 @@ class OrderLife(Struct, frozen=True, tag=True):
 
 
 class JournalPage(Struct, frozen=True, kw_only=True, tag=True):
-    """Lines of all kinds, newest first; `kinds` empty means every kind, `before` is the last line's number."""
+    """Lines of all kinds, newest first; `kinds` empty means every kind.
+
+    `before` is a line's number; `scan` as above.
+    """
 
     kinds: tuple[str, ...] = ()
     session: SessionId | None = None
     text: str = ""
     before: int | None = None
     limit: int = PAGE
+    scan: int | None = None
 
 
 class FillsPage(Struct, frozen=True, kw_only=True, tag=True):
-    """Executions, newest first."""
+    """Executions, newest first; `before` is what the answer before `reached`, `scan` as above."""
 
     session: SessionId | None = None
-    before: Millis | None = None
+    text: str = ""
+    before: tuple[Millis, int] | None = None
     limit: int = PAGE
+    scan: int | None = None
 
 
 class TradesPage(Struct, frozen=True, kw_only=True, tag=True):
-    """Round trips, newest first; `offset` leaves out so many of them."""
+    """Round trips, newest first; `before` is what the answer before `reached`, `scan` as above."""
 
     account: AccountId | None = None
     symbol: Symbol | None = None
-    offset: int = 0
+    text: str = ""
+    before: tuple[Millis, str, str, int] | None = None
     limit: int = PAGE
+    scan: int | None = None
 
 
 class DailyPnlPage(Struct, frozen=True, kw_only=True, tag=True):
@@ -72,6 +85,7 @@ class DailyPnlPage(Struct, frozen=True, kw_only=True, tag=True):
 class JobsPage(Struct, frozen=True, kw_only=True, tag=True):
     """Background jobs not done: the dead first, then the running, then by when they are due; `offset` as above."""
 
+    text: str = ""
     offset: int = 0
     limit: int = PAGE
 
@@ -107,10 +121,11 @@ Query: TypeAlias = TrailQuery | TicketCheck | ModifyCheck
 
 
 class OrdersAnswer(Struct, frozen=True, tag=True):
-    """A page of orders; `more` when older ones exist."""
+    """A page of orders; `more` when older rows exist, which `before` = `reached` asks for."""
 
     orders: tuple[Order, ...]
     more: bool
+    reached: tuple[Millis, str] | None = None
 
 
 class JournalLine(Struct, frozen=True, kw_only=True):
@@ -129,15 +144,20 @@ class JournalAnswer(Struct, frozen=True, tag=True):
 
     lines: tuple[JournalLine, ...]
     more: bool
+    reached: int | None = None
 
 
 class OrderLifeAnswer(Struct, frozen=True, tag=True):
-    """One order with its events, fills and disagreements; None when unknown."""
+    """One order with its events, fills and disagreements; None when unknown.
+
+    `overrides` name it, or were done to its session or the desk while it was open.
+    """
 
     order: Order | None
     lines: tuple[JournalLine, ...]
     fills: tuple[Fill, ...]
     disagreements: tuple[Disagreement, ...]
+    overrides: tuple[JournalLine, ...] = ()
 
 
 class FillsAnswer(Struct, frozen=True, tag=True):
@@ -145,12 +165,15 @@ class FillsAnswer(Struct, frozen=True, tag=True):
 
     fills: tuple[Fill, ...]
     more: bool
+    reached: tuple[Millis, int] | None = None
 
 
 class TradesAnswer(Struct, frozen=True, tag=True):
     """A page of trades."""
 
     trades: tuple[Trade, ...]
+    more: bool = False
+    reached: tuple[Millis, str, str, int] | None = None
 
 
 class DailyPnlAnswer(Struct, frozen=True, tag=True):

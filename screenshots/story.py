@@ -16,7 +16,7 @@ from engine.domain.risk import (
 )
 from engine.domain.settings import ShutdownPolicy
 from engine.events import Event
-from engine.queries import Answer, FillsAnswer, FillsPage, OrdersAnswer, Query
+from engine.queries import Answer, Query
 from engine.snapshot import (
     Block,
     DeskSnapshot,
@@ -27,6 +27,7 @@ from engine.snapshot import (
     LoopLag,
     SessionView,
 )
+from screenshots.journal_story import Trail
 from screenshots.ledger_story import ALERTS, account, disagreements, fills, heat, orders, recent, stopped
 from screenshots.market_story import MINUTE, NOW, D, btcusd, es, eurusd, nq
 
@@ -115,6 +116,8 @@ class StillClient:
         self.happened: list[Event] = []
         self.refusal: str | None = None
         self.silence: Exception | None = None
+        self.asked: list[Query] = []
+        self.trail: Trail | None = None
 
     def snapshot(self) -> DeskSnapshot | None:
         """The fixed picture."""
@@ -133,11 +136,15 @@ class StillClient:
         return Receipt(id=command.origin.id, taken=taken, message=self.refusal or "taken", at=NOW)
 
     async def ask(self, query: Query) -> Answer:
-        """The fills of the story, newest first."""
-        if isinstance(query, FillsPage) and self.current is not None and self.current.sessions:
-            views = {str(view.id): view for view in (eurusd(), es())}
-            return FillsAnswer(tuple(reversed(fills(views))), False)
-        return OrdersAnswer((), False)
+        """From the story's audit trail."""
+        self.asked.append(query)
+        if self.silence is not None:
+            raise self.silence
+        if self.trail is None:
+            views = {str(view.id): view for view in (eurusd(), btcusd(), es(), nq())}
+            kept = (*orders(views), *recent(views))
+            self.trail = Trail(kept, fills(views), disagreements())
+        return self.trail.answer(query)
 
 
 __all__ = ["StillClient", "blocked_desk", "busy_desk", "incomplete_desk"]

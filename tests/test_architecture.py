@@ -53,7 +53,14 @@ SQL_WORDS = re.compile(
 # A clause of constants, and a whole number of ours where SQLite takes no bound value.
 WOVEN = frozenset({"where.sql", "same.sql", "words", "step.version", "' AND '.join(self._clauses)"})
 # Makes statements from constants, once, while its module is imported.
-AT_IMPORT = frozenset({("engine/persistence/trades_job.py", "putting")})
+AT_IMPORT = frozenset(
+    {
+        ("engine/persistence/trades_job.py", "putting"),
+        # of a Listing, which holds constants, and of clauses that a Where grew
+        ("engine/persistence/paging.py", "page_statement"),
+        ("engine/persistence/paging.py", "end_statement"),
+    }
+)
 ROOMS = {
     "inbound": (1, "is this candle complete?"),
     "outbound": (2, "did this order make it?"),

@@ -15,6 +15,7 @@ from console.actions.desk import (
     ForceSecondExit,
     GoDesk,
     GoHeat,
+    GoJournal,
     GoMarket,
     GoOrders,
     GoReconciliation,
@@ -58,16 +59,26 @@ from console.actions.flows import (
     ZoomIn,
     ZoomOut,
 )
+from console.actions.journal import (
+    ClearFilter,
+    ExportJournal,
+    FilterJournal,
+    LifeOfOrder,
+    NextKind,
+    PreviousKind,
+    order_of,
+)
 from console.replica import Focus, Replica
 
 ACTIONS: tuple[Action, ...] = (
-    Quit(), Help(), Palette(), GoDesk(), GoMarket(), GoOrders(), GoReconciliation(), GoHeat(), Theme(),
+    Quit(), Help(), Palette(), GoDesk(), GoMarket(), GoOrders(), GoReconciliation(), GoHeat(), GoJournal(), Theme(),
     AcknowledgeWorstAlert(), FlattenSession(), FlattenEverything(), KillDesk(), ReleaseKillLatch(), PauseSession(),
     ResumeSession(), PauseEverything(), ResumeEverything(), CancelAllEntries(), ForceSecondExit(),
     ReleaseSessionLatch(), StandDownSession(), NextSession(), PreviousSession(), CrossOlder(), CrossNewer(),
     CrossUp(), CrossDown(), CrossOff(), PanBack(), PanForth(), OldestCandles(), NewestCandles(), ZoomIn(), ZoomOut(),
     WiderTimeframe(), NarrowerTimeframe(), CancelOneOrder(), AskAboutOrder(), DeclareOrderDead(), Reconcile(),
-    AcknowledgeDisagreement(), Adopt(), Ignore(), CancelForeignOrder(), RetryDeadJobs(),
+    AcknowledgeDisagreement(), Adopt(), Ignore(), CancelForeignOrder(), RetryDeadJobs(), LifeOfOrder(),
+    FilterJournal(), ClearFilter(), NextKind(), PreviousKind(), ExportJournal(),
 )  # fmt: skip
 BY_NAME = {action.name: action for action in ACTIONS}
 
@@ -113,4 +124,5 @@ __all__ = [
     "bindings",
     "faults",
     "footer_keys",
+    "order_of",
 ]

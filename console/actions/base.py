@@ -14,7 +14,7 @@ from engine.commands import Command, Origin
 _SHOWN = {
     "exclamation_mark": "!", "question_mark": "?", "left_square_bracket": "[", "right_square_bracket": "]",
     "plus": "+", "minus": "-", "left": "←", "right": "→", "ctrl+p": "^p", "up": "↑", "down": "↓",
-    "pageup": "PgUp", "pagedown": "PgDn", "home": "Home", "end": "End", "escape": "Esc",
+    "pageup": "PgUp", "pagedown": "PgDn", "home": "Home", "end": "End", "escape": "Esc", "slash": "/", "enter": "⏎",
 }  # fmt: skip
 
 

@@ -62,6 +62,15 @@ class GoHeat(Action):
         return GoTo("heat")
 
 
+class GoJournal(Action):
+    """The audit trail: every order, fill, trade, override and disagreement, with a filter."""
+
+    name, key, title, group = "go_journal", "6", "Journal", "go"
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        return GoTo("journal")
+
+
 class Help(Action):
     """Keys by screen, and what the states of an order mean."""
 

@@ -98,8 +98,12 @@ class Table(Lines, can_focus=True):
     def on_click(self, event: events.Click) -> None:
         """Choose the row under the mouse."""
         offset = event.get_content_offset(self)
-        if offset is not None and self.rows and 0 < offset.y <= len(self.rows) - self._top:
-            self._go(lambda _: self._top + offset.y - 1)
+        if offset is not None and offset.y > 0:
+            self._click_to(self._top + offset.y - 1)
+
+    def _click_to(self, place: int) -> None:
+        if place < len(self.rows):
+            self._go(lambda _: place)
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
         """Walk down."""

@@ -32,6 +32,7 @@ TABS = (
     ("orders", "Orders"),
     ("reconciliation", "Reconcile"),
     ("heat", "Heat"),
+    ("journal", "Journal"),
 )
 
 _LAMP_SHAPE = {Lamp.WAITING: ("○", "dim"), Lamp.OK: ("●", "ok"), Lamp.WARN: ("▲", "warn"), Lamp.ALARM: ("■", "block")}

@@ -6,9 +6,10 @@ from __future__ import annotations
 import json
 from datetime import date
 from decimal import Decimal
-from typing import Any, assert_never
+from typing import assert_never
 
 from engine.domain.ids import AccountId, Millis, SessionId, Symbol
+from engine.domain.orders import Order
 from engine.domain.records import DailyPnl, Trade
 from engine.persistence import reads
 from engine.persistence.order_rows import (
@@ -20,6 +21,7 @@ from engine.persistence.order_rows import (
     fill_from,
     order_from,
 )
+from engine.persistence.paging import Listing, Where, bounded, literal, page
 from engine.ports import StoreConnection
 from engine.queries import (
     Answer,
@@ -45,20 +47,31 @@ from engine.queries import (
     TrailQuery,
 )
 
-LONGEST_PAGE = 1000
 ORDER_WORDS = (
     "lower(client_id || ' ' || coalesce(broker_id, '') || ' ' || session || ' ' || account || ' ' || symbol || ' ' "
     "|| role || ' ' || side || ' ' || type || ' ' || state || ' ' || tif || ' ' || quantity || ' ' || reason)"
 )
 LOG_WORDS = "lower(kind || ' ' || coalesce(session, '') || ' ' || subject || ' ' || text)"
+FILL_WORDS = (
+    "lower(fill_key || ' ' || account || ' ' || coalesce(session, '') || ' ' || symbol || ' ' "
+    "|| coalesce(client_id, '') || ' ' || broker_id || ' ' || side || ' ' || quantity || ' ' || price)"
+)
+TRADE_WORDS = (
+    "lower(account || ' ' || symbol || ' ' || CASE WHEN quantity LIKE '-%' THEN 'short' ELSE 'long' END || ' ' "
+    "|| quantity || ' ' || entry_price || ' ' || exit_price || ' ' || profit || ' ' || sessions)"
+)
+JOB_WORDS = "lower(kind || ' ' || subject || ' ' || state || ' ' || error)"
 LOG_COLUMNS = "number, at, kind, session, subject, text"
+MOST_OVERRIDES = 500
+AROUND = "(at BETWEEN ? AND ? AND (session = ? OR session IS NULL))"
 TRADE_COLUMNS = "account, symbol, number, quantity, opened, closed, entry_price, exit_price, fees, profit, sessions"
 DAILY_COLUMNS = "account, symbol, day, currency, realised, fees, round_trips, quantity"
-JOBS = """
-SELECT id, kind, subject, state, attempts, queued, due, error FROM jobs
-ORDER BY CASE state WHEN 'dead' THEN 0 WHEN 'running' THEN 1 ELSE 2 END, due, id LIMIT ? OFFSET ?
-"""
-NEWEST_TRADES = "ORDER BY closed DESC, account, symbol, number DESC"
+JOB_COLUMNS = "id, kind, subject, state, attempts, queued, due, error"
+DEAD_FIRST = "ORDER BY CASE state WHEN 'dead' THEN 0 WHEN 'running' THEN 1 ELSE 2 END, due, id"
+NEWEST_ORDERS = Listing("orders", ORDER_COLUMNS, ("created", "client_id"), ORDER_WORDS)
+NEWEST_LINES = Listing("log", LOG_COLUMNS, ("number",), LOG_WORDS)
+NEWEST_FILLS = Listing("fills", f"{FILL_COLUMNS}, number", ("at", "number"), FILL_WORDS)
+NEWEST_TRADES = Listing("trades", TRADE_COLUMNS, ("closed", "account", "symbol", "number"), TRADE_WORDS)
 SESSIONS = """
 SELECT s.session, s.account, s.symbol, s.strategy, s.timeframe, s.started, e.candle,
     (SELECT count(*) FROM orders AS o WHERE o.session = s.session),
@@ -66,34 +79,6 @@ SELECT s.session, s.account, s.symbol, s.strategy, s.timeframe, s.started, e.can
 FROM sessions AS s LEFT JOIN evaluated_candles AS e ON e.session = s.session
 ORDER BY s.session
 """
-
-
-class Where:
-    """A condition grown from constant clauses, with the values they bind."""
-
-    def __init__(self) -> None:
-        self._clauses: list[str] = []
-        self.values: list[Any] = []
-
-    def also(self, clause: str, *values: Any) -> None:
-        """One more condition, with a value for each of its marks."""
-        self._clauses.append(clause)
-        self.values += values
-
-    def contains(self, words: str, text: str) -> None:
-        """Each word of `text` occurs in `words`, whatever the case; `%` and `_` mean themselves."""
-        for word in text.lower().split():
-            literal = word.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-            self.also(f"{words} LIKE ? ESCAPE '\\'", f"%{literal}%")
-
-    @property
-    def sql(self) -> str:
-        """The clause, empty when there is no condition."""
-        return f"WHERE {' AND '.join(self._clauses)}" if self._clauses else ""
-
-
-def _bounded(limit: int) -> int:
-    return max(1, min(limit, LONGEST_PAGE))
 
 
 def _line(row: Row) -> JournalLine:
@@ -117,40 +102,52 @@ async def answer(reader: StoreConnection, query: TrailQuery, now: Millis) -> Ans
         case DailyPnlPage():
             return await _days(reader, query)
         case JobsPage():
-            rows = await reader.query(JOBS, (_bounded(query.limit), query.offset))
-            return JobsAnswer(tuple(_job(row, now) for row in rows))
+            return await _jobs(reader, query, now)
         case SessionsList():
             return await _sessions(reader)
         case _:
             assert_never(query)
 
 
-async def _orders(reader: StoreConnection, page: OrdersPage) -> OrdersAnswer:
-    where, limit = Where(), _bounded(page.limit)
-    if page.session is not None:
-        where.also("session = ?", page.session)
-    if page.open_only:
+async def _orders(reader: StoreConnection, query: OrdersPage) -> OrdersAnswer:
+    where = Where()
+    if query.session is not None:
+        where.also("session = ?", query.session)
+    if query.open_only:
         where.also("is_live = 1")
-    if page.before is not None:
-        where.also("(created, client_id) < (?, ?)", *page.before)
-    where.contains(ORDER_WORDS, page.text)
-    sql = f"SELECT {ORDER_COLUMNS} FROM orders {where.sql} ORDER BY created DESC, client_id DESC LIMIT ?"
-    rows = await reader.query(sql, (*where.values, limit + 1))
-    return OrdersAnswer(tuple(order_from(row) for row in rows[:limit]), len(rows) > limit)
+    found = await page(
+        reader,
+        NEWEST_ORDERS,
+        [where],
+        text=query.text,
+        before=query.before,
+        limit=query.limit,
+        scan=query.scan,
+    )
+    reached = None if found.reached is None else (int(found.reached[0]), str(found.reached[1]))
+    return OrdersAnswer(tuple(order_from(row) for row in found.rows), found.reached is not None, reached)
 
 
-async def _journal(reader: StoreConnection, page: JournalPage) -> JournalAnswer:
-    where, limit = Where(), _bounded(page.limit)
-    if page.kinds:
-        where.also(f"kind IN ({', '.join('?' for _ in page.kinds)})", *page.kinds)
-    if page.session is not None:
-        where.also("session = ?", page.session)
-    if page.before is not None:
-        where.also("number < ?", page.before)
-    where.contains(LOG_WORDS, page.text)
-    sql = f"SELECT {LOG_COLUMNS} FROM log {where.sql} ORDER BY number DESC LIMIT ?"
-    rows = await reader.query(sql, (*where.values, limit + 1))
-    return JournalAnswer(tuple(_line(row) for row in rows[:limit]), len(rows) > limit)
+async def _journal(reader: StoreConnection, query: JournalPage) -> JournalAnswer:
+    arms = []
+    for kind in dict.fromkeys(query.kinds) or (None,):
+        where = Where()
+        if kind is not None:
+            where.also("kind = ?", kind)
+        if query.session is not None:
+            where.also("session = ?", query.session)
+        arms.append(where)
+    found = await page(
+        reader,
+        NEWEST_LINES,
+        arms,
+        text=query.text,
+        before=None if query.before is None else (query.before,),
+        limit=query.limit,
+        scan=query.scan,
+    )
+    reached = None if found.reached is None else int(found.reached[0])
+    return JournalAnswer(tuple(_line(row) for row in found.rows), found.reached is not None, reached)
 
 
 async def _order_life(reader: StoreConnection, life: OrderLife) -> OrderLifeAnswer:
@@ -170,46 +167,55 @@ async def _order_life(reader: StoreConnection, life: OrderLife) -> OrderLifeAnsw
         tuple(_line(row) for row in lines),
         tuple(fill_from(row) for row in fills),
         tuple(disagreement_from(row) for row in disagreements),
+        await _overrides_about(reader, life, order),
     )
 
 
-async def _fills(reader: StoreConnection, page: FillsPage) -> FillsAnswer:
-    where, limit = Where(), _bounded(page.limit)
-    where.also(reads.NEWEST_REVISION)
-    if page.session is not None:
-        where.also("session = ?", page.session)
-    if page.before is not None:
-        where.also("at < ?", page.before)
-    sql = f"SELECT {FILL_COLUMNS} FROM fills {where.sql} ORDER BY at DESC, number DESC LIMIT ?"
-    rows = await reader.query(sql, (*where.values, limit + 1))
-    found = [fill_from(row) for row in rows]
-    if len(found) <= limit:
-        return FillsAnswer(tuple(found), False)
-    # the next page begins before a moment: fills of the page's last moment go whole, or some were never shown
-    last = found[limit - 1].at
-    if found[limit].at != last:
-        return FillsAnswer(tuple(found[:limit]), True)
-    same = Where()
-    same.also(reads.NEWEST_REVISION)
-    if page.session is not None:
-        same.also("session = ?", page.session)
-    same.also("at = ?", last)
-    rows = await reader.query(
-        f"SELECT {FILL_COLUMNS} FROM fills {same.sql} ORDER BY at DESC, number DESC", tuple(same.values)
-    )
-    whole = [fill for fill in found if fill.at > last] + [fill_from(row) for row in rows]
-    return FillsAnswer(tuple(whole), True)
-
-
-async def _trades(reader: StoreConnection, page: TradesPage) -> TradesAnswer:
+async def _overrides_about(reader: StoreConnection, life: OrderLife, order: Order | None) -> tuple[JournalLine, ...]:
+    """What operators did that names the order, or to its whole session or desk while it was open."""
     where = Where()
-    if page.account is not None:
-        where.also("account = ?", page.account)
-    if page.symbol is not None:
-        where.also("symbol = ?", page.symbol)
-    sql = f"SELECT {TRADE_COLUMNS} FROM trades {where.sql} {NEWEST_TRADES} LIMIT ? OFFSET ?"
-    rows = await reader.query(sql, (*where.values, _bounded(page.limit), page.offset))
-    return TradesAnswer(tuple(trade_from(row) for row in rows))
+    where.also("kind = ?", "override")
+    span = (order.created, order.updated, order.session) if order is not None else (1, 0, "")
+    where.also(f"({LOG_WORDS} LIKE ? ESCAPE '\\' OR {AROUND})", literal(life.client_id), *span)
+    sql = f"SELECT {LOG_COLUMNS} FROM log {where.sql} ORDER BY number DESC LIMIT ?"
+    rows = await reader.query(sql, (*where.values, MOST_OVERRIDES))
+    return tuple(_line(row) for row in reversed(rows))
+
+
+async def _fills(reader: StoreConnection, query: FillsPage) -> FillsAnswer:
+    where = Where()
+    where.also(reads.NEWEST_REVISION)
+    if query.session is not None:
+        where.also("session = ?", query.session)
+    found = await page(
+        reader, NEWEST_FILLS, [where], text=query.text, before=query.before, limit=query.limit, scan=query.scan
+    )
+    reached = None if found.reached is None else (int(found.reached[0]), int(found.reached[1]))
+    return FillsAnswer(tuple(fill_from(row[:-1]) for row in found.rows), found.reached is not None, reached)
+
+
+async def _trades(reader: StoreConnection, query: TradesPage) -> TradesAnswer:
+    where = Where()
+    if query.account is not None:
+        where.also("account = ?", query.account)
+    if query.symbol is not None:
+        where.also("symbol = ?", query.symbol)
+    found = await page(
+        reader, NEWEST_TRADES, [where], text=query.text, before=query.before, limit=query.limit, scan=query.scan
+    )
+    reached = None
+    if found.reached is not None:
+        closed, account, symbol, number = found.reached
+        reached = (int(closed), str(account), str(symbol), int(number))
+    return TradesAnswer(tuple(trade_from(row) for row in found.rows), found.reached is not None, reached)
+
+
+async def _jobs(reader: StoreConnection, query: JobsPage, now: Millis) -> JobsAnswer:
+    where = Where()
+    where.contains(JOB_WORDS, query.text)
+    sql = f"SELECT {JOB_COLUMNS} FROM jobs {where.sql} {DEAD_FIRST} LIMIT ? OFFSET ?"
+    rows = await reader.query(sql, (*where.values, bounded(query.limit), query.offset))
+    return JobsAnswer(tuple(_job(row, now) for row in rows))
 
 
 def trade_from(row: Row) -> Trade:
@@ -237,7 +243,7 @@ async def _days(reader: StoreConnection, page: DailyPnlPage) -> DailyPnlAnswer:
     if page.symbol is not None:
         where.also("symbol = ?", page.symbol)
     sql = f"SELECT {DAILY_COLUMNS} FROM daily_pnl {where.sql} ORDER BY day DESC, account, symbol LIMIT ? OFFSET ?"
-    rows = await reader.query(sql, (*where.values, _bounded(page.limit), page.offset))
+    rows = await reader.query(sql, (*where.values, bounded(page.limit), page.offset))
     return DailyPnlAnswer(tuple(daily_from(row) for row in rows))
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
+from pathlib import Path
 
 from textual.pilot import Pilot
 
@@ -77,7 +78,11 @@ class Story:
 
 @asynccontextmanager
 async def story(
-    snapshot: DeskSnapshot | None = None, *, size: tuple[int, int] = (140, 40), empty: bool = False
+    snapshot: DeskSnapshot | None = None,
+    *,
+    size: tuple[int, int] = (140, 40),
+    empty: bool = False,
+    exports: Path | None = None,
 ) -> AsyncIterator[Story]:
     """Open the console on a desk."""
     client = StillClient(None if empty else snapshot or busy_desk())
@@ -88,6 +93,7 @@ async def story(
         place="desk",
         monotonic=watch,
         ids=lambda: f"id-{next(numbers)}",
+        exports=exports,
         shutdown_timeout=30,
     )
     async with app.run_test(size=size, notifications=True) as pilot:

@@ -12,7 +12,7 @@ from engine.commands import AskNow, Flatten, Origin, ReconcileNow, ReleaseKill, 
 from engine.domain.ids import CommandId, SessionId
 from tests.console.factory import NOW, busy_desk
 
-SCREENS = ("desk", "market", "orders", "reconciliation", "heat")
+SCREENS = ("desk", "market", "orders", "reconciliation", "heat", "journal")
 ORIGIN = Origin(id=CommandId("c1"), operator="operator", place="desk", at=NOW)
 
 
@@ -29,9 +29,9 @@ def test_no_key_means_two_things_on_one_screen(screen: str) -> None:
     assert len(keys) == len(set(keys))
 
 
-def test_terminal_and_tmux_keys_stay_free_and_six_waits_for_the_journal() -> None:
+def test_terminal_and_tmux_keys_stay_free() -> None:
     keys = {key for action in ACTIONS for key in action.key.split(",")}
-    assert not keys & {"ctrl+s", "ctrl+q", "ctrl+z", "ctrl+b", "6"}
+    assert not keys & {"ctrl+s", "ctrl+q", "ctrl+z", "ctrl+b"}
 
 
 def test_every_action_explains_itself() -> None:
@@ -110,7 +110,7 @@ def test_dead_jobs_can_be_retried_while_there_are_some(desk: Replica) -> None:
 
 def test_the_footer_leads_with_what_matters_here(desk: Replica) -> None:
     keys = footer_keys(desk, Focus(screen="orders", session=SessionId("btc-breakout"), order=desk.open_orders[0]))
-    assert [name for _, _, name in keys[:4]] == ["quit", "cancel_order", "ask_now", "flatten"]
+    assert [name for _, _, name in keys[:4]] == ["quit", "order_life", "cancel_order", "ask_now"]
 
 
 def test_faults_are_for_paper_only(desk: Replica) -> None:

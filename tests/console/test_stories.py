@@ -54,7 +54,7 @@ def only(told: Story) -> Command:
 
 async def test_every_screen_has_identity_lamps_heat_block_alerts_and_keys() -> None:
     async with story(blocked_desk(), size=(80, 24)) as told:
-        for key in "12345":
+        for key in "123456":
             await told.press(key)
             for words in EVERYWHERE:
                 assert words in told.text, (key, words)

@@ -467,9 +467,12 @@ async def test_fill_pages_lose_no_fill_of_one_moment(store: SqlStore) -> None:
     first = await store.answer(FillsPage(limit=2))
     assert isinstance(first, FillsAnswer)
     assert first.more
-    rest = await store.answer(FillsPage(limit=2, before=first.fills[-1].at))
-    assert isinstance(rest, FillsAnswer)
-    assert len({each.key for each in first.fills + rest.fills}) == 5
+    second = await store.answer(FillsPage(limit=2, before=first.reached))
+    assert isinstance(second, FillsAnswer)
+    third = await store.answer(FillsPage(limit=2, before=second.reached))
+    assert isinstance(third, FillsAnswer)
+    assert not third.more
+    assert len({each.key for each in first.fills + second.fills + third.fills}) == 5
 
 
 async def test_sessions_show_candle_latches_and_counts(store: SqlStore) -> None:

@@ -37,7 +37,11 @@ def still(*keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
 
 
 @pytest.mark.parametrize("size", [NARROW, WIDE], ids=["80x24", "140x40"])
-@pytest.mark.parametrize("key", ["1", "2", "3", "4", "5"], ids=["desk", "market", "orders", "reconciliation", "heat"])
+@pytest.mark.parametrize(
+    "key",
+    ["1", "2", "3", "4", "5", "6"],
+    ids=["desk", "market", "orders", "reconciliation", "heat", "journal"],
+)
 def test_screen(snap_compare: Compare, key: str, size: tuple[int, int]) -> None:
     assert snap_compare(console(busy_desk()), terminal_size=size, run_before=still(key))
 
@@ -57,6 +61,10 @@ def test_flatten_dialog(snap_compare: Compare) -> None:
 
 def test_quit_dialog(snap_compare: Compare) -> None:
     assert snap_compare(console(busy_desk()), terminal_size=NARROW, run_before=still("q"))
+
+
+def test_life_of_an_order(snap_compare: Compare) -> None:
+    assert snap_compare(console(busy_desk()), terminal_size=NARROW, run_before=still("3", "enter"))
 
 
 def test_waiting_for_the_engine(snap_compare: Compare) -> None:

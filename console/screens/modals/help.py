@@ -18,6 +18,7 @@ SCREENS = {
     "orders": "3 Orders",
     "reconciliation": "4 Reconciliation",
     "heat": "5 Heat",
+    "journal": "6 Journal",
 }
 
 GLOSSARY = (

@@ -70,10 +70,14 @@ class Trail:
     async def answer(self, query: Query) -> Answer:
         self.asked.append(query)
         assert isinstance(query, TradesPage | DailyPnlPage | JobsPage)
+        if isinstance(query, TradesPage):
+            told = 0 if query.before is None else query.before[-1]
+            reached = told + query.limit
+            more = reached < self.kept
+            trades = (TRADE,) * min(query.limit, self.kept - told)
+            return TradesAnswer(trades, more, (0, "paper", "ESZ6", reached) if more else None)
         count = max(0, min(query.limit, self.kept - query.offset))
         match query:
-            case TradesPage():
-                return TradesAnswer((TRADE,) * count)
             case DailyPnlPage():
                 return DailyPnlAnswer((DAY,) * count)
             case JobsPage():
@@ -87,7 +91,7 @@ async def test_pages_are_asked_until_the_limit_or_the_end() -> None:
     trail = Trail(250)
     assert len(json.loads(await list_trades(trail, Form.JSON, "paper", "ESZ6", 130))) == 130
     first = TradesPage(account=AccountId("paper"), symbol=Symbol("ESZ6"))
-    assert trail.asked == [first, replace(first, offset=100, limit=30)]
+    assert trail.asked == [first, replace(first, before=(0, "paper", "ESZ6", 100), limit=30)]
 
 
 async def test_money_is_exact_in_json_and_net_of_fees() -> None:
