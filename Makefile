@@ -20,7 +20,7 @@ SEED ?= 1
 export ARGS
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run test check test-postgres bench outage format lint types imports snapshots snapshots-update \
+.PHONY: help setup run test check test-postgres bench bench-journal outage format lint types imports snapshots snapshots-update \
 	screenshots kill-test growth simulate crash-points mutants lock clean \
 	ready-to-run ready-to-work tmux
 
@@ -52,6 +52,9 @@ check: ready-to-work lint types imports ## the quick gate: as test, without the 
 
 bench: ready-to-work ## measure, print a table and one line of JSON each; ARGS="--jobs N --turns N --seconds S"
 	@$(BIN)/python -m tests.bench.jobs $(ARGS)
+
+bench-journal: ready-to-work ## the journal's pages and filters at a million rows; ARGS="--rows N --postgres"
+	@$(BIN)/python -m tests.bench.journal $(ARGS)
 
 test-postgres: ready-to-work ## every flow on PostgreSQL instead of SQLite, and all that needs that server
 	@echo "== pytest: flows on PostgreSQL"

@@ -65,7 +65,7 @@ class Kind(StrEnum):
 
 LOG_KINDS: dict[Kind, tuple[str, ...]] = {
     Kind.ALL: (),
-    Kind.OVERRIDES: ("override", "latch", "limit"),
+    Kind.OVERRIDES: ("override", "latch", "limit", "lease", "prune"),
     Kind.DISAGREEMENTS: ("disagreement",),
     Kind.DECISIONS: ("decision", "candle"),
 }

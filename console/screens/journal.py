@@ -18,7 +18,7 @@ from console.screens.base import FlowScreen, screen_bindings
 from console.screens.modals.export import ExportDialog
 from console.widgets import ledger
 from console.widgets.ledger import COLUMNS
-from console.widgets.lines import Pane
+from console.widgets.lines import Pane, entitle
 from console.widgets.lister import Lister
 from console.widgets.spans import hatched
 from engine.errors import SextantError
@@ -79,7 +79,7 @@ class JournalScreen(FlowScreen):
         lines.empty = ledger.empty(self.book, failure=self.failure, searching=self._asking)
         lines.hold(self.book.entries, lambda entry: ledger.row(entry, now), came)
         stands = ledger.standing(self.book, lines.place, failure=self.failure, searching=searching)
-        lines.border_title = f"{self.book.wanted.shown} · {stands}"
+        entitle(lines, f"{self.book.wanted.shown} · {stands}")
         pane, chosen = self.query_one("#line", Pane), lines.chosen
         if chosen is None:
             pane.paint(lambda w, h: hatched(w, h, ()))

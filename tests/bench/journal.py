@@ -32,8 +32,8 @@ from engine.queries import (
     JournalPage,
     OrderLife,
     OrdersPage,
-    Query,
     TradesPage,
+    TrailQuery,
 )
 from tests.postgres import Cluster, binaries, running_cluster
 from tests.unit.persistence.samples import ACCOUNT, postgres_store, sqlite_store
@@ -80,7 +80,7 @@ class Question:
     """One thing that the screen asks."""
 
     name: str
-    query: Query
+    query: TrailQuery
 
 
 def questions(rows: int) -> tuple[Question, ...]:
@@ -110,7 +110,7 @@ def questions(rows: int) -> tuple[Question, ...]:
     )
 
 
-async def timed(store: SqlStore, query: Query, times: int = 5) -> float:
+async def timed(store: SqlStore, query: TrailQuery, times: int = 5) -> float:
     """The median of a few answers, in milliseconds."""
     took = []
     for _ in range(times):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from msgspec.structs import replace
@@ -21,8 +21,8 @@ from engine.queries import (
     OrderLife,
     OrderLifeAnswer,
     OrdersPage,
-    Query,
     TradesPage,
+    TrailQuery,
 )
 from tests.unit.persistence.samples import AT, SESSION, booked, fill, order, override, postgres_store, sqlite_store
 
@@ -48,7 +48,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     await made.close()
 
 
-async def walked(store: SqlStore, query: Query) -> tuple[list[Any], int]:
+async def walked(store: SqlStore, query: TrailQuery) -> tuple[list[Any], int]:
     """Every row of a listing, and how many questions it took."""
     rows: list[Any] = []
     asked, questions = query, 0
@@ -58,13 +58,13 @@ async def walked(store: SqlStore, query: Query) -> tuple[list[Any], int]:
         questions += 1
         if follows is None:
             return rows, questions
-        asked = follows
+        asked = cast("TrailQuery", follows)
 
 
 @pytest.mark.parametrize(
     "query", [JournalPage(limit=4), OrdersPage(limit=4), FillsPage(limit=4), JournalPage(kinds=("order",), limit=4)]
 )
-async def test_each_row_comes_once_whatever_the_page(store: SqlStore, query: Query) -> None:
+async def test_each_row_comes_once_whatever_the_page(store: SqlStore, query: TrailQuery) -> None:
     everything, _ = await walked(store, replace(query, limit=1000))
     rows, _ = await walked(store, query)
     assert rows == everything
@@ -75,7 +75,7 @@ async def test_each_row_comes_once_whatever_the_page(store: SqlStore, query: Que
 @pytest.mark.parametrize(
     "listing", [OrdersPage(text="Needle"), JournalPage(text="needle", kinds=("order", "override"))]
 )
-async def test_windows_of_a_search_add_up_to_the_whole(store: SqlStore, listing: Query, scan: int) -> None:
+async def test_windows_of_a_search_add_up_to_the_whole(store: SqlStore, listing: TrailQuery, scan: int) -> None:
     whole, questions = await walked(store, listing)
     assert (len(whole), questions) == (2, 1)
     found, questions = await walked(store, replace(listing, scan=scan))

@@ -13,7 +13,7 @@ from console.export import ExportFailed, Progress, default_name, export, target
 from console.journal import Wanted
 from console.replica import Replica
 from console.screens.modals.base import DeskDialog
-from console.widgets.lines import Pane
+from console.widgets.lines import Pane, entitle
 from console.widgets.spans import Line, line, outside, wrap
 from engine.errors import SextantError
 
@@ -36,7 +36,7 @@ class ExportDialog(DeskDialog):
     def compose(self) -> ComposeResult:
         """What, where, how far."""
         with Vertical(id="dialog") as box:
-            box.border_title = "Export"
+            entitle(box, "Export")
             yield Pane(id="facts")
             yield Label("file (ends in .csv or .json; never written over)", classes="label", markup=False)
             yield Input(default_name(self._wanted, self.desk_app.desk.now, "csv"), id="file", select_on_focus=False)

@@ -9,6 +9,7 @@ from console.client import EngineSilent
 from console.replica import Replica
 from console.screens.modals.base import DeskDialog
 from console.widgets.life import life_lines
+from console.widgets.lines import entitle
 from console.widgets.scroller import Scroller
 from console.widgets.spans import line, wrap
 from engine.domain.ids import ClientOrderId
@@ -32,8 +33,7 @@ class OrderLifeDialog(DeskDialog):
     def compose(self) -> ComposeResult:
         """One text."""
         with Vertical(id="life") as box:
-            box.border_title = f"Life of order {self._order}"
-            box.border_subtitle = "↑ ↓ scroll · Esc close"
+            entitle(box, f"Life of order {self._order}", "↑ ↓ scroll · Esc close")
             yield Scroller(id="steps")
 
     def show(self, desk: Replica) -> None:
@@ -46,7 +46,7 @@ class OrderLifeDialog(DeskDialog):
             words = "The audit trail does not know this order yet." if life is not None else "Reading …"
             text.paint(lambda w: [line(""), *wrap(words, w, "dim", " ")])
         box = self.query_one("#life", Vertical)
-        box.border_subtitle = f"no answer: {self._failure}" if self._failure else "↑ ↓ scroll · Esc close"
+        entitle(box, subtitle=f"no answer: {self._failure}" if self._failure else "↑ ↓ scroll · Esc close")
         now = self.desk_app.monotonic()
         if not self._asking and (self._asked_at is None or now - self._asked_at >= AGAIN_S):
             self._asking, self._asked_at = True, now
