@@ -175,6 +175,8 @@ class AccountLink:
             return NotSent(f"the account link is {self.state}")
         if (holder := self._lost_to()) is not None:
             return NotSent(f"another engine commands this account: {holder}")
+        if (until := self.locked_until) is not None:
+            return LockOut("the broker has locked us out for now", until)
         if symbol is not None:
             self.touched(symbol)
         try:

@@ -360,7 +360,7 @@ def test_each_room_hangs_its_sign(room: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
-def test_locks_carry_hashes_and_name_no_host(name: str) -> None:
+def test_z2_locks_carry_hashes_and_name_no_host(name: str) -> None:
     text = (ROOT / name).read_text("utf-8")
     assert "://" not in text, f"{name} names a host: rewrite it with `make lock`."
     pins = re.findall(r"^([\w.-]+)==(.*\n(?:[ \t].*\n)*)", text, re.MULTILINE)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from brokers.paper.checks import proven
 from brokers.paper.exchange import PaperExchange
 from brokers.paper.link import PaperLink
 from engine.domain.broker import (
@@ -27,7 +28,7 @@ from engine.errors import QueryFailed
 
 
 class PaperAccount:
-    """AccountManager over a paper exchange; a refusal by the exchange is its proof."""
+    """AccountManager over a paper exchange; a refusal by the exchange is its proof, but for a duplicate client id."""
 
     def __init__(self, account: AccountId, exchange: PaperExchange, link: PaperLink) -> None:
         self.account = account
@@ -45,7 +46,9 @@ class PaperAccount:
 
     async def submit(self, request: SubmitRequest) -> SubmitAnswer:
         """Send once. Raises LinkDown, AnswerLost."""
-        return await self._link.request(lambda at: self._exchange.submit(self.account, request, at), is_order=True)
+        return proven(
+            await self._link.request(lambda at: self._exchange.submit(self.account, request, at), is_order=True)
+        )
 
     async def replace(self, broker_id: BrokerOrderId, client_id: ClientOrderId, terms: Terms) -> SubmitAnswer:
         """Change a working order once. Raises LinkDown, AnswerLost."""

@@ -7,10 +7,23 @@ from decimal import Decimal
 
 from brokers.paper.book import PaperOrder
 from brokers.paper.options import AccountTerms
-from engine.domain.broker import AttachedLeg, SubmitRequest
+from engine.domain.broker import AttachedLeg, RefusedOrder, SubmitAnswer, SubmitRequest
 from engine.domain.instruments import Instrument
 from engine.domain.orders import ZERO, OrderType, Terms
 from engine.domain.positions import Position
+from engine.errors import AnswerLost
+
+DUPLICATE = "duplicate client id"
+
+
+def proven(answer: SubmitAnswer) -> SubmitAnswer:
+    """The answer, where it proves what became of the order. Raises AnswerLost for a refused duplicate.
+
+    That an id is taken says that an order with it was accepted once, and it may be this very one.
+    """
+    if isinstance(answer, RefusedOrder) and answer.reason == DUPLICATE:
+        raise AnswerLost(DUPLICATE)
+    return answer
 
 
 def terms_refusal(terms: Terms, instrument: Instrument | None, account: AccountTerms) -> str | None:
@@ -46,7 +59,7 @@ def legs_refusal(request: SubmitRequest, instrument: Instrument | None, account:
         return "this broker takes no brackets"
     ids = [request.client_id, *(leg.client_id for leg in request.legs)]
     if len(set(ids)) != len(ids):
-        return "duplicate client id"
+        return "two orders of one request carry the same client id"
     for leg in request.legs:
         if (reason := _leg_refusal(leg, request.terms, instrument, account)) is not None:
             return f"leg refused: {reason}"

@@ -24,7 +24,15 @@ from msgspec.structs import replace
 
 from brokers.paper import reports
 from brokers.paper.book import PaperOrder, is_held, with_record
-from brokers.paper.checks import legs_refusal, margin_refusal, opened, pending_units, terms_refusal, unit_margin
+from brokers.paper.checks import (
+    DUPLICATE,
+    legs_refusal,
+    margin_refusal,
+    opened,
+    pending_units,
+    terms_refusal,
+    unit_margin,
+)
 from brokers.paper.floor import Floor
 from engine.domain.broker import (
     AcceptedOrder,
@@ -41,8 +49,6 @@ from engine.domain.broker import (
 )
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis
 from engine.domain.orders import ZERO, OrderType, Terms
-
-DUPLICATE = "duplicate client id"
 
 
 class PaperExchange(Floor):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from brokers.paper import wire
+from brokers.paper.checks import proven
 from brokers.paper.line import Line
 from engine.domain.broker import (
     AccountEvent,
@@ -42,7 +43,7 @@ TickSink = Callable[[Tick], None]
 
 
 class RemotePaperAccount:
-    """AccountManager over an exchange process; a refusal by the exchange is its proof."""
+    """AccountManager over an exchange process; a refusal is its proof, but for a duplicate client id."""
 
     def __init__(
         self,
@@ -79,7 +80,7 @@ class RemotePaperAccount:
 
     async def submit(self, request: SubmitRequest) -> SubmitAnswer:
         """Send once. Raises LinkDown, AnswerLost."""
-        return await self._command(wire.Submit(request))
+        return proven(await self._command(wire.Submit(request)))
 
     async def replace(self, broker_id: BrokerOrderId, client_id: ClientOrderId, terms: Terms) -> SubmitAnswer:
         """Change a working order once. Raises LinkDown, AnswerLost."""

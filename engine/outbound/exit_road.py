@@ -123,13 +123,17 @@ class ExitRoad:
                     Flag.FORCED: force,
                 }
                 carried = await self._carry_out(plan, position, origin, reason, flags, say)
-                if carried is None:
+                if carried is None or (isinstance(carried, Failed) and not self._listened_to()):
                     await desk.road.until_up()
                     continue
                 result = carried
                 if not isinstance(result, Failed):
                     return result
             return result
+
+    def _listened_to(self) -> bool:
+        """Whether the link is up and no lock-out stands; what failed meanwhile was not the broker's word."""
+        return self._desk.road.is_up and self._desk.road.locked_until is None
 
     async def _basis(self, say: Callable[[str], None]) -> tuple[Position, bool]:
         """The position to size by, and whether it had to come from memory."""
@@ -162,7 +166,7 @@ class ExitRoad:
         flags: dict[Flag, bool],
         say: Callable[[str], None],
     ) -> ExitResult | None:
-        """None: the link was down and nothing left; try again when it is up."""
+        """None: the link was down or the broker did not listen, and nothing left; try again when it does."""
         desk = self._desk
         match plan:
             case NothingToClose():
@@ -191,7 +195,7 @@ class ExitRoad:
                 after = await self._submission.replace(stop, wanted, reason)
                 for flag in (flag for flag, on in flags.items() if on and after.terms.type is OrderType.MARKET):
                     after = desk.put(lifecycle.flagged(desk.current(after), desk.now(), flag), "flagged", flag)
-                if not desk.road.is_up and after.terms.type is not OrderType.MARKET and not after.is_in_doubt:
+                if not self._listened_to() and after.terms.type is not OrderType.MARKET and not after.is_in_doubt:
                     return None
                 if after.is_in_doubt:
                     return Held(after, f"conversion of {after.client_id} is in doubt")

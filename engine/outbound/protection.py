@@ -25,6 +25,7 @@ from engine.domain.settings import Protection, Remedy
 from engine.outbound.exit_road import ExitRoad, Failed
 from engine.outbound.fitting import Fit, fit_protection
 from engine.outbound.sleepers import unproven_sleepers
+from engine.outbound.standing import Standing
 from engine.outbound.submission import ExitOrder, Submission
 from engine.session import SessionDesk
 from engine.snapshot import Phase, ProtectionState, Severity
@@ -55,8 +56,10 @@ class Guard:
         self._uneven_since: Millis | None = None
         self._uncovered_since: Millis | None = None
         self._rearmed = False
+        self._armed = False
         self._through_since: Millis | None = None
         self._inert: set[str] = set()
+        self._standing = Standing()
         self._target_hit = False
         self._opening: Order | None = None
         self._opening_seen: tuple[int, Position] | None = None
@@ -147,7 +150,7 @@ class Guard:
     async def _when_flat(self) -> None:
         desk = self._desk
         self._uneven_since = self._uncovered_since = self._through_since = None
-        self._rearmed = self._target_hit = False
+        self._rearmed = self._armed = self._target_hit = False
         self.target_price = None
         orders = desk.book.open()
         index = {o.client_id: o for o in orders}
@@ -233,7 +236,7 @@ class Guard:
         covered = sum((o.remaining for o in stops), ZERO)
         changes = fit_protection(stops, targets, size)
         if covered >= size:
-            self._covered()
+            self._covered(stops)
         if not changes and covered >= size:
             self._uneven_since = None
             return
@@ -261,9 +264,13 @@ class Guard:
             return
         await self._rearm(size)
 
-    def _covered(self) -> None:
+    def _covered(self, stops: list[Order]) -> None:
         self._uncovered_since = None
-        self._rearmed = False
+        self._armed = True
+        if (unseen := self._standing.look(stops, self._desk.now())) is not None:
+            self._desk.road.suspect(f"stop {unseen} is new: does it rest at the broker?", orders=True)
+        if self._standing.is_proven:
+            self._rearmed = False
         self._desk.reporter.clear(f"naked:{self._desk.id}")
         if self._desk.protection is not ProtectionState.INERT or not self._inert:
             self._show(ProtectionState.COVERED)
@@ -305,6 +312,7 @@ class Guard:
             self._rearmed = True
             order = await self._submission.exit(ExitOrder(self._stop_order(size)))
             if order.state not in (OrderState.REJECTED, OrderState.ABANDONED):
+                self._rearmed, self._armed = self._armed, True  # the first stop of a position is no re-arming
                 return
             self._naked_alarm(now, f"the broker refused a new stop: {order.reason}", at_once=True)
         elif not through and not self._desk.road.is_up:

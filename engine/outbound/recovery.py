@@ -129,7 +129,7 @@ class Recovery:
         """Ask again at a growing pace; after the allowed tries somebody is told, and it goes on once a minute."""
         desk = self._desk
         tries, due = self._cancels.get(order.client_id, (0, 0))
-        if not desk.road.is_up or desk.now() < due:
+        if not desk.road.is_up or desk.road.locked_until is not None or desk.now() < due:
             return
         wait = QUERY_BACKOFF_MS[tries] if tries < len(QUERY_BACKOFF_MS) else LOST_QUERY_EVERY_MS
         self._cancels[order.client_id] = (tries + 1, desk.now() + wait)

@@ -68,6 +68,6 @@ def test_points_stand_under_one_another() -> None:
 
 
 @given(st.text(max_size=80))
-def test_text_from_outside_cannot_steer_the_terminal(text: str) -> None:
+def test_u4_text_from_outside_cannot_steer_the_terminal(text: str) -> None:
     assert all(c.isprintable() for c in f.plain(text))
     assert len(f.plain(text, 10)) <= 10

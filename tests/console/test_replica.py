@@ -55,7 +55,7 @@ def test_orders_in_doubt_come_first_and_open_disagreements_too() -> None:
     assert [one.is_open for one in desk.disagreements] == [True, True, False]
 
 
-def test_alerts_come_worst_first_and_seen_ones_last() -> None:
+def test_u6_alerts_come_worst_first_and_seen_ones_last() -> None:
     desk = busy_desk()
     seen = msgspec.structs.replace(desk.alerts[0], acknowledged=True)
     gone = msgspec.structs.replace(desk.alerts[2], acknowledged=True)

@@ -60,7 +60,7 @@ async def test_every_screen_has_identity_lamps_heat_block_alerts_and_keys() -> N
                 assert words in told.text, (key, words)
 
 
-async def test_live_is_said_in_words() -> None:
+async def test_u9_live_is_said_in_words() -> None:
     async with story(msgspec.structs.replace(busy_desk(), live=True)) as told:
         assert " LIVE " in told.text
         assert "PAPER" not in told.text
@@ -75,7 +75,7 @@ async def test_before_the_engine_speaks_nothing_is_claimed() -> None:
         assert "eurusd-ema" in told.text
 
 
-async def test_a_silent_engine_is_named_with_its_age() -> None:
+async def test_u10_a_silent_engine_is_named_with_its_age() -> None:
     async with story() as told:
         told.watch.now += 12
         told.app.pull()
@@ -159,7 +159,7 @@ async def test_escape_is_no_and_a_second_dialog_cannot_open() -> None:
         assert told.client.sent == []
 
 
-async def test_pasted_text_is_no_answer_and_no_key() -> None:
+async def test_u8_pasted_text_is_no_answer_and_no_key() -> None:
     async with story() as told:
         told.app.post_message(events.Paste("Fq5"))
         await told.settle()
@@ -264,7 +264,7 @@ async def test_a_dialog_makes_its_command(
 @pytest.mark.parametrize(
     ("keys", "kind"), [("r", ReconcileNow), ("3 n", AskNow), ("exclamation_mark", AcknowledgeAlert)]
 )
-async def test_what_harms_nothing_goes_at_once_and_a_double_press_once(keys: str, kind: type) -> None:
+async def test_u7_what_harms_nothing_goes_at_once_and_a_double_press_once(keys: str, kind: type) -> None:
     async with story() as told:
         await told.press(*keys.split(), keys.split()[-1])
         assert isinstance(only(told), kind)
@@ -350,7 +350,7 @@ async def test_what_cannot_be_drawn_leaves_the_keys_alive() -> None:
         told.client.current = busy_desk()
 
 
-async def test_text_from_outside_is_plain() -> None:
+async def test_u2_u3_text_from_outside_is_plain() -> None:
     evil = "[red]\x1b[31m[/nope] \x07\u202e boom"
     async with story(change_session(busy_desk(), 0, blocked=(Block(evil, None),), phase_detail=evil)) as told:
         for key in "12345":

@@ -109,7 +109,7 @@ def test_a_stalled_terminal_does_not_stop_the_loop_and_is_repainted(console: Con
     assert gap < 1.5
 
 
-def test_a_lost_terminal_ends_cleanly_and_does_not_spin(console: Console) -> None:
+def test_u1_a_lost_terminal_ends_cleanly_and_does_not_spin(console: Console) -> None:
     console.orders.write_text("lost")
     assert console.ended()[0] == 4
 

@@ -114,7 +114,7 @@ async def another(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         await life.store.close()
 
 
-async def test_killed_between_claim_and_effect_twice_the_third_life_does_it_once(another: Another) -> None:
+async def test_p12_killed_between_claim_and_effect_twice_the_third_life_does_it_once(another: Another) -> None:
     life = await another()
     await life.round_trip("a")
     for attempt in (1, 2):

@@ -213,7 +213,7 @@ async def dump(store: SqlStore) -> dict[str, list[tuple[object, ...]]]:
     return {name: await reader.query(f"SELECT * FROM {name} ORDER BY 1, 2") for name in names}
 
 
-async def test_every_record_written_twice_changes_nothing_the_second_time(store: SqlStore) -> None:
+async def test_p7_every_record_written_twice_changes_nothing_the_second_time(store: SqlStore) -> None:
     records = one_of_each()
     for record in records:
         await store.write(record)

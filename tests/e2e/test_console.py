@@ -114,7 +114,7 @@ def test_a_fresh_desk_at_120x40_shows_itself_obeys_and_leaves(terminal: Open, se
     assert [line["text"][:7] for line in leases] == ["epoch 2", "epoch 1"]
 
 
-def test_80x24_loses_no_warning_and_no_control(terminal: Open, tmp_path: Path) -> None:
+def test_u11_80x24_loses_no_warning_and_no_control(terminal: Open, tmp_path: Path) -> None:
     desk = terminal(80, 24)
     desk.run("run", "--state-dir", str(tmp_path / "desk"), "--timeframe", "1s")
     trading(desk, *SESSIONS)

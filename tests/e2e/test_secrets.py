@@ -83,7 +83,7 @@ def rows(postgres: Cluster, database: str) -> Iterator[tuple[str, str]]:
             yield table, row
 
 
-def test_no_secret_is_kept_and_no_file_is_open_to_others(
+def test_z1_no_secret_is_kept_and_no_file_is_open_to_others(
     postgres: Cluster, sextant: Sextant, program: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
     url = postgres.database()

@@ -101,7 +101,7 @@ async def test_the_block_has_a_banner_with_stopped_and_resting_entries_and_a_low
     await desk.until(lambda: working(desk, Role.ENTRY, NQ) == [], 5)
 
 
-async def test_check_and_reservation_are_one_step_for_two_sessions_that_decide_on_the_same_tick(
+async def test_r14_check_and_reservation_are_one_step_for_two_sessions_that_decide_on_the_same_tick(
     make_desk: Callable[..., Desk],
 ) -> None:
     desk = await make_desk(symbols=BOTH).start()
@@ -182,7 +182,7 @@ async def _no_entry_anywhere(desk: Desk, because: str) -> None:
     assert desk.broker_position(ES) == 0
 
 
-async def test_a_dead_session_makes_heat_incomplete_and_stops_its_siblings_entries(
+async def test_r13_a_dead_session_makes_heat_incomplete_and_stops_its_siblings_entries(
     make_desk: Callable[..., Desk],
 ) -> None:
     desk = await make_desk(symbols=BOTH).start()

@@ -37,7 +37,7 @@ def break_upkeep(desk: Desk, times: int) -> None:
     trader.upkeep = Breaks(trader.upkeep, times)  # type: ignore[method-assign]
 
 
-async def test_a_trader_that_raises_is_a_blocked_session_within_a_second_and_comes_back(
+async def test_x4_a_trader_that_raises_is_a_blocked_session_within_a_second_and_comes_back(
     make_desk: Callable[..., Desk],
 ) -> None:
     desk = await make_desk(symbols=(ES, NQ)).start()

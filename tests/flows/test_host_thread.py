@@ -156,7 +156,7 @@ def test_a_desk_that_cannot_be_used_says_so_where_it_was_started(hosted: Hosted,
     assert hosted.host.figures() is None
 
 
-def test_a_second_desk_on_the_same_directory_is_refused_by_name(hosted: Hosted, tmp_path: Path) -> None:
+def test_p8_a_second_desk_on_the_same_directory_is_refused_by_name(hosted: Hosted, tmp_path: Path) -> None:
     hosted.start()
     second = Hosted(tmp_path)
     second.host.start()

@@ -138,7 +138,7 @@ async def test_a_late_tick_moves_neither_the_mark_nor_the_age_of_the_data(make_d
     assert desk.position() == 2
 
 
-async def test_a_replaced_candle_leaves_a_record_when_a_decision_was_taken_on_it(make_desk: MakeDesk) -> None:
+async def test_d8_a_replaced_candle_leaves_a_record_when_a_decision_was_taken_on_it(make_desk: MakeDesk) -> None:
     desk = await make_desk().start()
     desk.strategies[ES].script += [nothing, enter()]
     await desk.next_candle(ES, "5001")
@@ -156,7 +156,7 @@ async def test_a_replaced_candle_leaves_a_record_when_a_decision_was_taken_on_it
     assert len(kept) == 1
 
 
-async def test_a_window_that_was_missing_is_inserted_and_marked_and_not_run(make_desk: MakeDesk) -> None:
+async def test_d9_a_window_that_was_missing_is_inserted_and_marked_and_not_run(make_desk: MakeDesk) -> None:
     desk = await make_desk().start()
     await desk.next_candle(ES, "5001")
     first = desk.clock.now()
@@ -181,7 +181,7 @@ async def test_equal_timestamps_are_kept_in_order(make_desk: MakeDesk) -> None:
     assert (closed.high, closed.close, closed.volume) == (Decimal(5006), Decimal(5004), Decimal(4))
 
 
-async def test_a_stale_feed_blocks_entries_and_a_fresh_tick_lets_them_go(make_desk: MakeDesk) -> None:
+async def test_d1_a_stale_feed_blocks_entries_and_a_fresh_tick_lets_them_go(make_desk: MakeDesk) -> None:
     desk = await make_desk().start()
     end = desk.clock.now() - desk.clock.now() % MINUTE + MINUTE
     desk.strategies[ES].script += [enter(), enter()]
@@ -218,7 +218,7 @@ async def test_a_strategy_that_raises_pauses_only_its_own_session(make_desk: Mak
     assert {o.state for o in desk.orders(Role.ENTRY, ES)} == {OrderState.DENIED}
 
 
-async def test_a_strategy_that_runs_away_is_interrupted_and_pauses_only_its_session(make_desk: MakeDesk) -> None:
+async def test_x5_a_strategy_that_runs_away_is_interrupted_and_pauses_only_its_session(make_desk: MakeDesk) -> None:
     desk = await make_desk(symbols=(ES, NQ)).start()
 
     def run_away(context: StrategyContext) -> Decision:

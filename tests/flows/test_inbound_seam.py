@@ -69,7 +69,7 @@ async def test_a_strategy_never_sees_past_the_candle_it_decides_on(make_desk: Ma
     assert starts == list(range(starts[0], starts[-1] + 1, MINUTE))
 
 
-async def test_subscribe_before_fetching_history(make_desk: MakeDesk) -> None:
+async def test_d6_subscribe_before_fetching_history(make_desk: MakeDesk) -> None:
     """Candles that form while history is on its way are neither lost nor doubled, and the overlap is shown."""
     desk = make_desk()
     order: list[str] = []
@@ -123,7 +123,7 @@ async def test_subscribe_before_fetching_history(make_desk: MakeDesk) -> None:
     assert runs == sorted(set(runs))
 
 
-async def test_history_that_ends_before_the_subscription_is_asked_for_again(make_desk: MakeDesk) -> None:
+async def test_d7_history_that_ends_before_the_subscription_is_asked_for_again(make_desk: MakeDesk) -> None:
     desk = make_desk()
     asked: list[int] = []
     history = desk.feed.history
@@ -183,7 +183,7 @@ async def test_a_feed_cut_while_history_loads_is_made_good_and_leaves_no_block(m
     assert desk.blocks() == ()
 
 
-async def test_a_gap_of_three_candles_is_marked_filled_and_not_entered_on(make_desk: MakeDesk) -> None:
+async def test_d2_a_gap_of_three_candles_is_marked_filled_and_not_entered_on(make_desk: MakeDesk) -> None:
     desk = await make_desk().start()
     await desk.next_candle(ES, "5001")
     desk.feed.history_delay = 90.0

@@ -145,7 +145,7 @@ async def test_a_partial_fill_resizes_the_stop(make_desk: MakeDesk, broker: str)
 
 
 @pytest.mark.parametrize("broker", BROKERS)
-async def test_a_stop_that_fills_in_parts_and_is_then_resized_or_converted_keeps_count(
+async def test_e18_a_stop_that_fills_in_parts_and_is_then_resized_or_converted_keeps_count(
     make_desk: MakeDesk, broker: str
 ) -> None:
     """Sizes in a replace obey the broker's manners even when part of the order has filled already."""
@@ -280,7 +280,7 @@ async def test_a_target_reached_while_its_session_starts_again_waits_for_it(make
 
 
 @pytest.mark.parametrize("broker", ["default", "no brackets"])
-async def test_a_refused_stop_means_out_at_market(make_desk: MakeDesk, broker: str) -> None:
+async def test_e17_a_refused_stop_means_out_at_market(make_desk: MakeDesk, broker: str) -> None:
     desk = await in_position(make_desk(capabilities=BROKERS[broker]))
     desk.faults.inject("refuse-stops", None, "1")
     stop = next(o for o in live(desk) if o.terms.type is OrderType.STOP)
@@ -356,7 +356,7 @@ async def test_an_exit_sized_from_memory_when_the_broker_is_silent_is_marked(mak
     assert [Flag.SIZED_FROM_MEMORY in o.flags for o in sold] == [True]
 
 
-async def test_an_exit_after_the_margin_desk_closed_a_part_never_reverses(make_desk: MakeDesk) -> None:
+async def test_r10_an_exit_after_the_margin_desk_closed_a_part_never_reverses(make_desk: MakeDesk) -> None:
     """The position is read afresh before an exit is sized: what is gone already is not sold again."""
     desk = await in_position(make_desk())
     await before_the_close(desk)

@@ -46,7 +46,9 @@ async def test_reports_that_come_twice_are_booked_once(make_desk: MakeDesk, brok
 
 
 @pytest.mark.parametrize("broker", BROKERS)
-async def test_answers_slower_than_the_deadline_leave_one_order_and_no_doubt(make_desk: MakeDesk, broker: str) -> None:
+async def test_s5_answers_slower_than_the_deadline_leave_one_order_and_no_doubt(
+    make_desk: MakeDesk, broker: str
+) -> None:
     desk = await make_desk(capabilities=BROKERS[broker]).start()
     desk.strategies[ES].script.append(enter())
     await desk.clock.advance(desk.clock.now() - desk.clock.now() % 60_000 + 59_000)

@@ -101,7 +101,7 @@ async def test_resume_needs_a_reason_and_a_database(make_desk: Callable[..., Des
 # -- commands are idempotent --------------------------------------------------------------------------------
 
 
-async def test_the_same_id_twice_acts_once(make_desk: Callable[..., Desk]) -> None:
+async def test_u7_the_same_id_twice_acts_once(make_desk: Callable[..., Desk]) -> None:
     desk = await make_desk().start()
     await hold(desk)
     origin = c.Origin(id=CommandId("twice"), operator="a", place="b", at=desk.clock.now())
@@ -136,7 +136,7 @@ async def test_the_same_id_in_the_next_life_does_not_enter_twice(make_desk: Call
 # -- orders by hand ------------------------------------------------------------------------------------------
 
 
-async def test_an_entry_by_hand_obeys_limits_needs_a_stop_a_reason_and_the_grid(
+async def test_u5_an_entry_by_hand_obeys_limits_needs_a_stop_a_reason_and_the_grid(
     make_desk: Callable[..., Desk],
 ) -> None:
     desk = await make_desk().start()

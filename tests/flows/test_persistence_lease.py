@@ -128,7 +128,7 @@ async def test_after_standing_still_an_exit_asks_who_commands_before_it_leaves(m
     exiting.cancel()
 
 
-async def test_after_standing_still_the_unchallenged_holder_goes_on(make_desk: Make) -> None:
+async def test_c4_after_standing_still_the_unchallenged_holder_goes_on(make_desk: Make) -> None:
     desk = await make_desk().start()
     await hold(desk)
     desk.clock._now += 60_000

@@ -213,7 +213,7 @@ async def test_a_kill_holds_in_the_next_life_though_the_database_was_down(make_d
 
 
 @pytest.mark.parametrize("held", [True, False], ids=["the row held", "the row was lost"])
-async def test_an_unknown_commit_is_settled_by_a_tombstone(make_desk: Callable[..., Desk], held: bool) -> None:
+async def test_p5_an_unknown_commit_is_settled_by_a_tombstone(make_desk: Callable[..., Desk], held: bool) -> None:
     desk = await make_desk(wrap_store=FailingStore).start()
     failing(desk).lose_next_answer = held
     failing(desk).lose_next_commit = not held
@@ -262,7 +262,7 @@ def _no_file_grows_over(size: int) -> Iterator[None]:
 
 
 @pytest.mark.sqlite
-async def test_the_real_database_made_unwritable_under_a_running_desk(make_desk: Callable[..., Desk]) -> None:
+async def test_p3_the_real_database_made_unwritable_under_a_running_desk(make_desk: Callable[..., Desk]) -> None:
     desk = await make_desk().start()
     await hold(desk)
     await desk.pass_(2)
@@ -304,7 +304,9 @@ async def test_the_database_comes_back_by_itself_and_takes_what_waited(make_desk
 
 
 @pytest.mark.sqlite
-async def test_a_desk_that_ends_in_order_on_a_full_disk_finds_everything_again(make_desk: Callable[..., Desk]) -> None:
+async def test_p2_a_desk_that_ends_in_order_on_a_full_disk_finds_everything_again(
+    make_desk: Callable[..., Desk],
+) -> None:
     desk = await make_desk().start()
     await hold(desk)
     await desk.pass_(2)

@@ -53,7 +53,9 @@ async def keep_fresh(desk: Desk, seconds: float, price: str = "5000") -> None:
         await desk.pass_(min(5, (end - desk.clock.now()) / 1000))
 
 
-async def test_a_cancel_out_of_band_whose_event_was_dropped_is_found_by_the_order_check(make_desk: MakeDesk) -> None:
+async def test_e16_a_cancel_out_of_band_whose_event_was_dropped_is_found_by_the_order_check(
+    make_desk: MakeDesk,
+) -> None:
     desk = await in_position(make_desk())
     at = desk.clock.now()
     cancel_silently(desk, working(desk, OrderType.STOP))
@@ -120,7 +122,7 @@ async def test_terms_changed_at_the_broker_are_adopted_after_two_looks(make_desk
     assert desk.blocks()
 
 
-async def test_a_foreign_order_is_shown_blocks_counts_in_heat_and_is_never_touched(make_desk: MakeDesk) -> None:
+async def test_r12_a_foreign_order_is_shown_blocks_counts_in_heat_and_is_never_touched(make_desk: MakeDesk) -> None:
     desk = await make_desk().start()
     desk.faults.inject("foreign-order", ES, "2")
     await desk.until(lambda: bool(rows(desk, DisagreementKind.UNKNOWN_ORDER)), 3)
@@ -228,7 +230,7 @@ async def test_an_adopted_order_that_had_filled_in_part_is_counted_once(make_des
     assert len(rows(desk, DisagreementKind.POSITION)) == 1
 
 
-async def test_a_foreign_fill_is_not_explained_by_our_fills_and_is_adopted(make_desk: MakeDesk) -> None:
+async def test_e4_a_foreign_fill_is_not_explained_by_our_fills_and_is_adopted(make_desk: MakeDesk) -> None:
     desk = make_desk()
     await foreign(desk)
     desk.feed.trade(ES, "4900")
@@ -251,7 +253,7 @@ async def test_a_foreign_order_on_a_contract_without_a_session_is_shown_and_coun
     assert sum(u.total for u in desk.snapshot().heat.unowned) == 4000
 
 
-async def test_orders_of_an_earlier_life_are_recognised_not_foreign(make_desk: MakeDesk) -> None:
+async def test_r8_orders_of_an_earlier_life_are_recognised_not_foreign(make_desk: MakeDesk) -> None:
     first = await make_desk().start()
     first.strategies[ES].script.append(enter(limit="4990", stop="4980"))
     await first.next_candle(ES, "5000")
@@ -269,7 +271,7 @@ async def test_orders_of_an_earlier_life_are_recognised_not_foreign(make_desk: M
     assert [o.terms.quantity for o in second.exchange.open_orders(PAPER) if o.terms.type is OrderType.STOP] == [2]
 
 
-async def test_two_orders_with_one_client_id_block_and_are_left_alone(make_desk: MakeDesk) -> None:
+async def test_s25_two_orders_with_one_client_id_block_and_are_left_alone(make_desk: MakeDesk) -> None:
     desk = await make_desk().start()
     desk.strategies[ES].script.append(enter(limit="4990", stop="4980"))
     await desk.next_candle(ES, "5000")
@@ -317,7 +319,7 @@ async def test_an_adopted_second_stop_is_an_excess_and_is_cancelled(make_desk: M
     assert stops[0][0] == 2
 
 
-async def test_a_refused_cancel_asks_what_became_of_the_order(make_desk: MakeDesk) -> None:
+async def test_s23_a_refused_cancel_asks_what_became_of_the_order(make_desk: MakeDesk) -> None:
     desk = await make_desk().start()
     desk.strategies[ES].script.append(enter(limit="4990", stop="4980"))
     await desk.next_candle(ES, "5000")
@@ -325,9 +327,18 @@ async def test_a_refused_cancel_asks_what_became_of_the_order(make_desk: MakeDes
     (entry,) = desk.orders(Role.ENTRY)
     silently(desk, lambda: desk.exchange.on_tick(tick(desk, "4990")))
     assert desk.broker_position() == 2
+    asked: list[object] = []
+    cancel = desk.manager.cancel
+
+    async def counted(broker_id: object) -> object:
+        asked.append(broker_id)
+        return await cancel(broker_id)  # type: ignore[arg-type]
+
+    desk.manager.cancel = counted  # type: ignore[method-assign, assignment]
     await desk.send(lambda o: c.CancelOrder(origin=o, order=entry.client_id))
     await desk.until(lambda: desk.position() == 2, 8)
     await desk.pass_(8)
+    assert asked == [entry.broker_id]
     assert desk.orders(Role.ENTRY)[0].state is OrderState.FILLED
     assert [o.terms.quantity for o in desk.exchange.open_orders(PAPER) if o.terms.type is OrderType.STOP] == [2]
 

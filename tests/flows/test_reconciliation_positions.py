@@ -61,7 +61,7 @@ async def keep_fresh(desk: Desk, seconds: float) -> None:
         await desk.pass_(min(5, (end - desk.clock.now()) / 1000))
 
 
-async def test_the_broker_is_the_source_of_truth(make_desk: MakeDesk) -> None:
+async def test_r7_the_broker_is_the_source_of_truth(make_desk: MakeDesk) -> None:
     """The margin desk takes a contract: shown in 31 s, adopted in 45, entries wait until somebody has seen it."""
     desk = await in_position(make_desk())
     moved = desk.clock.now()
@@ -179,7 +179,7 @@ FILLS = {
 
 
 @pytest.mark.parametrize("broker", FILLS)
-async def test_a_dropped_fill_is_found_and_booked_as_a_fill_not_adopted(make_desk: MakeDesk, broker: str) -> None:
+async def test_e1_a_dropped_fill_is_found_and_booked_as_a_fill_not_adopted(make_desk: MakeDesk, broker: str) -> None:
     desk = await make_desk(capabilities=FILLS[broker]).start()
     desk.strategies[ES].script.append(enter(limit="4998"))
     await desk.next_candle(ES, "5000")
@@ -199,7 +199,7 @@ async def test_a_dropped_fill_is_found_and_booked_as_a_fill_not_adopted(make_des
 
 
 @pytest.mark.parametrize("broker", FILLS)
-async def test_events_lost_in_a_disconnect_are_asked_for_after_it(make_desk: MakeDesk, broker: str) -> None:
+async def test_e3_events_lost_in_a_disconnect_are_asked_for_after_it(make_desk: MakeDesk, broker: str) -> None:
     desk = await in_position(make_desk(capabilities=FILLS[broker]))
     desk.faults.inject("disconnect-account", None, "15")
     desk.feed.trade(ES, "4989")
@@ -230,7 +230,7 @@ async def test_a_life_that_ended_with_orders_at_work_starts_again(make_desk: Mak
     assert (stop.state, stop.filled) == (OrderState.FILLED, Decimal(2))
 
 
-async def test_a_bust_is_taken_back_and_told(make_desk: MakeDesk) -> None:
+async def test_e11_a_bust_is_taken_back_and_told(make_desk: MakeDesk) -> None:
     desk = await in_position(make_desk())
     desk.faults.inject("bust-fill", ES, "")
     await desk.pass_(3)
@@ -241,7 +241,7 @@ async def test_a_bust_is_taken_back_and_told(make_desk: MakeDesk) -> None:
     assert desk.exchange.open_orders(PAPER) == ()
 
 
-async def test_an_external_close_to_flat_blocks_a_new_entry_until_acknowledged(make_desk: MakeDesk) -> None:
+async def test_r6_an_external_close_to_flat_blocks_a_new_entry_until_acknowledged(make_desk: MakeDesk) -> None:
     desk = await in_position(make_desk())
     desk.faults.inject("margin-desk", ES, "2")
     await desk.until(lambda: desk.position() == 0, 45)
@@ -308,7 +308,7 @@ async def test_a_position_no_session_owns_counts_in_heat_and_is_left_alone(make_
 
 
 @pytest.mark.parametrize("fault", ["failed", "truncated", "stale"])
-async def test_a_bad_answer_changes_nothing_but_a_counter(make_desk: MakeDesk, fault: str) -> None:
+async def test_r5_a_bad_answer_changes_nothing_but_a_counter(make_desk: MakeDesk, fault: str) -> None:
     desk = await in_position(make_desk())
     if fault == "stale":
         desk.faults.inject("margin-desk", ES, "1")
@@ -333,7 +333,7 @@ async def test_a_bad_answer_changes_nothing_but_a_counter(make_desk: MakeDesk, f
     await desk.until(lambda: desk.position() == desk.broker_position(), 50)
 
 
-async def test_a_stale_answer_is_not_believed_against_a_newer_one(make_desk: MakeDesk) -> None:
+async def test_r9_a_stale_answer_is_not_believed_against_a_newer_one(make_desk: MakeDesk) -> None:
     """An old picture of the account comes again and again: what was learnt since is not undone."""
     desk = await in_position(make_desk())
     await desk.pass_(40)

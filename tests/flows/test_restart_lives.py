@@ -54,7 +54,7 @@ async def end(desk: Desk, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ENDINGS)
-async def test_a_restart_finds_position_price_orders_and_stop(make_desk: Callable[..., Desk], how: str) -> None:
+async def test_r3_a_restart_finds_position_price_orders_and_stop(make_desk: Callable[..., Desk], how: str) -> None:
     desk = await make_desk().start()
     await hold(desk, price="5000.25", stop="4990")
     await desk.pass_(1)
@@ -91,7 +91,9 @@ async def test_what_happened_while_nobody_looked_is_found(make_desk: Callable[..
 
 
 @pytest.mark.parametrize("moment", [0, 5, 12, 30, 120])
-async def test_an_entry_cut_off_in_flight_is_what_the_broker_says(make_desk: Callable[..., Desk], moment: int) -> None:
+async def test_p10_an_entry_cut_off_in_flight_is_what_the_broker_says(
+    make_desk: Callable[..., Desk], moment: int
+) -> None:
     desk = await make_desk().start()
     desk.strategies[ES].script.append(enter())
     await desk.clock.advance(desk.clock.now() // MINUTE * MINUTE + MINUTE)

@@ -30,7 +30,7 @@ def simulate(
 
 
 @pytest.mark.slow
-def test_a_seed_is_the_same_run_in_every_process_and_under_every_hash_seed() -> None:
+def test_r4_a_seed_is_the_same_run_in_every_process_and_under_every_hash_seed() -> None:
     batches = [
         simulate("3:5", "--hours", "0.5", "--mode", "all", "--no-coverage", hash_seed=seed) for seed in ("0", "1", "77")
     ]

@@ -204,7 +204,7 @@ def test_bad_input_is_one_sentence_with_file_line_and_key(old: str, new: str, pl
     assert "hush" not in said, "a password in a URL was repeated"
 
 
-def test_a_second_session_on_a_contract_is_refused_at_its_own_line() -> None:
+def test_r11_a_second_session_on_a_contract_is_refused_at_its_own_line() -> None:
     start = DESK.index("[sessions.es]")
     said = refusal(DESK + DESK[start:].replace("sessions.es", "sessions.two"))
     assert said.startswith("sextant.toml:32: sessions.two.symbol is already traded on account paper by session es")
@@ -259,7 +259,7 @@ def test_the_example_is_the_embedded_desk() -> None:
     assert replace(example, origin=embedded.origin) == embedded
 
 
-def test_every_key_is_documented_and_every_documented_key_exists() -> None:
+def test_x8_every_key_is_documented_and_every_documented_key_exists() -> None:
     text = (ROOT / "docs" / "configuration.md").read_text("utf-8")
     parts = re.split(r"^#+ `\[?([\w.]+)\]?`$", text, flags=re.MULTILINE)
     documented = {

@@ -186,7 +186,7 @@ def test_chatty_libraries_are_capped_even_when_turned_up(log: Path) -> None:
     ]
 
 
-def test_logging_never_raises_and_never_prints(log: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_x3_logging_never_raises_and_never_prints(log: Path, capfd: pytest.CaptureFixture[str]) -> None:
     class Awkward:
         def __str__(self) -> str:
             raise RuntimeError("no text")

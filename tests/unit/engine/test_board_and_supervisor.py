@@ -131,7 +131,7 @@ def quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL, "engine.supervisor")
 
 
-async def test_it_restarts_with_backoff_and_gives_up_when_the_budget_is_used(clock: TapeClock) -> None:
+async def test_e12_it_restarts_with_backoff_and_gives_up_when_the_budget_is_used(clock: TapeClock) -> None:
     async def broken() -> None:
         raise ValueError("bad candle")
 

@@ -100,7 +100,7 @@ def test_the_seam_counts_the_windows_that_both_have_seen() -> None:
     assert not stream.is_buffering
 
 
-def test_a_buffer_that_overflowed_joins_only_when_history_covers_what_fell_out(
+def test_d4_a_buffer_that_overflowed_joins_only_when_history_covers_what_fell_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(candle_stream, "BUFFER", 3)
@@ -136,7 +136,7 @@ def test_how_much_history_is_wanted() -> None:
     assert stream.wanted_since(50, 600_000) == 12
 
 
-def test_a_cut_inside_a_window_is_a_gap_from_its_start_until_history_fills_it() -> None:
+def test_d3_a_cut_inside_a_window_is_a_gap_from_its_start_until_history_fills_it() -> None:
     stream = a_stream()
     stream.on_candle(candle(0))
     stream.on_tick(tick(70_000, 101))
@@ -167,7 +167,7 @@ def test_the_assembler_holds_nothing_after_it_closed() -> None:
     assert not assembler.is_forming
 
 
-def test_the_assembler_goes_on_from_what_history_saw() -> None:
+def test_d5_the_assembler_goes_on_from_what_history_saw() -> None:
     assembler = CandleAssembler(MINUTE)
     assembler.resume(candle(0, 100, high=110, low=90), as_of=30_000)
     assembler.add(tick(30_001, 105))

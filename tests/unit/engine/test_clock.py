@@ -214,7 +214,7 @@ def test_a_tape_moved_in_steps_wakes_everyone_at_the_same_time_as_in_one(
     assert [at for _, at in whole] == sorted(at for _, at in whole)
 
 
-async def test_the_systems_clock_never_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_c5_the_systems_clock_never_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     readings = iter([5_000, 3_000, 4_000, 6_000])
     monkeypatch.setattr("engine.clock.time.time_ns", lambda: next(readings) * 1_000_000)
     clock = SystemClock()

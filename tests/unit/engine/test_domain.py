@@ -57,7 +57,7 @@ def test_a_client_order_id_is_short_plain_and_the_same_again(
     assert made != client_order_id(salt, decision_key(SessionId(session), origin, "entry", attempt + 1))
 
 
-def test_a_client_order_id_is_the_same_in_another_process() -> None:
+def test_s12_a_client_order_id_is_the_same_in_another_process() -> None:
     """A restart has to find at the broker what an earlier life sent."""
     code = "from engine.domain.ids import *; print(client_order_id('salt', DecisionKey('s/1/entry/1')))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -137,7 +137,7 @@ def test_always_open() -> None:
         ("2026-12-31T17:00", date(2027, 1, 1)),
     ],
 )
-def test_the_trade_date_rolls_at_five_in_chicago_in_every_season(local: str, day: date) -> None:
+def test_c2_the_trade_date_rolls_at_five_in_chicago_in_every_season(local: str, day: date) -> None:
     assert CME.trade_date(ms(local, CHICAGO)) == day
 
 
@@ -158,7 +158,7 @@ def test_the_trade_date_rolls_at_five_in_chicago_in_every_season(local: str, day
         ("2026-11-07T12:00", False),  # Saturday
     ],
 )
-def test_hours_follow_the_exchanges_wall_clock(utc: str, open_: bool) -> None:
+def test_c3_hours_follow_the_exchanges_wall_clock(utc: str, open_: bool) -> None:
     assert CME.is_open(ms(utc)) is open_
 
 

@@ -191,7 +191,7 @@ def test_what_is_loaded_is_told_to_nobody() -> None:
     assert [o.client_id for o in book.open()] == ["o"]
 
 
-def test_memory_of_ended_orders_is_bounded_and_counted() -> None:
+def test_x6_memory_of_ended_orders_is_bounded_and_counted() -> None:
     book, _ = a_book()
     keeper = book.put(order("keeper", S.WORKING), "accepted", 0)
     for number in range(2 * KEEP_RECENT + 1):

@@ -74,7 +74,7 @@ class Bench:
         return [(a.severity, a.text) for a in self.board.alerts()]
 
 
-async def test_the_alarm_has_figures_and_goes_when_there_is_room() -> None:
+async def test_p2_the_alarm_has_figures_and_goes_when_there_is_room() -> None:
     bench = Bench()
     assert await bench.look(50 * GB) == []
     assert bench.trail.lamp() is None

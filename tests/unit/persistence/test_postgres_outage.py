@@ -113,7 +113,7 @@ async def test_sessions_that_died_unnoticed_are_replaced_before_anybody_sees(
     assert store.health().ok
 
 
-async def test_killed_sessions_under_load(postgres: Cluster, store: SqlStore) -> None:
+async def test_p6_killed_sessions_under_load(postgres: Cluster, store: SqlStore) -> None:
     load = Load(store)
 
     async def kill() -> None:

@@ -85,7 +85,7 @@ async def test_a_directory_in_place_of_a_file_is_refused(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("read_only", [False, True])
-async def test_a_newer_schema_is_refused_untouched(tmp_path: Path, read_only: bool) -> None:
+async def test_p9_a_newer_schema_is_refused_untouched(tmp_path: Path, read_only: bool) -> None:
     path = tmp_path / "desk.db"
     await a_desk(path)
     connection = sqlite3.connect(path)
@@ -176,7 +176,7 @@ async def test_files_are_private_and_a_wide_one_is_tightened(tmp_path: Path) -> 
         os.umask(old)
 
 
-async def test_pragmas_are_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_p11_pragmas_are_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from engine.persistence import sqlite
 
     path = tmp_path / "desk.db"

@@ -62,7 +62,7 @@ PUT = ("INSERT INTO t VALUES (?)", (1,))
 BAD = ("INSERT INTO t VALUES (?)", (None,))
 
 
-async def test_a_rollback_that_fails_spoils_only_its_own_transaction(
+async def test_p4_a_rollback_that_fails_spoils_only_its_own_transaction(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing = Failing(monkeypatch)
