@@ -20,8 +20,8 @@ SEED ?= 1
 export ARGS
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup run test check test-postgres bench bench-journal outage format lint types imports snapshots snapshots-update \
-	screenshots kill-test growth simulate crash-points mutants lock clean \
+.PHONY: help setup run test check test-postgres bench bench-journal outage format lint types imports snapshots \
+	snapshots-update screenshots screenshots-png kill-test growth simulate crash-points mutants lock clean \
 	ready-to-run ready-to-work tmux
 
 help: ## list the verbs
@@ -89,6 +89,9 @@ snapshots-update: ready-to-work ## accept the screens as they are now; look at t
 
 screenshots: ready-to-work ## write screenshots/*.svg from a recorded tape
 	@$(BIN)/python screenshots/take.py $(ARGS)
+
+screenshots-png: ready-to-work ## the same as PNG, in screenshots/png
+	@$(BIN)/python screenshots/png.py $(ARGS)
 
 kill-test: ready-to-work ## kill the trading desk DB=sqlite|postgres KILLS=n SEED=n times; ends with one line of JSON
 	@$(BIN)/python -m tests.kill --db $(DB) --kills $(KILLS) --seed $(SEED) $(ARGS)
