@@ -20,6 +20,7 @@ for wish in ("NO_COLOR", "SSH_CONNECTION", "TEXTUAL_THEME"):
 
 from console.app import SextantApp  # noqa: E402 - textual reads its environment when it is imported
 from engine.snapshot import DeskSnapshot  # noqa: E402
+from screenshots.crisp import crisp  # noqa: E402
 from screenshots.story import StillClient, blocked_desk, busy_desk, incomplete_desk  # noqa: E402
 
 Shot = tuple[str, Callable[[], DeskSnapshot], tuple[int, int], tuple[str, ...]]
@@ -58,6 +59,7 @@ async def take(shot: Shot) -> bool:
     picture = re.sub(r"terminal-\d+", f"sextant-{name}", picture)
     # A picture fetches nothing: the reader's own Fira Code, or their monospaced font.
     picture = re.sub(r',\s*url\("https:[^"]*"\) format\("\w+"\)', "", picture)
+    picture = crisp(picture)
     path = HERE / f"{name}.svg"
     if path.exists() and path.read_text("utf-8") == picture:
         return False

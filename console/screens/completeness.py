@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from console import formatting as f
 from console.replica import Replica
+from console.widgets.candles import SHADE
 from console.widgets.marks import LEGEND
 from console.widgets.progress import on_its_way, step_words, warm_up_bar
 from console.widgets.spans import Line, Span, hatched, line, outside, wrap
 from engine.snapshot import Phase, SessionView
 
 
-def completeness(view: SessionView, desk: Replica, width: int, height: int) -> list[Line]:
+def completeness(view: SessionView, desk: Replica, width: int, height: int, *, shaded: bool = False) -> list[Line]:
     """The seam between history and feed, gaps, replacements, and the legend; one line where there is one."""
     if height == 1:
         return [in_short(view)]
@@ -18,7 +19,7 @@ def completeness(view: SessionView, desk: Replica, width: int, height: int) -> l
     lines.append(_pair("replaced", (str(len(view.replaced)), "disagree" if view.replaced else "dim"),
                        ("  after they had closed", "dim")))  # fmt: skip
     lines.append(_pair("candles", str(len(view.candles)), (f"  strategy ran {view.strategy_runs}", "dim")))
-    rest = legend(width)
+    rest = legend(width, shaded=shaded)
     return [*lines, line(""), *rest] if len(lines) + len(rest) < height else [*lines, *rest][:height]
 
 
@@ -75,10 +76,10 @@ def in_short(view: SessionView) -> Line:
     )  # fmt: skip
 
 
-def legend(width: int) -> list[Line]:
-    """What the chart's signs mean, as many to a line as fit."""
-    signs = [("█", "long", "up"), ("█", "short", "down"), ("□", "text", "forming"), ("▲▼", "bright", "entry"),
-             ("△▽", "bright", "exit"), *LEGEND]  # fmt: skip
+def legend(width: int, *, shaded: bool = False) -> list[Line]:
+    """What the chart's signs mean, as many to a line as fit; `shaded`: without colour."""
+    signs = [("█", "long", "up"), (SHADE if shaded else "█", "short", "down"), ("□", "text", "forming"),
+             ("▲▼", "bright", "entry"), ("△▽", "bright", "exit"), *LEGEND]  # fmt: skip
     lines: list[Line] = []
     spans: list[Span] = []
     used = 0

@@ -39,7 +39,7 @@ class MarketScreen(FlowScreen):
             seam.paint(lambda w, h: [])
             why.paint(lambda w, h: [])
             return
-        seam.paint(lambda w, h: completeness(view, desk, w, h))
+        seam.paint(lambda w, h: completeness(view, desk, w, h, shaded=self.app.no_color))
         why.paint(lambda w, h: decisions(view, w, h, chart.viewpoint.pointed))
 
     def own(self, what: str, by: int) -> None:

@@ -20,6 +20,9 @@ SHADE = "▒"
 _HALF_LINES = {"  ": " ", "w ": "╵", " w": "╷", "ww": "│", "b ": "╹", " b": "╻", "bb": "┃", "wb": "╽", "bw": "╿"}
 """(upper half, lower half) of a cell, each empty, wick or body."""
 
+_WICKS = {"│": "┿", "╵": "┷", "╷": "┯"}
+"""A wick alone, and with a small body on it."""
+
 Glyph = tuple[str, bool]
 """A glyph and whether its colours are reversed."""
 
@@ -57,19 +60,20 @@ def closed_cells(shape: Shape, rows: int, *, wide: bool = False) -> Mapping[int,
         cell = _cell(level * EIGHTHS, shape, wide)
         if cell[0] != " ":
             cells[rows - 1 - level] = cell
+    middle = rows - 1 - (shape.top + shape.bottom) // 2 // EIGHTHS
+    if middle in cells and all(glyph in _WICKS for glyph, _ in cells.values()):
+        cells[middle] = (_WICKS[cells[middle][0]], False)
     return cells
 
 
 @lru_cache(4_096)
 def body_cells(shape: Shape, rows: int) -> Mapping[int, Glyph]:
-    """The same for a column beside the middle, which shows the body and no wick."""
-    cells = closed_cells(Shape(shape.top, shape.top, shape.bottom, shape.bottom), rows)
-    if shape.top // EIGHTHS == shape.bottom // EIGHTHS:
-        row = rows - 1 - shape.top // EIGHTHS
-        middle = closed_cells(shape, rows, wide=True).get(row, (" ", False))[0]
-        if middle in "┿┷┯":
-            return {row: ("━", False)}
-    return cells
+    """The same for a column beside the middle: the body as far as the middle shows it, and no wick."""
+    return {
+        row: ("━", False) if glyph in _WICKS.values() else (glyph, reverse)
+        for row, (glyph, reverse) in closed_cells(shape, rows, wide=True).items()
+        if glyph not in _WICKS
+    }
 
 
 @lru_cache(4_096)
@@ -93,7 +97,7 @@ def thin_cells(shape: Shape, rows: int) -> Mapping[int, Glyph]:
 def shaded(cells: Mapping[int, Glyph]) -> Mapping[int, Glyph]:
     """A falling candle where there is no colour to tell it by."""
     return {
-        row: (SHADE, False) if glyph in "▅▆▇█" and not reverse else (glyph, reverse)
+        row: ("╏", False) if glyph == "┃" else (SHADE, False) if glyph in "▅▆▇█" and not reverse else (glyph, reverse)
         for row, (glyph, reverse) in cells.items()
     }
 

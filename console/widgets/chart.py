@@ -60,7 +60,7 @@ def draw_sheet(sheet: Sheet, scale: Scale) -> list[Line]:
         row = scale.row(level.price, rows)
         if 0 <= row < rows:
             grid[row] = [(level.dash, level.ink)] * plot
-        tags.append(Tag(row, price(level.price, tick), level.ink, level.name, level.rank))
+        tags.append(Tag(row, price(level.price, tick), level.ink, level.name, level.rank, level.price))
     placed = place_tags(tags, rows)
     crossed = sheet.crossed
     if crossed is not None:

@@ -72,18 +72,23 @@ class Tag:
     ink: str
     name: str = ""
     rank: int = 9
+    price: Decimal = Decimal(0)
 
 
 def place_tags(tags: Iterable[Tag], rows: int) -> dict[int, Tag]:
-    """Row -> label. A named one whose row is taken stands on the nearest free row, an unnamed one leaves."""
+    """Row -> label. A named one whose row is taken stands on the nearest free row, an unnamed one leaves.
+
+    As near on both sides, the higher price stands above.
+    """
     placed: dict[int, Tag] = {}
     for tag in sorted(tags, key=lambda tag: tag.rank):
         wanted = max(0, min(tag.row, rows - 1))
         if not tag.name:
             placed.setdefault(wanted, tag)
             continue
+        above = wanted in placed and placed[wanted].price < tag.price
         free = (row for row in range(rows) if row not in placed)
-        row = min(free, key=lambda row: (abs(row - wanted), row), default=None)
+        row = min(free, key=lambda row: (abs(row - wanted), (row > wanted) == above), default=None)
         if row is not None:
             placed[row] = tag
     return placed

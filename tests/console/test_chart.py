@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from console.widgets.bars import Bar, gather
-from console.widgets.candles import Shape, closed_cells, forming_cells, lying, shaded, thin_cells
+from console.widgets.candles import Shape, body_cells, closed_cells, forming_cells, lying, shaded, thin_cells
 from console.widgets.chart import draw_chart
 from console.widgets.marks import gaps_by_bar, mark_of
 from console.widgets.scale import Scale, Tag, place_tags
@@ -86,6 +86,15 @@ def test_a_high_and_a_low_are_drawn_within_half_a_cell(prices: list[int], wide: 
     assert abs(min(lower for lower, _ in ink) - low) <= 4
 
 
+@given(PRICES, st.booleans(), st.booleans())
+def test_every_closed_candle_shows_a_body(prices: list[int], wide: bool, thin: bool) -> None:
+    low, bottom, top, high = prices
+    one = Shape(high, top, bottom, low)
+    cells = thin_cells(one, 11) if thin else closed_cells(one, 11, wide=wide)
+    assert any(glyph not in "│╷╵" for glyph, _ in cells.values())
+    assert thin or set(body_cells(one, 11)) <= set(closed_cells(one, 11, wide=True))
+
+
 @given(PRICES)
 def test_the_hollow_candles_wicks_are_drawn_within_half_a_cell(prices: list[int]) -> None:
     low, bottom, top, high = prices
@@ -99,6 +108,7 @@ def test_the_hollow_candles_wicks_are_drawn_within_half_a_cell(prices: list[int]
 
 def test_without_colour_a_falling_body_is_shaded() -> None:
     assert shaded(closed_cells(shape("2", "2", "0", "0"), 4)) == {2: ("▒", False), 3: ("▒", False)}
+    assert shaded(thin_cells(shape("2", "2", "0", "0"), 4)) == {2: ("╏", False), 3: ("╏", False)}
 
 
 def test_the_forming_candle_is_hollow() -> None:
@@ -156,6 +166,12 @@ def test_a_chart_fills_its_area_exactly(width: int, height: int, pitch: int, bac
 
 def drawn(view: SessionView, width: int = 100, height: int = 24, look: Look = FOLLOWING) -> str:
     return "\n".join(text_of(line) for line in draw_chart(view, Scale(), width, height, look))
+
+
+def test_of_two_labels_for_one_row_the_higher_price_stands_above() -> None:
+    for price, row in ((D(2), 4), (D(0), 6)):
+        tags = [Tag(5, "last", "dim", "last", 1, D(1)), Tag(5, "entry", "dim", "entry", 2, price)]
+        assert place_tags(tags, 12)[row].name == "entry"
 
 
 def test_levels_are_named_on_the_axis() -> None:

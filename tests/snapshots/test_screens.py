@@ -47,6 +47,20 @@ def test_screen(snap_compare: Compare, key: str, size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("size", [NARROW, WIDE], ids=["80x24", "140x40"])
+def test_crosshair(snap_compare: Compare, size: tuple[int, int]) -> None:
+    assert snap_compare(console(busy_desk()), terminal_size=size, run_before=still("2", *["left"] * 17))
+
+
+def test_longer_timeframe(snap_compare: Compare) -> None:
+    assert snap_compare(console(busy_desk()), terminal_size=WIDE, run_before=still("2", "w", "plus"))
+
+
+def test_chart_without_colour(snap_compare: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert snap_compare(console(busy_desk(), color=False), terminal_size=NARROW, run_before=still("2", "plus"))
+
+
+@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["80x24", "140x40"])
 def test_entries_blocked(snap_compare: Compare, size: tuple[int, int]) -> None:
     assert snap_compare(console(blocked_desk()), terminal_size=size, run_before=still())
 
