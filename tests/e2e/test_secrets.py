@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Sextant
+from engine.domain.postgres_url import PostgresUrl
+from tests.e2e.conftest import Open, Sextant
 from tests.e2e.desks import LIMITS
 from tests.e2e.terminal import wait_until
 from tests.postgres import PASSWORD, Cluster
@@ -34,10 +35,10 @@ class Clumsy:
 
     def decide(self, context):
         held = self.api_key
-        if context.warming or context.orders:
-            return Nothing(state=0, reason="waits")
         if context.position.quantity:
             raise RuntimeError("the strategy is clumsy")
+        if context.warming or context.orders:
+            return Nothing(state=0, reason="waits")
         stop = context.candles[-1].close * (1 - self.distance)
         return Submit(state=0, intent=Intent.ENTER, side=Side.BUY, stop_loss=context.instrument.nearest(stop))
 '''
@@ -83,11 +84,8 @@ def rows(postgres: Cluster, database: str) -> Iterator[tuple[str, str]]:
             yield table, row
 
 
-def test_z1_no_secret_is_kept_and_no_file_is_open_to_others(
-    postgres: Cluster, sextant: Sextant, program: Path, environment: dict[str, str], tmp_path: Path
-) -> None:
-    url = postgres.database()
-    state, outside = tmp_path / "state", tmp_path / "outside"
+def desk_with_secrets(url: PostgresUrl, outside: Path, state: Path) -> Path:
+    """The configuration of a desk that holds a secret wherever it can hold one."""
     outside.mkdir()
     clumsy = outside / "clumsy.py"
     clumsy.write_text(STRATEGY)
@@ -96,6 +94,15 @@ def test_z1_no_secret_is_kept_and_no_file_is_open_to_others(
     written = url.shown.replace(f"{url.user}@", f"{url.user}:{PASSWORD}@")
     config.write_text(DESK.format(url=written, state=state, strategy=clumsy) + LIMITS.format(name="es"))
     config.chmod(0o600)
+    return config
+
+
+def test_z1_no_secret_is_kept_and_no_file_is_open_to_others(
+    postgres: Cluster, sextant: Sextant, program: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    url = postgres.database()
+    state, outside = tmp_path / "state", tmp_path / "outside"
+    config = desk_with_secrets(url, outside, state)
     environment |= ENVIRONMENT
     where: tuple[str | Path, ...] = ("--config", config)
     command: list[str | Path] = [program, "run", "--headless", "--json", "--for", "15", *where]
@@ -111,7 +118,7 @@ def test_z1_no_secret_is_kept_and_no_file_is_open_to_others(
     assert second.code == 3
 
     kept = list(rows(postgres, url.database))
-    assert any("clumsy" in row for _, row in kept), "the strategy's failure is told"
+    assert any("the strategy is clumsy" in row for _, row in kept), "the strategy's failure is told"
     assert any("api_key" in row and "***" in row for _, row in kept), "the settings are kept without it"
     written_out = [*texts(state, Path(environment["HOME"]))]
     assert any("sextant.log" in name for name, _ in written_out)
@@ -127,3 +134,30 @@ def test_z1_no_secret_is_kept_and_no_file_is_open_to_others(
     for path in private:
         mode = stat.S_IMODE(path.lstat().st_mode)
         assert mode == (0o700 if path.is_dir() else 0o600), f"{path} {mode:o}"
+
+
+def test_z1_no_secret_is_drawn_on_any_screen_while_things_fail(
+    postgres: Cluster, terminal: Open, environment: dict[str, str], tmp_path: Path
+) -> None:
+    url = postgres.database()
+    config = desk_with_secrets(url, tmp_path / "outside", tmp_path / "state")
+    environment |= ENVIRONMENT
+    desk = terminal(140, 40)
+    desk.run("run", "--config", str(config))
+    seen = [desk.wait_for("the strategy is clumsy").string]
+    assert postgres.end_sessions(url) > 0
+    for key in ("1", "2", "3", "4", "5", "6", "?"):
+        desk.press(key)
+        seen.append(desk.wait_for("Help" if key == "?" else rf"{key} \w+").string)
+    desk.escape("scroll · Esc close")
+    desk.press("C-p")
+    seen.append(desk.wait_for("Search for commands").string)
+    desk.escape("Search for commands")
+    desk.press("q")
+    seen.append(desk.wait_for("Quit: stop the desk").string)
+    desk.press("y")
+    assert desk.ended() == 0
+    seen.append(desk.screen())
+    for text in seen:
+        assert "canary" not in text, text
+        assert PASSWORD not in text, text
