@@ -153,8 +153,7 @@ class PortfolioServer:
 
     def check(self) -> None:
         """Look again at ages; called on a timer."""
-        self._push()
-        match self.heat():
+        match self._push():
             case CompleteHeat(percent=value):
                 self._history.append(value)
 
@@ -290,9 +289,11 @@ class PortfolioServer:
 
     # -- stances ------------------------------------------------------------------------------------------
 
-    def _push(self) -> None:
+    def _push(self) -> Heat:
+        """Tell every trader its stance; the heat that it follows from."""
         now = self._clock.now()
-        stance, reason, number = self._overall()
+        heat = self.heat()
+        stance, reason, number = self._overall(heat)
         was_blocked = self._since is not None
         if stance is Stance.BLOCK and not was_blocked:
             self._since = now
@@ -310,9 +311,10 @@ class PortfolioServer:
                 since = old.since if old is not None and old.stance is mine else now
                 self._stances[session] = StanceNotice(stance=mine, reason=why, percent=number, since=since)
                 self._on_stance(session, self._stances[session])
+        return heat
 
-    def _overall(self) -> tuple[Stance, str, Decimal | None]:
-        match self.heat():
+    def _overall(self, heat: Heat) -> tuple[Stance, str, Decimal | None]:
+        match heat:
             case IncompleteHeat(at_least=floor, missing=missing):
                 return Stance.BLOCK, f"heat is incomplete: {missing[0]}" if missing else "heat is incomplete", floor
             case CompleteHeat(percent=value):
@@ -348,9 +350,10 @@ class PortfolioServer:
 
     def view(self, resting_entries: int) -> HeatView:
         """Everything the heat screen shows."""
-        stance, reason, _ = self._overall()
+        heat = self.heat()
+        stance, reason, _ = self._overall(heat)
         return HeatView(
-            heat=self.heat(),
+            heat=heat,
             stance=stance,
             reason=reason,
             since=self._since,
