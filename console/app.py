@@ -43,7 +43,7 @@ from console.screens.modals.palette import DeskCommands, DeskPalette
 from console.screens.modals.quit import QuitDialog
 from console.screens.orders import OrdersScreen
 from console.screens.reconciliation import ReconciliationScreen
-from console.terminal import QuietlyEndingApp, SafeLinuxDriver, mark_terminal_lost, without_colour
+from console.terminal import QuietlyEndingApp, SafeLinuxDriver, mark_terminal_lost, without_colour, write_through
 from engine.commands import Command, Origin, Receipt
 from engine.domain.ids import CommandId, SessionId
 from engine.domain.settings import ShutdownPolicy
@@ -269,6 +269,10 @@ class SextantApp(QuietlyEndingApp, inherit_bindings=False):
             self._quit_wanted = policy or self.desk.snapshot.shutdown_policy
         if self.is_running:
             self.call_later(self.pull)
+
+    def ring(self, sounds: str) -> None:
+        """Send the terminal a bell or a desktop message."""
+        write_through(self, sounds)
 
     def terminal_lost(self) -> None:
         """From any thread: the terminal is gone, stop reading and writing it; the app goes on until told to quit."""

@@ -76,6 +76,9 @@ ForOption = Annotated[
 ]
 RunJsonOption = Annotated[bool, typer.Option("--json", help="End a headless run with one JSON object on stdout.")]
 LiveOption = Annotated[bool, typer.Option("--live", help="Allow live accounts (none in this release).")]
+AlertOption = Annotated[
+    bool, typer.Option("--alert", help="Send a test through every channel of [alerts]; LIVE demands that it arrived.")
+]
 TakeOverOption = Annotated[
     bool, typer.Option("--take-over", help="An engine on another machine has certainly ended: command its accounts.")
 ]
@@ -222,6 +225,7 @@ def doctor(
     seconds: ForOption = None,
     json: RunJsonOption = False,
     live: LiveOption = False,
+    alert: AlertOption = False,
 ) -> int:
     """Say what is configured, durable and reachable, and print the effective configuration."""
 
@@ -247,7 +251,7 @@ def doctor(
         )
         from console import bootstrap
 
-        return bootstrap.doctor(asked)
+        return bootstrap.doctor(asked, alert=alert)
 
     return guarded(command)
 

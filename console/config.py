@@ -28,7 +28,6 @@ from console.config_keys import KEYS
 from console.config_model import (
     DATABASE_FILE,
     AccountSettings,
-    Alerts,
     Database,
     DeskSettings,
     FeedKind,
@@ -47,7 +46,7 @@ from engine.domain.settings import SessionSettings
 from engine.errors import ConfigurationError
 
 __all__ = [
-    "AS_FAST_AS_IT_GOES", "DATABASE_FILE", "KEYS", "AccountSettings", "Alerts", "Database", "DeskSettings",
+    "AS_FAST_AS_IT_GOES", "DATABASE_FILE", "KEYS", "AccountSettings", "Database", "DeskSettings",
     "FeedKind", "HangUp", "PostgresUrl", "RunOptions", "SqliteFile", "TapeFacts", "default_desk", "describe", "load",
     "needs_tape_facts", "parse", "replay_desk", "settle", "state_home",
 ]  # fmt: skip

@@ -8,10 +8,10 @@ from engine.domain.broker import Capabilities
 from engine.domain.settings import Numbers, SessionLimits
 
 KEYS: Final[dict[str, tuple[str, ...]]] = {
-    "": ("desk", "portfolio", "accounts", "sessions", "instruments"),
+    "": ("desk", "portfolio", "accounts", "sessions", "instruments", "alerts"),
     "desk": (
         "title", "feed", "exchange", "replay", "replay_symbol", "seed", "state_dir", "db", "shutdown", "on_hangup",
-        "alerts", "operator", "numbers",
+        "operator", "numbers",
     ),
     "desk.numbers": Numbers.__struct_fields__,
     "portfolio": (
@@ -27,6 +27,8 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "sessions.NAME.sizing": ("quantity", "risk_percent"),
     "sessions.NAME.limits": SessionLimits.__struct_fields__,
+    "alerts": ("bell", "desktop", "desktop_code", "again_after", "per_minute", "channels"),
+    "alerts.channels.NAME": ("form", "from", "url_env", "url_file"),
     "instruments.SYMBOL": (
         "tick_size", "point_value", "currency", "size_step", "calendar", "group", "worst_case", "stale_after",
         "silent_after",

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from msgspec import Struct, field
 
+from console.alerting import AlertSettings
 from engine.domain.broker import Capabilities
 from engine.domain.ids import AccountId, SessionId, Symbol
 from engine.domain.instruments import Instrument
@@ -31,12 +32,6 @@ class HangUp(StrEnum):
     """What a lost terminal means. Staying needs a console that can attach again, which is not there yet."""
 
     SHUTDOWN = "shutdown"
-
-
-class Alerts(StrEnum):
-    """Who is told outside the screen."""
-
-    NONE = "none"
 
 
 class SqliteFile(Struct, frozen=True, tag="sqlite"):
@@ -90,7 +85,7 @@ class DeskSettings(Struct, frozen=True, kw_only=True):
     temporary: bool = False
     shutdown: ShutdownPolicy = ShutdownPolicy.CANCEL_ENTRIES
     on_hangup: HangUp = HangUp.SHUTDOWN
-    alerts: Alerts = Alerts.NONE
+    alerts: AlertSettings = AlertSettings()
     operator: str = "operator"
     numbers: Numbers = Numbers()
     portfolio: PortfolioSettings = PortfolioSettings()

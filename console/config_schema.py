@@ -11,11 +11,11 @@ from msgspec import Struct, convert
 from msgspec.structs import fields, replace
 
 from console import config_values as read
+from console.config_alerts import alert_settings
 from console.config_keys import KEYS
 from console.config_model import (
     DATABASE_FILE,
     AccountSettings,
-    Alerts,
     Database,
     DeskSettings,
     FeedKind,
@@ -98,7 +98,7 @@ def desk_settings(source: Source, document: dict[str, Any], base: Path, elsewher
         database=elsewhere.database or database,
         shutdown=desk.take("shutdown", read.choice(ShutdownPolicy), ShutdownPolicy.CANCEL_ENTRIES),
         on_hangup=desk.take("on_hangup", _on_hangup, HangUp.SHUTDOWN),
-        alerts=desk.take("alerts", _alerts, Alerts.NONE),
+        alerts=alert_settings(root.section("alerts", KEYS["alerts"]), base),
         operator=desk.take("operator", read.name, elsewhere.operator),
         numbers=_numbers(desk.section("numbers", KEYS["desk.numbers"])),
         portfolio=portfolio,
@@ -148,13 +148,6 @@ def _on_hangup(value: Any) -> HangUp:
     if value == "stay":
         raise ValueError('cannot be "stay" until a console can attach to a running desk; write "shutdown"')
     return read.choice(HangUp)(value)
-
-
-def _alerts(value: Any) -> Alerts:
-    try:
-        return read.choice(Alerts)(value)
-    except ValueError:
-        raise ValueError('must be "none": alerts outside the screen arrive with a later release') from None
 
 
 def _numbers(section: Section) -> Numbers:

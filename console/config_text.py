@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, assert_never
 
+from console.alerting import AlertSettings, Channel
 from console.config_model import AccountSettings, Database, DeskSettings
 from console.config_source import dotted, quoted
 from console.config_values import DAYS
@@ -47,11 +48,13 @@ def _tables(settings: DeskSettings) -> Iterator[tuple[tuple[str, ...], dict[str,
             "db": shown(settings.database),
             "shutdown": settings.shutdown,
             "on_hangup": settings.on_hangup,
-            "alerts": settings.alerts,
             "operator": settings.operator,
         },
     )
     yield ("desk", "numbers"), {name: getattr(settings.numbers, name) for name in settings.numbers.__struct_fields__}
+    yield ("alerts",), _alerts(settings.alerts)
+    for channel in settings.alerts.channels:
+        yield ("alerts", "channels", channel.name), _channel(channel)
     portfolio = settings.portfolio
     yield (
         ("portfolio",),
@@ -76,6 +79,25 @@ def _tables(settings: DeskSettings) -> Iterator[tuple[tuple[str, ...], dict[str,
             ("sessions", session.id, "limits"),
             {name: getattr(session.limits, name) for name in session.limits.__struct_fields__},
         )
+
+
+def _alerts(alerts: AlertSettings) -> dict[str, Any]:
+    return {
+        "bell": alerts.bell,
+        "desktop": alerts.desktop,
+        "desktop_code": alerts.desktop_code,
+        "again_after": alerts.again_after,
+        "per_minute": alerts.per_minute,
+    }
+
+
+def _channel(channel: Channel) -> dict[str, Any]:
+    return {
+        "form": channel.form,
+        "from": channel.least,
+        "url_env": channel.url_env,
+        "url_file": channel.url_file,
+    }
 
 
 def _account(account: AccountSettings) -> dict[str, Any]:

@@ -118,6 +118,12 @@ class OpeningHost:
         else:
             host.ask(query).add_done_callback(lambda late: _passed_on(late, answer))
 
+    def trouble(self, key: str, text: str | None) -> None:
+        """Raise a warning on the desk, or take it back; without a desk nobody would see it."""
+        host = self._host
+        if host is not None:
+            host.trouble(key, text)
+
     def wait_for_tape(self) -> None:
         """Return when a recording was played to its end."""
         host = self._host

@@ -17,9 +17,11 @@ from typing import Any, Protocol
 from msgspec import Struct, to_builtins
 
 from console import process
+from console.alerting import Notice, sounds
 from console.client import Host, InProcessClient
 from console.config_model import DeskSettings, FeedKind
 from console.formatting import plain
+from console.notify import Notifier, address_of
 from console.opening import OpeningHost
 from console.options import RunOptions
 from engine.domain.settings import ShutdownPolicy
@@ -47,6 +49,9 @@ class RunningHost(Host, Protocol):
 
     def shut_down(self, policy: ShutdownPolicy | None = None) -> None:
         """Ask the engine to stop."""
+
+    def trouble(self, key: str, text: str | None) -> None:
+        """Raise a warning on the desk, or take it back."""
 
     def wait_for_tape(self) -> None:
         """Return when a recording was played to its end."""
@@ -93,6 +98,7 @@ def headless(desk: Hosted, options: RunOptions) -> int:
     process.start_logging(state)
     ending = Ending()
     host = desk.host
+    notifier = _notifier(desk.settings, host, None)
 
     def on_signal(caught: signal.Signals, urgency: process.Urgency) -> None:
         ending.signal = caught
@@ -103,6 +109,7 @@ def headless(desk: Hosted, options: RunOptions) -> int:
     process.SignalThread(on_signal)
     began = time.monotonic()
     host.start()
+    notifier.start()
     try:
         host.started.result()
         if desk.settings.feed is FeedKind.REPLAY:
@@ -124,6 +131,7 @@ def headless(desk: Hosted, options: RunOptions) -> int:
         host.ended.result(STOP_SECONDS)
         raise
     finally:
+        notifier.end()
         _put_away(desk.settings, desk.close)
 
 
@@ -169,8 +177,14 @@ def with_screen(settings: DeskSettings, make: Callable[[], Hosted]) -> int:
         else:
             app.request_quit(settings.shutdown)
 
+    def ring(notice: Notice) -> None:
+        if app.is_running:
+            app.call_later(app.ring, sounds(settings.alerts, notice, settings.title, in_tmux="TMUX" in os.environ))
+
+    notifier = _notifier(settings, host, ring)
     process.SignalThread(on_signal)
     host.started.add_done_callback(lambda done: _leave_if_failed(done, app))
+    notifier.start()
     try:
         app.run()
         failure = host.started.exception() if host.started.done() else None
@@ -181,7 +195,17 @@ def with_screen(settings: DeskSettings, make: Callable[[], Hosted]) -> int:
         host.ended.result(STOP_SECONDS)
         return app.return_code or 0
     finally:
+        notifier.end()
         _put_away(settings, host.close)
+
+
+def _notifier(
+    settings: DeskSettings, host: RunningHost | OpeningHost, ring: Callable[[Notice], None] | None
+) -> Notifier:
+    """Who tells of alerts outside the screen; a recording wakes nobody. Raises ConfigurationError."""
+    quiet = settings.feed is FeedKind.REPLAY
+    addresses = {} if quiet else {channel.name: address_of(channel) for channel in settings.alerts.channels}
+    return Notifier(settings.alerts, addresses, host, ring=ring, quiet=quiet, title=settings.title)
 
 
 def _leave_if_failed(done: Future[None], app: Any) -> None:

@@ -92,6 +92,14 @@ def mark_terminal_lost(app: App[Any]) -> None:
         driver.terminal_lost()
 
 
+def write_through(app: App[Any], data: str) -> None:
+    """Send the terminal what is no picture, between two frames; dropped when the terminal lags or is gone."""
+    driver = app._driver
+    if driver is not None and data:
+        driver.write(data)
+        driver.flush()
+
+
 def without_colour(app: App[Any]) -> None:
     """NO_COLOR means none: Textual would send greys, which are colours to a terminal. Attributes carry on."""
     app._filters = [NoColor()]

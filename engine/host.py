@@ -165,6 +165,20 @@ class EngineHost:
         """What the run did; None until the engine has stopped."""
         return self._figures
 
+    def trouble(self, key: str, text: str | None) -> None:
+        """From any thread: a warning about what the process does around the engine; None: it is over."""
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._tell_trouble, key, text)
+
+    def _tell_trouble(self, key: str, text: str | None) -> None:
+        if self._engine is None:
+            return
+        if text is None:
+            self._engine.board.clear(key)
+        else:
+            self._engine.board.alert(key, Severity.WARNING, text, lasting=True)
+
     def held(self) -> DeskHeld | None:
         """Who took the desk over while this engine ran, or held it when it started; None: nobody else."""
         return self._held

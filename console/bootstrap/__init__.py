@@ -13,7 +13,7 @@ from pathlib import Path
 from brokers.paper.remote import reach
 from brokers.paper.wire import Listed
 from brokers.replay.tape import Tape, open_tape
-from console import config, running
+from console import config, notify, running
 from console.bootstrap.desk import JOURNAL, KILL, Desk, FreshIds, audit_store, settings_for, strategies_for
 from console.config_model import DeskSettings, SqliteFile
 from console.options import RunOptions
@@ -40,6 +40,10 @@ def run_headless(options: RunOptions) -> int:
 
 def hosted(settings: DeskSettings, tape: Tape | None, options: RunOptions) -> running.Hosted:
     """The desk of these settings, ready to start. Raises ConfigurationError, DeskUnusable."""
+    if any(account.live for account in settings.accounts) and (
+        refusal := notify.live_refusal(settings.state_dir, settings.alerts)
+    ):
+        raise ConfigurationError(refusal)
     desk = Desk(
         settings,
         tape,
@@ -51,8 +55,8 @@ def hosted(settings: DeskSettings, tape: Tape | None, options: RunOptions) -> ru
     return running.Hosted(desk.host, settings, desk.close)
 
 
-def doctor(options: RunOptions) -> int:
-    """Print what is configured, durable and reachable; 0 when a run would start."""
+def doctor(options: RunOptions, *, alert: bool = False) -> int:
+    """Print what is configured, durable and reachable; 0 when a run would start. `alert` sends every channel a test."""
     from console import doctor as checks
 
     settings, tape, options = settings_for(options)
@@ -65,7 +69,7 @@ def doctor(options: RunOptions) -> int:
         checks.state_finding(settings.state_dir),
         upkeep(settings).reachable(),
         asyncio.run(_broker_finding(settings)),
-        ("alerts", True, "none outside the screen"),
+        *checks.alert_findings(settings, alert=alert, now=SystemClock().now()),
     ]
     if tape is not None:
         bad = f", {tape.bad_rows} bad rows left out" if tape.bad_rows else ""

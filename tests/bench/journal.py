@@ -166,7 +166,9 @@ async def made_postgres(cluster: Cluster, folder: Path, rows: int) -> SqlStore:
     url = cluster.emptied()
     store = postgres_store(url, directory=folder)
     await store.open()
-    raw = await asyncpg.connect(host=url.host, port=url.port, user=url.user, database=url.database)
+    raw = await asyncpg.connect(
+        host=url.host, port=url.port, user=url.user, password=url.password, database=url.database
+    )
     await raw.execute("SET search_path TO sextant")
     for statement in statements(rows):
         await raw.execute(statement)
