@@ -59,7 +59,7 @@ class Bootstrap(ModuleType):
     def on_screen(self, options: RunOptions) -> int:
         return self._do("run", options)
 
-    def doctor(self, options: RunOptions) -> int:
+    def doctor(self, options: RunOptions, *, alert: bool = False) -> int:
         return self._do("doctor", options)
 
     def candles(self, file: Path, timeframe: Timeframe, symbol: str | None, out: Path | None) -> int:
@@ -331,7 +331,7 @@ def sextant(*arguments: str, stub: str = "", **options: Any) -> "subprocess.Pope
 def test_a_bad_file_in_a_real_process_is_one_line_and_code_2(tmp_path: Path) -> None:
     bad = tmp_path / "sextant.toml"
     bad.write_text("[desk]\ntitel = 1\n")
-    stub = "from console.config import settle\ndef doctor(options):\n    settle(options)\n    return 0\n"
+    stub = "from console.config import settle\ndef doctor(options, alert):\n    settle(options)\n    return 0\n"
     with sextant("doctor", "--config", str(bad), stub=stub) as process:
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (2, "")
@@ -339,7 +339,7 @@ def test_a_bad_file_in_a_real_process_is_one_line_and_code_2(tmp_path: Path) -> 
 
 
 def test_an_ascii_terminal_gets_escapes_instead_of_a_failure() -> None:
-    stub = "def doctor(options):\n    raise ValueError('\\u2192')\n"
+    stub = "def doctor(options, alert):\n    raise ValueError('\\u2192')\n"
     environ = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     with sextant("doctor", stub=stub, env=environ) as process:
         _, err = process.communicate(timeout=60)
@@ -348,7 +348,7 @@ def test_an_ascii_terminal_gets_escapes_instead_of_a_failure() -> None:
 
 
 def test_a_closed_pipe_is_no_error() -> None:
-    stub = "import sys\ndef doctor(options):\n    sys.stdout.write('x' * 10_000_000)\n    return 0\n"
+    stub = "import sys\ndef doctor(options, alert):\n    sys.stdout.write('x' * 10_000_000)\n    return 0\n"
     with sextant("doctor", stub=stub) as process:
         assert process.stdout is not None
         assert process.stderr is not None
