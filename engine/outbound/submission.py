@@ -99,6 +99,9 @@ class Submission:
             )
             answer = await self._asked((order, *legs), desk.road.submit(request))
             return self._submitted(order, legs, answer)
+        except BaseException:
+            self._cut_off((order, *legs))
+            raise
         finally:
             if desk.current(order).state in (OrderState.ABANDONED, OrderState.REJECTED, OrderState.DENIED):
                 desk.heat.cancel(order.client_id)
@@ -158,13 +161,27 @@ class Submission:
             desk.put(lifecycle.abandoned(desk.current(order), desk.now(), reason), "abandoned", reason)
         return desk.current(orders[0])
 
+    def _cut_off(self, orders: tuple[Order, ...]) -> Order:
+        """Whoever waited for the commit was stopped: what has not left never will, and holds nothing back."""
+        current = self._desk.current(orders[0])
+        if current.state is OrderState.SUBMITTING and current.sent is None:
+            return self._abandon(orders, "it was cut off before it left")
+        return current
+
     # -- exits --------------------------------------------------------------------------------------------
 
     async def exit(self, exit: ExitOrder) -> Order:
         """Make durable within 250 ms or journal, then send once; refused by nothing but the broker."""
         desk = self._desk
         order = desk.put(exit.order, "intent")
-        refusal = await self._durable(SubmitIntent(key=order.key, order=order, at=desk.now(), epoch=order.epoch), order)
+        intent = SubmitIntent(key=order.key, order=order, at=desk.now(), epoch=order.epoch)
+        try:
+            refusal = await self._durable(intent, order)
+        except BaseException:
+            order = self._cut_off((order,))
+            desk.tasks.launch(self._bury(intent), f"bury {intent.key}")
+            desk.tasks.launch(self._conclude(order.key, order, NotSent(order.reason)), f"conclude {intent.key}")
+            raise
         order = desk.current(order)
         if refusal is not None or order.cancel_wanted:
             order = self._abandon((order,), refusal or "cancelled before it was sent")

@@ -164,7 +164,7 @@ ELSEWHERE = {
     "X1": WIRE,
     "X2": WIRE,
     "X7": "engines on several machines of different versions: the lease names its holder, not yet a version",
-    "X9": "alerts outside the screen; today what waits for a person blocks entries by itself, for as long as it waits",
+    "X9": "alerts outside the screen; what waits for a person blocks entries by itself, for as long as it waits",
     "Z3": "remote consoles: there is no way in from another machine yet",
 }
 
