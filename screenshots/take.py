@@ -22,11 +22,12 @@ from console.app import SextantApp  # noqa: E402 - textual reads its environment
 from engine.snapshot import DeskSnapshot  # noqa: E402
 from screenshots.crisp import crisp  # noqa: E402
 from screenshots.story import StillClient, blocked_desk, busy_desk, incomplete_desk  # noqa: E402
+from screenshots.tape_story import tape_desk  # noqa: E402
 
 Shot = tuple[str, Callable[[], DeskSnapshot], tuple[int, int], tuple[str, ...]]
 SHOTS: tuple[Shot, ...] = (
     ("desk", busy_desk, (140, 40), ("1",)),
-    ("market", busy_desk, (140, 40), ("2",)),
+    ("market", tape_desk, (140, 40), ("2", *["left"] * 15)),
     ("orders", busy_desk, (140, 40), ("3",)),
     ("reconciliation", busy_desk, (140, 40), ("4",)),
     ("heat", blocked_desk, (140, 40), ("5",)),
@@ -34,7 +35,7 @@ SHOTS: tuple[Shot, ...] = (
     ("blocked-80x24", blocked_desk, (80, 24), ("1",)),
     ("flatten", busy_desk, (100, 30), ("f",)),
     ("quit", busy_desk, (100, 30), ("q",)),
-    ("light", busy_desk, (140, 40), ("t", "t", "2")),
+    ("light", tape_desk, (140, 40), ("t", "t", "2", "plus")),
 )
 
 

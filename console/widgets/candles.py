@@ -53,11 +53,11 @@ def ink_of(candle: Candle) -> str:
 
 
 @lru_cache(4_096)
-def closed_cells(shape: Shape, rows: int, *, wide: bool = False) -> Mapping[int, Glyph]:
-    """Row from the top -> glyph of a closed candle's middle column; `wide`: the body has columns beside it."""
+def closed_cells(shape: Shape, rows: int) -> Mapping[int, Glyph]:
+    """Row from the top -> glyph of a closed candle's middle column."""
     cells: dict[int, Glyph] = {}
     for level in _levels(max(shape.high, shape.bottom + 1), shape.low, rows):
-        cell = _cell(level * EIGHTHS, shape, wide)
+        cell = _cell(level * EIGHTHS, shape)
         if cell[0] != " ":
             cells[rows - 1 - level] = cell
     middle = rows - 1 - (shape.top + shape.bottom) // 2 // EIGHTHS
@@ -71,7 +71,7 @@ def body_cells(shape: Shape, rows: int) -> Mapping[int, Glyph]:
     """The same for a column beside the middle: the body as far as the middle shows it, and no wick."""
     return {
         row: ("━", False) if glyph in _WICKS.values() else (glyph, reverse)
-        for row, (glyph, reverse) in closed_cells(shape, rows, wide=True).items()
+        for row, (glyph, reverse) in closed_cells(shape, rows).items()
         if glyph not in _WICKS
     }
 
@@ -107,7 +107,7 @@ def _levels(high: int, low: int, rows: int) -> range:
     return range(max(0, low // EIGHTHS), min(rows - 1, max(low, high - 1) // EIGHTHS) + 1)
 
 
-def _cell(floor: int, shape: Shape, wide: bool) -> Glyph:
+def _cell(floor: int, shape: Shape) -> Glyph:
     """Glyph of the cell [floor, floor + 8)."""
     ceiling = floor + EIGHTHS
     high, top, bottom, low = shape
@@ -119,11 +119,11 @@ def _cell(floor: int, shape: Shape, wide: bool) -> Glyph:
     if head == EIGHTHS and foot == 0:
         return "█", False
     if foot == 0 and bottom < floor:
-        if reach - head >= 3 and (head <= 3 or (head == 4 and reach == EIGHTHS and not wide)):
+        if reach - head >= 3 and (head <= 3 or (head == 4 and reach == EIGHTHS)):
             return ("│" if reach >= 6 else "╷"), False
         return LOWER[max(1, head)], False
     if head == EIGHTHS and top >= ceiling:
-        if foot - root >= 3 and (foot >= 5 or (foot == 4 and root == 0 and not wide)):
+        if foot - root >= 3 and (foot >= 5 or (foot == 4 and root == 0)):
             return ("│" if root <= 2 else "╵"), False
         return ("▀", False) if foot == 4 else (LOWER[foot], True) if foot else ("█", False)
     return _small_body(head, foot, reach, root)

@@ -97,7 +97,7 @@ def _candles(grid: list[list[Cell]], sheet: Sheet, scale: Scale) -> None:
     for bar in sheet.closed:
         ink = ink_of(bar.candle) if bar.complete else "dim"
         shape = Shape.of(bar.candle, height)
-        middle = thin_cells(shape, rows) if look.pitch == 1 else closed_cells(shape, rows, wide=sides > 0)
+        middle = thin_cells(shape, rows) if look.pitch == 1 else closed_cells(shape, rows)
         columns = [(0, middle)]
         if sides:
             body = body_cells(shape, rows)
@@ -174,7 +174,9 @@ def _label(tag: Tag | None, row: int, digits: int, axis: int) -> list[Span]:
 def _nice(most: Decimal) -> Decimal:
     """The next round number: a top for the volume that does not move with every trade."""
     power = Decimal(1).scaleb(most.adjusted())
-    return next((power * step for step in (1, 2, 3, 4, 5, 6, 8) if power * step >= most), power * 10)
+    return next(
+        (power * tenths / 10 for tenths in (10, 15, 20, 30, 40, 50, 60, 80) if power * tenths / 10 >= most), power * 10
+    )
 
 
 def _volume(sheet: Sheet) -> list[Line]:

@@ -73,11 +73,11 @@ DRAWN = {
 PRICES = st.lists(st.integers(0, 80), min_size=4, max_size=4).map(sorted)
 
 
-@given(PRICES, st.booleans(), st.booleans())
-def test_a_high_and_a_low_are_drawn_within_half_a_cell(prices: list[int], wide: bool, thin: bool) -> None:
+@given(PRICES, st.booleans())
+def test_a_high_and_a_low_are_drawn_within_half_a_cell(prices: list[int], thin: bool) -> None:
     low, bottom, top, high = prices
     one = Shape(high, top, bottom, low)
-    cells = thin_cells(one, 11) if thin else closed_cells(one, 11, wide=wide)
+    cells = thin_cells(one, 11) if thin else closed_cells(one, 11)
     ink = []
     for row, (glyph, reverse) in cells.items():
         floor, (lower, upper) = (10 - row) * 8, DRAWN[glyph]
@@ -86,13 +86,13 @@ def test_a_high_and_a_low_are_drawn_within_half_a_cell(prices: list[int], wide: 
     assert abs(min(lower for lower, _ in ink) - low) <= 4
 
 
-@given(PRICES, st.booleans(), st.booleans())
-def test_every_closed_candle_shows_a_body(prices: list[int], wide: bool, thin: bool) -> None:
+@given(PRICES, st.booleans())
+def test_every_closed_candle_shows_a_body(prices: list[int], thin: bool) -> None:
     low, bottom, top, high = prices
     one = Shape(high, top, bottom, low)
-    cells = thin_cells(one, 11) if thin else closed_cells(one, 11, wide=wide)
+    cells = thin_cells(one, 11) if thin else closed_cells(one, 11)
     assert any(glyph not in "│╷╵" for glyph, _ in cells.values())
-    assert thin or set(body_cells(one, 11)) <= set(closed_cells(one, 11, wide=True))
+    assert thin or set(body_cells(one, 11)) <= set(closed_cells(one, 11))
 
 
 @given(PRICES)

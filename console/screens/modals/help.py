@@ -39,6 +39,8 @@ GLOSSARY = (
     ("flatten", "pause, cancel entries and targets, close, then ask the broker whether it is flat"),
     ("kill", "entries latched off across restarts; protective exits stay; nothing is closed"),
     ("gap", "a window in which the feed was not heard; backfilled candles never make an entry"),
+    ("marks on the chart", "≈ replaced, ○ backfilled, ◌ inserted, ╳ open gap, ◑ incomplete, · warm-up"),
+    ("fills on the chart", "▲ ▼ entry, △ ▽ exit; up is a buy and stands below its candle, down a sell above it"),
 )
 
 
