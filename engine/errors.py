@@ -87,5 +87,9 @@ class IllegalCommand(SextantError):
     """Our own state table forbids this command for an order in this state."""
 
 
+class StartOver(SextantError):
+    """A session has to go through its start again; nothing of it failed."""
+
+
 class StrategyFailed(SextantError):
     """A strategy raised, returned nonsense, or ran longer than it may."""

@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 
+from engine.errors import StartOver
 from engine.ports import Clock
 
 log = logging.getLogger(__name__)
@@ -18,7 +19,7 @@ BUDGET_SECONDS = 300.0
 class Supervisor:
     """Runs `work` again when it fails, at most `budget` times in 5 minutes; then it stays dead until a hand acts.
 
-    `on_failure(reason, final)` is told at once, before any wait.
+    `on_failure(reason, final)` is told at once, before any wait. What only has to start over uses no budget up.
     """
 
     def __init__(
@@ -44,9 +45,12 @@ class Supervisor:
     async def run(self) -> None:
         """Until cancelled, or until the budget is used up."""
         while True:
+            failed = True
             try:
                 await self._work()
                 reason = "its task ended"
+            except StartOver as again:
+                failed, reason = False, str(again)
             except asyncio.CancelledError:
                 task = asyncio.current_task()
                 if task is None or task.cancelling():
@@ -57,14 +61,16 @@ class Supervisor:
                 log.exception("%s failed", self.name)
                 reason = f"{type(error).__name__}: {error}"
             now = self._clock.monotonic()
-            self._recent.append(now)
+            if failed:
+                self._recent.append(now)
             while self._recent and now - self._recent[0] > BUDGET_SECONDS:
                 self._recent.popleft()
-            final = len(self._recent) > self._budget
+            final = failed and len(self._recent) > self._budget
             self._on_failure(reason, final)
             if final:
                 return
-            await self._clock.sleep(BACKOFF_SECONDS[min(len(self._recent) - 1, len(BACKOFF_SECONDS) - 1)])
+            step = max(0, min(len(self._recent), len(BACKOFF_SECONDS)) - 1)
+            await self._clock.sleep(BACKOFF_SECONDS[step])
             if self._given_up:
                 return
             self.restarts += 1

@@ -24,6 +24,7 @@ from engine.domain.order_book import Change
 from engine.domain.orders import TERMINAL, Flag, Order, Terms
 from engine.domain.records import FillBooked, OrderChanged, PositionRecorded
 from engine.domain.risk import Contribution, StanceNotice
+from engine.errors import StartOver
 from engine.events import Filled, OrderMoved
 from engine.inbound.candle_series import Added, Ignored, Inserted, Placement, Replaced
 from engine.inbound.candle_stream import CandleStream, NoOverlap
@@ -213,6 +214,8 @@ class RealtimeTrader:
             while True:
                 self.upkeep()
                 if await desk.until(lambda: self._broken is not None, 1.0):
+                    if isinstance(self._broken, StartOver):
+                        raise self._broken
                     raise RuntimeError(f"a standing loop failed: {self._broken}")
         finally:
             await cancel_and_wait(*loops)
@@ -376,6 +379,8 @@ class RealtimeTrader:
                 ChartMark(change.fill.at, kind, change.fill.side, change.fill.price, change.fill.quantity)
             )
             del desk.marks[:-KEEP_MARKS]
+            if order is not None and order.is_entry and desk.book.outgrew(order):
+                desk.road.suspect(f"a leg of {order.client_id} may have grown", orders=True)
         elif order is None:
             desk.record(
                 PositionRecorded(
@@ -415,7 +420,7 @@ class RealtimeTrader:
 
     def start_over(self, reason: str) -> None:
         """Go through both halves of the start again."""
-        self._broken = RuntimeError(reason)
+        self._broken = StartOver(reason)
         self.desk.moved()
 
     def report_heat(self) -> None:

@@ -51,3 +51,15 @@ def unbooked(record: BrokerOrder, known: Iterable[Fill]) -> tuple[Decimal, Decim
         return ZERO, ZERO
     cost = (record.average_price or ZERO) * record.filled - sum((f.quantity * f.price for f in known), ZERO)
     return quantity, cost / quantity
+
+
+def fill_price(order: Order, report: BrokerOrder) -> Decimal:
+    """Price of the interval between the fills we know and the report's cumulative quantity.
+
+    From (average x cumulative - known average x known) / difference; for brokers that report no executions.
+    A report that names no average leaves the order's own price as the nearest guess.
+    """
+    delta = report.filled - order.filled
+    guess = order.average_price or order.terms.limit or order.terms.stop or ZERO
+    total = (report.average_price or guess) * report.filled
+    return (total - (order.average_price or ZERO) * order.filled) / delta

@@ -11,7 +11,7 @@ from engine.domain import order_lifecycle as lifecycle
 from engine.domain.broker import BrokerFill, BrokerOrder, BrokerStatus, Capabilities, FillsKind, ReplaceId
 from engine.domain.fills import Fill
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, SessionId, Symbol
-from engine.domain.incarnations import unbooked, whole
+from engine.domain.incarnations import fill_price, unbooked, whole
 from engine.domain.order_lifecycle import Evidence
 from engine.domain.orders import LIVE_AT_BROKER, TERMINAL, ZERO, Order, OrderState, Role, Side
 from engine.domain.positions import FLAT, Position, after_fill
@@ -86,6 +86,12 @@ class OrderBook:
             return report
         return whole(report, (f for f in self._fills_of(order) if f.broker_id != report.broker_id))
 
+    def carried(self, order: Order) -> Decimal:
+        """What filled under ids that the order no longer carries: no part of what the broker calls its total."""
+        if self._capabilities.replace_id is ReplaceId.KEEPS:
+            return ZERO
+        return sum((f.quantity for f in self._fills_of(order) if f.broker_id != order.broker_id), ZERO)
+
     def _fills_of(self, order: Order) -> tuple[Fill, ...]:
         return tuple(fill for fill in self._fills.values() if fill.client_id == order.client_id)
 
@@ -99,6 +105,13 @@ class OrderBook:
     def recent(self) -> tuple[Order, ...]:
         """Terminal orders still in memory, newest first."""
         return tuple(reversed([o for o in self._orders.values() if not o.is_open and not o.open_for_fills]))
+
+    def outgrew(self, entry: Order) -> bool:
+        """Whether an entry has filled more than a leg of it that had filled whole: the broker may have let it grow."""
+        return any(
+            leg.parent == entry.client_id and leg.state is OrderState.FILLED and leg.terms.quantity < entry.filled
+            for leg in self._orders.values()
+        )
 
     def has_fill(self, key: str, revision: int) -> bool:
         """Whether this execution is booked in this or a newer revision."""
@@ -140,7 +153,7 @@ class OrderBook:
                 return order  # cancelled, or replaced by what we asked for: the answer or a query says which
             report = self.whole(order, report)
         if self._capabilities.fills is FillsKind.CUMULATIVE and report.filled > order.filled:
-            quantity, price = report.filled - order.filled, lifecycle.fill_price(order, report)
+            quantity, price = report.filled - order.filled, fill_price(order, report)
             order = self._book(order, self._interval(order, report, quantity, price, now), now)
         after = lifecycle.reported(order, now, report, evidence)
         if after is not order:
@@ -231,6 +244,11 @@ class OrderBook:
         self.position = booked.position
         self._adopted = self._adopted and bool(booked.position.quantity)
         after = lifecycle.with_fill(order, now, fill)
+        if after.state is OrderState.FILLED and order.state in LIVE_AT_BROKER:
+            parent = self._orders.get(order.parent) if order.parent is not None else None
+            grown = parent.filled if parent is not None and self._capabilities.brackets else ZERO
+            if grown > after.terms.quantity:
+                after = lifecycle.may_be_larger(after, now, grown)
         self._store(after, now)
         self._on_change(Change(after, "fill", f"{fill.quantity} at {fill.price}", fill, booked.realised_points), now)
         self._bound_fills()

@@ -326,6 +326,18 @@ def without_fill(order: Order, now: Millis, old: Fill, new: Fill) -> Order:
     )
 
 
+def may_be_larger(order: Order, now: Millis, size: Decimal) -> Order:
+    """The order may be `size` large at the broker, or what we know: that is the broker's to say, and asked at once.
+
+    Until then it may still fill that much, and guards nothing. So is a leg that filled whole as we know it while its
+    entry had filled more, and an order that filled while it was replaced where the broker reads what remains.
+    """
+    since = order.sent if order.sent is not None else order.created
+    doubt = Doubt(since=now, sent=since, next_query=now, last_evidence=f"it may be {size} large")
+    wanted = changed(order.terms, quantity=size)
+    return _moved(order, now, state=S.IN_DOUBT_REPLACE, wanted=wanted, doubt=doubt)
+
+
 def flagged(order: Order, now: Millis, flag: Flag) -> Order:
     """Mark something unusual; the same object when it is marked already."""
     return order if flag in order.flags else _moved(order, now, flags=order.flags | {flag})
@@ -399,8 +411,10 @@ def lives_after_all(order: Order, now: Millis, report: BrokerOrder) -> Order:
 
     Its word outweighs ours: the order is open again under what the broker says, flagged.
     """
-    if order.state not in TERMINAL or order.state is S.FILLED or report.status.is_final:
+    if order.state not in TERMINAL or report.status.is_final:
         return order
+    if order.state is S.FILLED and not order.terms.quantity <= order.filled <= report.filled < report.terms.quantity:
+        return order  # filled whole, and not larger at the broker than we knew
     held = changed(order, terms=report.terms)
     flags = order.flags | {Flag.REVIVED}
     return _moved(
@@ -408,20 +422,19 @@ def lives_after_all(order: Order, now: Millis, report: BrokerOrder) -> Order:
     )
 
 
+def ended_short(order: Order, now: Millis, report: BrokerOrder) -> Order:
+    """The broker's final word, told repeatedly, names less than we booked: it voided an execution unheard.
+
+    Where fills come as cumulative quantities nothing else tells of a bust; the position is reconciliation's.
+    """
+    if order.state in TERMINAL or not report.status.is_final or report.filled >= order.filled:
+        return order
+    flags = order.flags | {Flag.BUSTED}
+    return _moved(order, now, state=_FINAL[report.status], doubt=None, wanted=None, flags=flags, reason=report.reason)
+
+
 def gone(order: Order, now: Millis, reason: str) -> Order:
     """Repeated complete answers of the broker do not know a resting order any more."""
     if order.state not in LIVE_AT_BROKER:
         return order
     return _moved(order, now, state=S.CANCELLED, doubt=None, wanted=None, reason=reason)
-
-
-def fill_price(order: Order, report: BrokerOrder) -> Decimal:
-    """Price of the interval between the fills we know and the report's cumulative quantity.
-
-    From (average x cumulative - known average x known) / difference; for brokers that report no executions.
-    A report that names no average leaves the order's own price as the nearest guess.
-    """
-    delta = report.filled - order.filled
-    guess = order.average_price or order.terms.limit or order.terms.stop or ZERO
-    total = (report.average_price or guess) * report.filled
-    return (total - (order.average_price or ZERO) * order.filled) / delta

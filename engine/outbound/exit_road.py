@@ -192,9 +192,9 @@ class ExitRoad:
                     quantity=self._replace_size(stop, quantity),
                 )
                 say(f"converting stop {stop.client_id} to market for {quantity}")
+                for flag in (flag for flag, on in flags.items() if on):
+                    stop = desk.put(lifecycle.flagged(stop, desk.now(), flag), "flagged", flag)
                 after = await self._submission.replace(stop, wanted, reason)
-                for flag in (flag for flag, on in flags.items() if on and after.terms.type is OrderType.MARKET):
-                    after = desk.put(lifecycle.flagged(desk.current(after), desk.now(), flag), "flagged", flag)
                 if not self._listened_to() and after.terms.type is not OrderType.MARKET and not after.is_in_doubt:
                     return None
                 if after.is_in_doubt:

@@ -7,11 +7,11 @@ from decimal import Decimal
 from msgspec.structs import replace as changed
 
 from engine.domain import order_lifecycle as lifecycle
-from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
 from engine.domain.ids import DecisionKey, Millis, decision_key
 from engine.domain.order_book import live_exits, parent_unfilled, reduces
 from engine.domain.orders import (
     ZERO,
+    Flag,
     Order,
     OrderState,
     OrderType,
@@ -24,6 +24,7 @@ from engine.domain.positions import Position
 from engine.domain.settings import Protection, Remedy
 from engine.outbound.exit_road import ExitRoad, Failed
 from engine.outbound.fitting import Fit, fit_protection
+from engine.outbound.inert import stop_not_protecting
 from engine.outbound.sleepers import unproven_sleepers
 from engine.outbound.standing import Standing
 from engine.outbound.submission import ExitOrder, Submission
@@ -123,12 +124,16 @@ class Guard:
         if due:
             await self._exits.leave(f"target:{desk.now()}", None, f"target {self.target_price} reached")
             return
+        await self._cancel_wrong_side()
         # A lost exit is presumed dead: the position must not stand bare until somebody says so.
-        exiting = [o for o in desk.book.open() if o.role is Role.EXIT and o.is_open and o.state is not OrderState.LOST]
+        exiting = [
+            o
+            for o in desk.book.open()
+            if o.role is Role.EXIT and o.is_open and o.state is not OrderState.LOST and reduces(o, desk.book.position)
+        ]
         if self._exits.busy or exiting or self._converted():
             self._while_leaving(exiting)
             return
-        await self._cancel_wrong_side()
         await self._cover()
         await self._check_inert()
 
@@ -157,7 +162,7 @@ class Guard:
         leftovers = [
             o
             for o in orders
-            if o.role.is_protective and o.is_open and not parent_unfilled(o, index) and not self._parent_open(o)
+            if not o.is_entry and o.is_open and not parent_unfilled(o, index) and not self._parent_open(o)
         ]
         if not any(o.is_entry and o.is_open for o in orders):
             self.stop_price = None
@@ -179,7 +184,6 @@ class Guard:
         index = {o.client_id: o for o in orders}
         for order in orders:
             wrong = not order.cancel_wanted and order.is_entry == reduces(order, desk.book.position)
-            wrong = wrong and (order.is_entry or order.role.is_protective)
             if wrong and not parent_unfilled(order, index) and lifecycle.may_cancel(order) and not order.is_in_doubt:
                 await self._submission.cancel(order, f"position is {desk.book.position.quantity}")
 
@@ -257,8 +261,9 @@ class Guard:
         if stops:
             if now - self._uneven_since >= grace:
                 grows = any(fit.remaining > fit.order.remaining for fit in changes)
-                if not grows or await self._still_held("no stop grows"):
-                    await self._resize(changes)
+                flags = await self._still_held("no stop grows") if grows else frozenset()
+                if flags is not None:
+                    await self._resize(changes, flags)
                 elif desk.book.position.quantity:
                     self._naked_alarm(now, "broker and memory hold different positions")
             return
@@ -275,7 +280,7 @@ class Guard:
         if self._desk.protection is not ProtectionState.INERT or not self._inert:
             self._show(ProtectionState.COVERED)
 
-    async def _resize(self, changes: tuple[Fit, ...]) -> None:
+    async def _resize(self, changes: tuple[Fit, ...], flags: frozenset[Flag]) -> None:
         """Ask for the sizes that fit, once per change of the position; what has to go is cancelled."""
         desk = self._desk
         position = desk.book.position
@@ -288,6 +293,8 @@ class Guard:
                     self.target_price = order.terms.limit  # watched here from now on
                 await self._submission.cancel(order, f"position is {position.quantity}")
             elif lifecycle.may_replace(order):
+                for flag in flags if fit.remaining > order.remaining else ():
+                    order = desk.put(lifecycle.flagged(order, desk.now(), flag), "flagged", flag)
                 wanted = changed(order.terms, quantity=order.filled + fit.remaining)
                 await self._submission.replace(order, wanted, f"position is {position.quantity}")
         self._uneven_since = None
@@ -302,7 +309,8 @@ class Guard:
             return
         through = mark is not None and (mark - self.stop_price) * position.quantity <= 0
         if not through and not self._rearmed:
-            if not await self._still_held("no stop is placed"):
+            flags = await self._still_held("no stop is placed")
+            if flags is None:
                 return
             if desk.book.is_adopted and await unproven_sleepers(desk, position.quantity, desk.numbers.exit_sizing_read):
                 self._naked_alarm(now, "the entry whose legs may guard it is not told", at_once=True)
@@ -310,7 +318,7 @@ class Guard:
             if self._stops() or desk.book.position != position:
                 return
             self._rearmed = True
-            order = await self._submission.exit(ExitOrder(self._stop_order(size)))
+            order = await self._submission.exit(ExitOrder(self._stop_order(size, flags)))
             if order.state not in (OrderState.REJECTED, OrderState.ABANDONED):
                 self._rearmed, self._armed = self._armed, True  # the first stop of a position is no re-arming
                 return
@@ -331,23 +339,25 @@ class Guard:
                 )
                 await desk.clock.sleep(LOOK_SECONDS)
 
-    async def _still_held(self, else_what: str) -> bool:
-        """Whether the broker holds what memory holds; a stop for a position that is gone would open one.
+    async def _still_held(self, else_what: str) -> frozenset[Flag] | None:
+        """None unless the broker holds what memory holds: a stop for a position that is gone would open one.
 
-        A silent broker does not stop the stop: naked is worse than doubtful.
+        A silent broker does not stop the stop, naked is worse than doubtful; the flags say so.
         """
         desk = self._desk
         held = desk.book.position.quantity
         fresh = await desk.road.fresh_position(desk.book.symbol, desk.numbers.exit_sizing_read)
         if desk.book.position.quantity != held:
-            return False
-        if fresh is not None and fresh.quantity != held:
+            return None
+        if fresh is None:
+            return frozenset({Flag.SIZED_FROM_MEMORY})
+        if fresh.quantity != held:
             desk.road.suspect(f"{desk.book.symbol}: broker {fresh.quantity}, memory {held}; {else_what}")
             await desk.clock.sleep(LOOK_SECONDS)
-            return False
-        return True
+            return None
+        return frozenset()
 
-    def _stop_order(self, size: Decimal) -> Order:
+    def _stop_order(self, size: Decimal, flags: frozenset[Flag]) -> Order:
         desk = self._desk
         key: DecisionKey = decision_key(
             desk.settings.id, f"cover:{desk.now()}", "stop", desk.attempt(f"cover:{desk.now()}")
@@ -370,6 +380,7 @@ class Guard:
             created=desk.now(),
             updated=desk.now(),
             epoch=desk.lease.epoch,
+            flags=flags,
             reason="re-armed",
         )
 
@@ -417,30 +428,10 @@ class Guard:
 
     def _report_inert(self, stop: Order, since: Millis) -> None:
         desk = self._desk
-        now = desk.now()
         held = desk.book.position.quantity
         text = f"stop {stop.terms.stop} works at the broker, price is {desk.mark}, position still {held}"
         desk.protection = ProtectionState.INERT
         desk.reporter.alert(
             f"inert:{desk.id}", Severity.CRITICAL, f"{desk.id}: STOP NOT PROTECTING: {text}; flatten it", lasting=True
         )
-        desk.disagreements.put(
-            Disagreement(
-                id=f"inert:{stop.client_id}",
-                account=desk.settings.account,
-                session=desk.settings.id,
-                symbol=desk.book.symbol,
-                kind=DisagreementKind.STOP_NOT_PROTECTING,
-                state=DisagreementState.CONFIRMED,
-                memory=f"stop {stop.terms.stop} should have closed {stop.remaining}",
-                database=f"{stop.state}",
-                broker=f"{stop.state}, price {desk.mark}",
-                read=(now, now, now),
-                first_seen=since,
-                updated=now,
-                query=f"direct query of {stop.client_id}",
-                done="alarm raised; flatten converts the stop to market",
-                order=stop.broker_id,
-                blocks_entries=True,
-            )
-        )
+        desk.disagreements.put(stop_not_protecting(desk, stop, since))

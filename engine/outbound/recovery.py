@@ -163,7 +163,9 @@ class Recovery:
         if isinstance(found, BrokerOrder):
             after = desk.book.report(current, found, Evidence.QUERY, now)
             if after.is_in_doubt:
-                self._again(desk.current(after), False, f"broker says {found.status}")
+                told = desk.book.whole(after, found)
+                self._again(desk.current(after), told.filled < after.filled, f"broker says {found.status}")
+                self._consider_ended(desk.current(after), told)
             if desk.current(after).open_for_fills:
                 await self.fetch_fills(order.created - CLOCKS_APART_MS)
             return
@@ -206,6 +208,12 @@ class Recovery:
             lifecycle.flagged(order, self._desk.now(), Flag.MATCHED_BY_SHAPE), "matched by shape", alike[0].broker_id
         )
         return alike[0]
+
+    def _consider_ended(self, order: Order, record: BrokerOrder) -> None:
+        """A final word that names less than we booked is stale, unless the broker repeats it."""
+        if order.doubt is not None and order.doubt.negatives >= self._desk.numbers.lost_negatives:
+            after = lifecycle.ended_short(order, self._desk.now(), record)
+            self._desk.put(after, f"broker says {record.status}", record.reason)
 
     async def _consider_lost(self, order: Order) -> None:
         desk, doubt = self._desk, order.doubt

@@ -274,9 +274,11 @@ class Submission:
         if refusal is not None or not lifecycle.may_replace(order):
             await self._conclude(key, order, NotSent("it was settled before"))
             return self._held_back(order, "replace", refusal)
-        asked = wanted
-        if desk.road.capabilities.replace_quantity is ReplaceQuantity.REMAINING:
+        asked = changed(wanted, quantity=wanted.quantity - desk.book.carried(order))
+        asked_remaining = desk.road.capabilities.replace_quantity is ReplaceQuantity.REMAINING
+        if asked_remaining:
             asked = changed(wanted, quantity=max(wanted.quantity - order.filled, ZERO))
+        filled = order.filled
         order = desk.put(lifecycle.replace_asked(order, desk.now(), wanted), "replace sent", reason)
         assert order.broker_id is not None
         answer = await self._asked((order,), desk.road.replace(order.broker_id, order.client_id, asked))
@@ -284,6 +286,12 @@ class Submission:
         match answer:
             case AcceptedOrder(broker_id=broker_id):
                 order = desk.put(lifecycle.replaced(order, desk.now(), broker_id), "replaced", reason)
+                crossed = order.filled - filled
+                if crossed > 0 and order.is_open and asked_remaining:
+                    # what filled before the broker read "so much remains" is not part of the total it made of it
+                    larger = lifecycle.may_be_larger(order, desk.now(), wanted.quantity + crossed)
+                    order = desk.put(larger, "replaced while it filled", f"{crossed} crossed the request")
+                    desk.road.suspect(f"{order.client_id} filled while it was replaced", orders=True)
             case RefusedOrder(reason=why, not_open=True):
                 order = desk.put(lifecycle.doubted(order, desk.now(), why), "replace refused: not open", why)
                 desk.road.suspect(f"replace of {order.client_id} refused: {why}", orders=True)

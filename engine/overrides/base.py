@@ -122,6 +122,11 @@ class OverrideBase:
             await engine.plan.journal.append(noted)
         except OSError as error:
             log.critical("override %s is recorded nowhere yet: %s", noted.what, error)
+            id = f"unwritten:{noted.key}"
+            text = f"{noted.what} by {noted.operator} is recorded nowhere yet ({error}); it dies with this process"
+            engine.board.alert(id, Severity.CRITICAL, text, lasting=True)
+            if await written:
+                engine.board.clear(id)
 
     async def _written(self) -> bool:
         try:

@@ -26,6 +26,7 @@ from engine.snapshot import Phase, Severity
 
 log = logging.getLogger(__name__)
 KEEP_RECEIPTS = 500
+LATCH_EVERY = 1.0
 KILLED_AGAIN = "somebody killed again meanwhile; release that one if it is meant"
 
 
@@ -177,12 +178,27 @@ class Overrides(OrderOverrides, DisagreementOverrides):
             say("the latch file is written")
         except OSError as error:
             say(f"the latch FILE COULD NOT BE WRITTEN: {error}; the row and this process hold it")
+            self._tasks.launch(self._write_latch(by, engine.kills, error), "kill latch file")
         engine.board.alert("kill", Severity.CRITICAL, f"KILL is set by {by}: no entry leaves anywhere", lasting=True)
         if command.flatten:
             self._start(self._flatten_all(command.origin.id, say), "kill and flatten", command.origin.id)
         else:
             engine.board.end(command.origin.id, True, "killed; protective exits stay, nothing is closed")
         return "entries are latched off"
+
+    async def _write_latch(self, by: str, killed: int, error: OSError) -> None:
+        """Again once a second until it stands, or the kill is released: without row and file it dies with us."""
+        engine = self._engine
+        text = f"the kill by {by} has no latch file ({error}); if this process ends now, only its row holds"
+        engine.board.alert("kill-file", Severity.CRITICAL, text, lasting=True)
+        while engine.kill_reason is not None and engine.kills == killed:
+            try:
+                engine.plan.kill_latch.set(f"by {by}")
+            except OSError:
+                await engine.clock.sleep(LATCH_EVERY)
+            else:
+                break
+        engine.board.clear("kill-file")
 
     async def _release_kill(self, command: c.ReleaseKill) -> str:
         if command.word != "RELEASE":

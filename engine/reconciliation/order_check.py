@@ -202,9 +202,14 @@ class OrderCheck:
         now = self._clock.now()
         mine = record_of(order, rows)
         if mine is not None:
-            self._absent.pop(order.client_id, None)
+            times = self._absent.pop(order.client_id, 0) + 1
             was = current.state
             after = desk.book.report(current, mine, Evidence.QUERY, now)
+            if after.is_open and mine.status.is_final and desk.book.whole(after, mine).filled < after.filled:
+                if times < 2:
+                    self._absent[order.client_id] = times
+                    return
+                after = desk.put(lifecycle.ended_short(after, now, desk.book.whole(after, mine)), "ended", mine.reason)
             if mine.status is not BrokerStatus.FILLED and after.state is not was and not current.cancel_wanted:
                 self._ledger.put(
                     self._row(

@@ -9,7 +9,7 @@ import pytest
 
 from brokers.paper import out_of_band
 from engine import commands as c
-from engine.domain.broker import Capabilities, Enforcer, FillsKind, IdMode, SubmitAnswer
+from engine.domain.broker import Capabilities, Enforcer, FillsKind, IdMode, ReplaceId, ReplaceQuantity, SubmitAnswer
 from engine.domain.ids import BrokerOrderId, ClientOrderId, SessionId, decision_key
 from engine.domain.intents import ReplaceIntent
 from engine.domain.market import Tick
@@ -177,3 +177,117 @@ async def test_a_stop_that_fills_while_others_are_cancelled_is_not_closed_again(
     sold = [kept.fill.quantity for kept in desk.exchange.book.fills.values() if kept.fill.side is Side.SELL]
     assert sum(sold) == 3
     assert desk.broker_position() == 0
+
+
+async def test_what_is_left_of_an_exit_is_cancelled_once_the_position_has_turned(make_desk: MakeDesk) -> None:
+    """A market exit fills in part, somebody else closes the rest and more: what is left of it would add."""
+    desk = await in_position(make_desk())
+    desk.exchange.max_fill = Decimal(0)
+    desk.strategies[ES].script.append(leave)
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: any(o.terms.type is OrderType.MARKET for o in desk.orders(Role.STOP)), 5)
+    out_of_band.move_position(desk.exchange, PAPER, ES, Decimal(-3), desk.clock.now())
+    await desk.until(lambda: desk.position() == -1, 60)
+    await desk.pass_(5)
+    assert not [o for o in desk.exchange.open_orders(PAPER) if o.terms.side is Side.SELL]
+
+
+async def test_a_fill_that_crosses_a_replace_where_the_broker_reads_what_remains_is_asked_for(
+    make_desk: MakeDesk,
+) -> None:
+    """It filled one while "two remain" was on its way: the broker makes a total of three of it."""
+    broker = Capabilities(replace_quantity=ReplaceQuantity.REMAINING, brackets=False)
+    desk = await in_position(make_desk(capabilities=broker))
+    change = desk.manager.replace
+
+    async def crossed(broker_id: BrokerOrderId, client_id: ClientOrderId, terms: Terms) -> SubmitAnswer:
+        desk.exchange.max_fill = Decimal(1)
+        desk.feed.trade(ES, "4990")
+        desk.exchange.max_fill = Decimal(0)
+        return await change(broker_id, client_id, terms)
+
+    desk.manager.replace = crossed  # type: ignore[method-assign]
+    (stop,) = (o for o in desk.orders(Role.STOP) if o.is_open)
+    await desk.send(
+        lambda o: c.ModifyOrder(origin=o, order=stop.client_id, limit=None, stop=Decimal(4985), reason="moves")
+    )
+    desk.manager.replace = change  # type: ignore[method-assign]
+    desk.exchange.max_fill = None
+    await desk.pass_(6)
+    held = desk.broker_position()
+    resting = sum((o.terms.quantity - o.filled for o in desk.exchange.open_orders(PAPER)), Decimal(0))
+    assert (desk.position(), held, resting) == (Decimal(1), Decimal(1), Decimal(1))
+
+
+async def test_a_final_word_with_less_than_was_booked_ends_the_order_when_it_is_repeated(make_desk: MakeDesk) -> None:
+    """Where fills come as cumulative quantities, nothing else tells that one was voided."""
+    desk = await make_desk(capabilities=Capabilities(fills=FillsKind.CUMULATIVE), max_fill=Decimal(1)).start()
+    desk.strategies[ES].script.append(enter(limit="4999", quantity="3"))
+    await desk.next_candle(ES, "5000")
+    await desk.pass_(2)
+    desk.feed.trade(ES, "4999")
+    await desk.until(lambda: desk.position() == 1, 5)
+    (entry,) = desk.orders(Role.ENTRY)
+    account = desk.engine.accounts[PAPER]
+    hear, account._on_event = account._on_event, lambda event: None  # type: ignore[method-assign]
+    account.link._on_event = account._on_event
+    out_of_band.bust_last_fill(desk.exchange, PAPER, ES, desk.clock.now())
+    assert entry.broker_id is not None
+    out_of_band.cancel_order(desk.exchange, entry.broker_id, desk.clock.now(), "by the broker")
+    await desk.pass_(1)
+    account.link._on_event = hear
+    await desk.send(lambda o: c.ReconcileNow(origin=o))
+    await desk.until(lambda: not desk.trader().desk.current(entry).is_open, 60)
+    await desk.until(lambda: desk.position() == 0, 60)
+    assert "busted" in desk.trader().desk.current(entry).flags
+
+
+async def test_a_kill_without_its_file_says_so_until_the_file_is_written(make_desk: MakeDesk) -> None:
+    desk = await make_desk().start()
+    latch = desk.engine.plan.kill_latch
+    write = latch.set
+    full = [True]
+
+    def sometimes(reason: str) -> None:
+        if full:
+            raise OSError(28, "no space left on device")
+        write(reason)
+
+    latch.set = sometimes  # type: ignore[method-assign]
+    receipt = await desk.send(lambda o: c.Kill(origin=o, flatten=False))
+    assert receipt.taken
+    await desk.pass_(5)
+    assert "has no latch file" in alerts(desk)
+    full.clear()
+    await desk.until(latch.is_set, 5)
+
+
+async def test_a_stop_replaced_twice_between_its_fills_has_the_size_that_was_meant(make_desk: MakeDesk) -> None:
+    """Where each replace makes a new order, its total is counted from that order, not from the first."""
+    desk = await in_position(make_desk(capabilities=Capabilities(replace_id=ReplaceId.CHANGES)), enter(quantity="2"))
+    left: list[Decimal] = []
+    replace = desk.manager.replace
+
+    async def seen(broker_id: BrokerOrderId, client_id: ClientOrderId, terms: Terms) -> SubmitAnswer:
+        left.append(terms.quantity - desk.exchange.book.orders[broker_id].record.filled)
+        return await replace(broker_id, client_id, terms)
+
+    (stop,) = desk.orders(Role.STOP)
+    desk.trader().desk.book.adopt_position(Decimal(6), Decimal(5000), "as the broker has it", desk.clock.now())
+    out_of_band.move_position(desk.exchange, PAPER, ES, Decimal(4), desk.clock.now())
+    await desk.until(lambda: desk.trader().desk.current(stop).remaining == 6, 10)
+    desk.manager.replace = seen  # type: ignore[method-assign]
+    desk.exchange.max_fill = Decimal(1)
+    for price, moved in (("4990", "4988"), ("4988", "4986")):
+        before = desk.position()
+        desk.feed.trade(ES, price)
+        desk.exchange.max_fill = Decimal(0)
+        await desk.until(lambda seen=before: desk.position() < seen, 5)  # type: ignore[misc]
+        await desk.send(
+            lambda o, at=moved: c.ModifyOrder(  # type: ignore[misc]
+                origin=o, order=stop.client_id, limit=None, stop=Decimal(at), reason="moves"
+            )
+        )
+        desk.exchange.max_fill = Decimal(1)
+    assert left == [desk.position() + 1, desk.position()]
+    assert desk.position() == desk.broker_position() == 4

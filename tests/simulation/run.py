@@ -36,7 +36,6 @@ LOOK_MS = 5_000
 AUDIT_MS = 300_000
 RECONCILED_MS = 25_000
 NEWS_MS = 2_000
-FRESH_MS = 900
 RESTART_SECONDS = (0.0, 60.0)
 RAISING = (c.Resume, c.ReleaseKill, c.ReleaseLatch, c.AdoptOrder, c.DeclareDead, c.ChangeHeatLimits, c.IgnoreForeign)
 LOWERING = (c.Pause, c.Kill, c.Flatten, c.CancelOrder, c.CancelEntries)
@@ -93,10 +92,12 @@ class Run:
         )
         self.rivals = Rivals(self)
         world.database.on_intent = self.rivals.committed
+        self.oracle.exposure.asked = self._asked
         self.oracle.requests.remembered = self._remembered  # type: ignore[method-assign]
         world.exchange.on_fill = self._filled
         self._operators = [Operator(self, name, world.streams.of(f"operator/{name}")) for name in NAMES]
         self.commands = 0
+        self.held_at: dict[SessionId | None, Millis] = {}
 
     # -- going through it ---------------------------------------------------------------------------------
 
@@ -210,6 +211,7 @@ class Run:
         minds = probe.minds(desk)
         self.oracle.look(minds, probe.heat(desk), desk.clock.now(), self._calm(desk, now))
         self.oracle.flat_promised(probe.promises(desk))
+        self._note_confirmed(desk)
         if desk.clock.now() == now:
             self._look_at_duties(desk, minds, now)
 
@@ -307,7 +309,8 @@ class Run:
     def _bury(self, desk: Desk) -> None:
         desk.die()
         desk.durable.files.crash()
-        scenes.forget_what_nothing_took(self)
+        scenes.forget_what_nothing_took(self, desk)
+        self.oracle.truth.dead.add(desk.life.name)
         self._desks.remove(desk)
         self._graveyard.append(desk)
 
@@ -361,17 +364,18 @@ class Run:
     def _session(self, account: AccountId, request: SubmitRequest) -> SessionId:
         return session_id(account, request.terms.symbol)
 
-    def sending(self, life: Life, account: AccountId, kind: str, request: SubmitRequest | None) -> None:
+    def sending(
+        self, life: Life, account: AccountId, kind: str, request: SubmitRequest | None, about: BrokerOrderId | None
+    ) -> None:
         """A request starts to leave."""
         self.commands += 1
         desk = self._desk_of(life)
-        if desk is not None and self.world.clock.now() - desk.wires[account].positions_told > FRESH_MS:
-            self.oracle.sized_from_memory(account)
         if desk is None:
             return
         scene = scenes.scene(self, desk, account, request.terms.symbol if request is not None else None)
         self.oracle.sending.any(scene, kind)
         if request is None:
+            self._commanding_order(desk, about)
             return
         session = self._session(account, request)
         order = probe.order_of(desk, session, request.client_id)
@@ -379,6 +383,9 @@ class Run:
         if order is None or mind is None:
             self.oracle.findings.check("I1 sent", False, f"{request.client_id} leaves and memory does not know it")
             return
+        if self._says_unrecorded(desk, order.key):
+            for leg in (request.client_id, *(leg.client_id for leg in request.legs)):
+                self.oracle.truth.unrecorded[leg] = life.name
         self.oracle.requests.leaves(mind, probe.heat(desk), order, request)
         self.oracle.sending.submit(mind, order, scene)
 
@@ -393,6 +400,24 @@ class Run:
 
         self._at(self.world.clock.now() + round(seconds * 1000), act)
 
+    def _commanding_order(self, desk: Desk, about: BrokerOrderId | None) -> None:
+        """A replace or cancel starts to leave: the order as memory has it now, and whether it has a record at all."""
+        held = self.world.exchange.book.orders.get(about) if about is not None else None
+        client_id = held.record.client_id if held is not None else None
+        if held is None or client_id is None:
+            return
+        order = probe.order_of(desk, session_id(held.account, held.record.terms.symbol), client_id)
+        if order is None:
+            return
+        self.oracle.truth.sent[client_id] = order
+        for kind in ("cancel", "replace"):
+            if self._says_unrecorded(desk, f"{order.session}/{kind}:{client_id}:"):
+                self.oracle.truth.unrecorded_commands.add(client_id)
+
+    def _says_unrecorded(self, desk: Desk, key: str) -> bool:
+        """The loudest alarm: database and journal both failed, and this very intent left all the same."""
+        return any(alert.id.startswith(f"unrecorded:{key}") for alert in desk.engine.board.alerts())
+
     def submitting(self, life: Life, account: AccountId, request: SubmitRequest, left: Millis) -> None:
         """A submit arrives."""
         terms = request.terms
@@ -401,8 +426,6 @@ class Run:
         self.world.note(f"submit {request.client_id} {account} {terms.side} {terms.quantity} {terms.symbol}")
         desk = self._desk_of(life)
         mind = probe.mind_of(desk, self._session(account, request)) if desk is not None else None
-        if self._said_unrecorded(life):
-            self.oracle.truth.unrecorded.add(request.client_id)
         self.oracle.exposure.travelled(account, request.client_id, left)
         self.oracle.requests.arrives(mind, account, request, None)
         self._arriving = request
@@ -413,24 +436,12 @@ class Run:
         if order is not None and order.record.client_id is not None:
             self.oracle.exposure.travelled(account, order.record.client_id, left)
         self.world.note(f"replace {broker_id} {terms.quantity} {terms.type} {terms.limit} {terms.stop}")
-        self._excuse_unrecorded(life, broker_id)
         self.oracle.requests.commanded(account, broker_id, "replace")
 
     def cancelling(self, life: Life, account: AccountId, broker_id: BrokerOrderId) -> None:
         """A cancel arrives."""
         self.world.note(f"cancel {broker_id}")
-        self._excuse_unrecorded(life, broker_id)
         self.oracle.requests.commanded(account, broker_id, "cancel")
-
-    def _excuse_unrecorded(self, life: Life, broker_id: BrokerOrderId) -> None:
-        """The loudest alarm: database and journal both failed, and what lowers risk left all the same."""
-        order = self.world.exchange.book.orders.get(broker_id)
-        if order is not None and order.record.client_id is not None and self._said_unrecorded(life):
-            self.oracle.truth.unrecorded.add(order.record.client_id)
-
-    def _said_unrecorded(self, life: Life) -> bool:
-        desk = self._desk_of(life)
-        return desk is not None and any(a.id.startswith("unrecorded:") for a in desk.engine.board.alerts())
 
     def answered(self, life: Life, account: AccountId, kind: str, answer: SubmitAnswer) -> None:
         """The exchange spoke."""
@@ -481,9 +492,12 @@ class Run:
         match command:
             case c.Kill():
                 requests.killed = True
+                self.held_at[None] = self.world.clock.now()
             case c.Pause(session=session) | c.Flatten(session=session):
                 sessions = tuple(s.id for s in self.world.durable.sessions)
-                requests.paused.update(sessions if session is None else (session,))
+                held = sessions if session is None else (session,)
+                requests.paused.update(held)
+                self.held_at.update(dict.fromkeys(held, self.world.clock.now()))
             case _:
                 pass
 
@@ -507,6 +521,18 @@ class Run:
     def _journalled(self, client_id: str) -> bool:
         word = client_id.encode()
         return any(word in data for files in self.world.all_files for data in files.kept.values())
+
+    def _note_confirmed(self, desk: Desk) -> None:
+        """When position checks told where each session stands, in the world's time."""
+        ahead = max(0, desk.clock.now() - self.world.clock.now())
+        for mind in probe.minds(desk):
+            if mind.confirmed_at is not None:
+                self.oracle.exposure.confirmed(mind.session, mind.confirmed_at - ahead)
+
+    def _asked(self, session: SessionId, client_id: str) -> bool:
+        """Whether the newest life has asked for a change or a cancel of an order, and waits."""
+        order = probe.order_of(self.desk, session, client_id) if self.desk is not None else None
+        return order is not None and (order.cancel_wanted or order.wanted is not None)
 
     def _remembered(self, mind: object, client_id: str) -> bool:
         desk = self.desk

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 STEADY_MS = 5_000
 WINDOW = 5
 LATCH = Path("/desk/KILL")
-DISK_FAULTS = frozenset({"torn write", "failed sync", "disk full", "disk hung", "hands in an outage"})
+IN_TIME_MS = 1_000
+"""How long a desk has to write down a deed that lowered risk, or to say that it cannot."""
 HELD = "SELECT scope, kind FROM latches WHERE held = 1"
 
 
@@ -66,23 +67,28 @@ def answers(run: Run, account: AccountId, client_id: ClientOrderId, since: Milli
     return sum(at >= since and name in names for at, name in run.world.durable.wires[account].answered)
 
 
-def forget_what_nothing_took(run: Run) -> None:
-    """A kill or pause that neither the database nor the disk took in time dies with its process.
+def forget_what_nothing_took(run: Run, desk: Desk) -> None:
+    """A kill or pause that neither the database nor the disk took dies with its process.
 
-    It has effect at once, whatever can record it, and its process says so; only the next life cannot know of it.
+    It has effect at once, whatever can record it; its process says within a second that it is written nowhere, or it
+    has no excuse. The next life cannot know of it.
     """
-    if not DISK_FAULTS & run.options.faults.keys():
-        return
-    requests = run.oracle.requests
+    requests, now = run.oracle.requests, run.world.clock.now()
+    said = [alert.id for alert in desk.engine.board.alerts()]
     held = set(run.world.database.raw.execute(HELD).fetchall())
     files = run.world.files.kept
-    if ("", "kill") not in held and LATCH not in files:
+
+    def excused(what: SessionId | None, told: bool) -> bool:
+        return told or now - run.held_at.get(what, 0) < IN_TIME_MS
+
+    if ("", "kill") not in held and LATCH not in files and excused(None, "kill-file" in said):
         requests.killed = False
     noted: set[SessionId | None] = set()
     for path, data in files.items():
         if path.suffix != IMPORTED:
             noted |= {r.session for r in parse(data)[0] if isinstance(r, Noted) and r.what == PAUSE_NOTE}
     for session in tuple(requests.paused):
-        if (session, "pause") not in held and session not in noted:
+        told = any(id.startswith("unwritten:override/") and id.endswith(f"/{session}") for id in said)
+        if (session, "pause") not in held and session not in noted and excused(session, told):
             requests.paused.discard(session)
             run.oracle.released((session,))

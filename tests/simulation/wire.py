@@ -58,8 +58,10 @@ class Witness(Protocol):
     def answered(self, life: Life, account: AccountId, kind: str, answer: SubmitAnswer) -> None:
         """What the exchange said."""
 
-    def sending(self, life: Life, account: AccountId, kind: str, request: SubmitRequest | None) -> None:
-        """A request starts to leave the desk."""
+    def sending(
+        self, life: Life, account: AccountId, kind: str, request: SubmitRequest | None, about: BrokerOrderId | None
+    ) -> None:
+        """A request starts to leave the desk; a replace or cancel is `about` an order."""
 
     def commanding(self, life: Life, command: Command) -> None:
         """An operator's command reaches the engine."""
@@ -128,7 +130,6 @@ class Wire:
         self.up_since: Millis | None = None
         self._recent: deque[Millis] = deque(maxlen=20)
         self._mute = False
-        self.positions_told: Millis = 0
         self._unread: list[AccountEvent] = []
         self._under_way: dict[asyncio.Future[Any], type[LinkError]] = {}
         self._events: deque[tuple[Millis, AccountEvent]] = deque()
@@ -229,7 +230,7 @@ class Wire:
             self._witness.replacing(self._life, self.account, broker_id, terms, left)
             return self._exchange.replace(self.account, broker_id, client_id, terms, self._now())
 
-        return await self._request("replace", arrive)
+        return await self._request("replace", arrive, about=broker_id)
 
     async def cancel(self, broker_id: BrokerOrderId) -> SubmitAnswer:
         """Cancel once. Raises as submit."""
@@ -238,10 +239,14 @@ class Wire:
             self._witness.cancelling(self._life, self.account, broker_id)
             return self._exchange.cancel(self.account, broker_id, self._now())
 
-        return await self._request("cancel", arrive)
+        return await self._request("cancel", arrive, about=broker_id)
 
     async def _request(
-        self, kind: str, arrive: Callable[[], SubmitAnswer], request: SubmitRequest | None = None
+        self,
+        kind: str,
+        arrive: Callable[[], SubmitAnswer],
+        request: SubmitRequest | None = None,
+        about: BrokerOrderId | None = None,
     ) -> SubmitAnswer:
         trouble, rng, now = self.trouble, self._rng, self._now()
         if not self._up:
@@ -253,7 +258,7 @@ class Wire:
             self._hit("token expired")
             raise LinkDown("the token has expired; nothing was sent")
         self._count_request(now)
-        self._witness.sending(self._life, self.account, kind, request)
+        self._witness.sending(self._life, self.account, kind, request, about)
         lost = rng.chance(trouble.lose_request)
         mute = not lost and rng.chance(trouble.lose_answer)
         late = 0
@@ -372,9 +377,7 @@ class Wire:
 
     async def positions(self) -> Report[BrokerPosition]:
         """Open positions."""
-        report = await self._ask("positions", lambda: self._exchange.positions(self.account), 0)
-        self.positions_told = self._now()
-        return report
+        return await self._ask("positions", lambda: self._exchange.positions(self.account), 0)
 
     async def open_orders(self) -> Report[BrokerOrder]:
         """Orders that may still fill."""

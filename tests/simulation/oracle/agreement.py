@@ -67,7 +67,7 @@ class Agreement:
     def _is_ours(self, order: PaperOrder, mind: Mind) -> bool:
         return order.record.client_id is not None or any(o.broker_id == order.id for o in mind.orders)
 
-    def fills(self, place: Place, busted: Callable[[ClientOrderId], bool]) -> Decimal:
+    def fills(self, place: Place, busted: Callable[[ClientOrderId], bool], life: str) -> Decimal:
         """I6: distinct fills sum to what the broker says filled, order by order.
 
         Returns what moved the position without the desk ever hearing of it, and what it therefore has to adopt: busts,
@@ -87,7 +87,8 @@ class Agreement:
             booked[client_id] = booked.get(client_id, Decimal(0)) + Decimal(quantity)
         for client_id, quantity in filled.items():
             have = booked.get(client_id, Decimal(0))
-            unknown = have < quantity and (client_id in self._truth.unrecorded or self._nameless(client_id))
+            died_unrecorded = self._truth.unrecorded.get(client_id, life) != life
+            unknown = have < quantity and (died_unrecorded or self._nameless(client_id))
             if unknown or (busted(client_id) and have > quantity):
                 unheard += (quantity - have) * self._truth.sent[client_id].terms.side.sign
             else:

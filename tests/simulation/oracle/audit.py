@@ -97,9 +97,13 @@ class Audit:
             return  # its cause committed a moment ago
         self._findings.check("I40", newest == done, f"{place}: trades stand at fill {done}, the newest is {newest}")
 
-    def commands(self) -> None:
-        """I29: whatever left has an outcome on record, and left once."""
-        for client_id in [c for c in self._truth.left if c not in self._truth.unrecorded]:
+    def commands(self, life: str) -> None:
+        """I29: whatever left has an outcome on record, and left once.
+
+        What left without a record has one by now, unless its life died before it could write it.
+        """
+        gone = {c for c, of in self._truth.unrecorded.items() if of != life}
+        for client_id in [c for c in self._truth.left if c not in gone]:
             row = self._truth.database.execute(STATE, (client_id,)).fetchone()
             told = row is not None and row[0] != S.SUBMITTING
             self._findings.check("I29", told, f"{client_id} left; its row says {row}")

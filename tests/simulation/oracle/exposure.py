@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 
 from msgspec import Struct
@@ -11,10 +12,11 @@ from engine.domain.broker import BrokerFill
 from engine.domain.ids import AccountId, ClientOrderId, Millis, SessionId
 from engine.domain.orders import Flag, Order, Role
 from tests.simulation.oracle.findings import Findings
-from tests.simulation.oracle.truth import Place, Truth
+from tests.simulation.oracle.truth import LONGEST_TRIP_MS, Place, Truth
 
 SIZING_MS = 6_000
-MEMORY_MS = 15_000
+KNOWN_MS = 15_000
+"""How long an exit may still be too large after a position check has shown that somebody else moved the position."""
 WAITED_MS = 5_000
 """How long a desk waits for an answer: a request on the wire for longer is in doubt."""
 LOST_MS = 90_000
@@ -38,7 +40,8 @@ class Exposure:
         self._most = most
         self.flat: dict[SessionId, str] = {}
         self.forced: set[SessionId] = set()
-        self.memory: dict[AccountId, Millis] = {}
+        self.asked: Callable[[SessionId, ClientOrderId], bool] = lambda session, client_id: False
+        self._confirmed: dict[SessionId, list[Millis]] = {}
         self.excused = 0
         self._trips: dict[Place, list[Trip]] = {}
 
@@ -98,6 +101,26 @@ class Exposure:
         parents = self._truth.exchange.book.by_client_id(sent.account, sent.parent)
         return any(parent.record.updated >= self._truth.now() - 1_000 for parent in parents)
 
+    def confirmed(self, session: SessionId, at: Millis) -> None:
+        """A position check told the desk where the session stands."""
+        times = self._confirmed.setdefault(session, [])
+        if not times or at > times[-1]:
+            times.append(at)
+            del times[:-200]
+
+    def _was_behind(self, place: Place, session: SessionId, sent: Order) -> bool:
+        """Somebody else moved the position, and the desk has not known it for long; or it knows, and the request
+        that makes the order fit is on the wire.
+        """
+        now = self._truth.now()
+        patience = LONGEST_TRIP_MS if self.asked(session, sent.client_id) else KNOWN_MS
+        known = self._confirmed.get(session, [])
+        for change in reversed(self._truth.behind[place]):
+            learned = next((at for at in known if at > change.at), now)
+            if now - learned < patience:
+                return True
+        return False
+
     def _was_late(self, place: Place, sent: Order) -> bool:
         """What nobody can take back: it fitted when it left, and what rested at the broker filled while it was away.
 
@@ -112,18 +135,11 @@ class Exposure:
         return mine.arrived - mine.left > LOST_MS or not beside
 
     def _excuse(self, place: Place, session: SessionId, sent: Order) -> bool:
-        since = min(sent.created, self._truth.left.get(sent.client_id, sent.created)) - SIZING_MS
         return (
-            self._truth.changed_behind(place, since)
+            self._was_behind(place, session, sent)
             or self._entered_just_now(sent)
             or self._was_late(place, sent)
             or bool(sent.flags & {Flag.SIZED_FROM_MEMORY, Flag.FORCED})
             or session in self.forced
             or self._truth.has_unrecorded(place)
-            or self._truth.now() - self.memory.get(place[0], 0) < MEMORY_MS
         )
-
-
-def since_of(order: Order) -> Millis:
-    """From when what happened behind the desk's back may have been unknown to it."""
-    return order.created - SIZING_MS

@@ -93,10 +93,6 @@ class Oracle:
         """An operator typed the word that names the risk of a reversal."""
         self.exposure.forced.add(session)
 
-    def sized_from_memory(self, account: AccountId) -> None:
-        """A request leaves and the broker has not told the position for a while."""
-        self.exposure.memory[account] = self._now()
-
     def never_arrives(self, client_id: ClientOrderId) -> bool:
         """What an operator learns who asks the broker about an order."""
         return self.truth.never_arrives(client_id, self._now())
@@ -158,14 +154,14 @@ class Oracle:
             place = (mind.account, mind.symbol)
             self.agreement.positions(mind)
             self.agreement.orders(mind)
-            unheard = self.agreement.fills(place, self._was_busted)
+            unheard = self.agreement.fills(place, self._was_busted, life)
             if not self.truth.changed_behind(place, self._now() - VERDICT_MS):  # a verdict is still waited for
                 self.agreement.may_enter(mind)
             self.audit.adoptions(place, unheard, exact=place not in bad_places)
             self.audit.trades(place)
         for account in dict.fromkeys(account for account, _ in self.truth.places):
             self.audit.balances(account)
-        self.audit.commands()
+        self.audit.commands(life)
         self.audit.rows_of_overrides(life)
         self.exposure.forced.clear()
 

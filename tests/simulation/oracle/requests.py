@@ -146,7 +146,7 @@ class Requests:
         if broker_id in truth.claimed:
             return  # an operator's own word, under the row of the override
         (rows,) = truth.database.execute(KEY, (client_id, kind)).fetchone()
-        known = bool(rows) or self._journalled(client_id) or client_id in truth.unrecorded
+        known = bool(rows) or self._journalled(client_id) or client_id in truth.unrecorded_commands
         check("I1 command", known, f"{kind} of {client_id} arrived: neither key nor journal record")
 
 

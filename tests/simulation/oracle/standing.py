@@ -28,6 +28,7 @@ class Standing:
         self._filled: dict[tuple[str, ClientOrderId], Decimal] = {}
         self._times: dict[str, Millis] = {}
         self._naked: dict[Place, Millis] = {}
+        self._believed: dict[Place, Millis] = {}
         self._excess: dict[Place, Millis] = {}
         self._promised: set[str] = set()
 
@@ -74,11 +75,16 @@ class Standing:
         )
         if not held or stops >= abs(held):
             self._naked.pop(place, None)
+            self._believed.pop(place, None)
             return
         since = max(self._naked.setdefault(place, now), calm_since)
         # a position that memory does not know yet is the position check's to find: 30 s, and a second look
         # and a stop that the broker ended without a word is the order check's: 5 min, and a second look
         believed = sum((o.remaining for o in mind.orders if o.role is Role.STOP and o.state in LIVE_AT_BROKER), ZERO)
+        if mind.position == held:
+            since = max(since, self._believed.setdefault(place, now))
+        else:
+            self._believed.pop(place, None)
         patience = COVER_MS if mind.position == held else KNOWN_MS
         if now - since >= (patience if believed < abs(held) else ORDERS_MS):
             shown = mind.exiting or mind.protection in (ProtectionState.NAKED, ProtectionState.INERT)

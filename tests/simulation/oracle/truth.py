@@ -40,7 +40,10 @@ class Truth:
         self.foreign: set[BrokerOrderId] = set()
         self.claimed: set[BrokerOrderId] = set()
         self.busted: set[ClientOrderId] = set()
-        self.unrecorded: set[ClientOrderId] = set()
+        # Sent while database and journal both failed, with an alarm that named it, and by which life.
+        self.unrecorded: dict[ClientOrderId, str] = {}
+        self.dead: set[str] = set()
+        self.unrecorded_commands: set[ClientOrderId] = set()
 
     def now(self) -> Millis:
         """The exchange's newest moment."""
@@ -81,11 +84,11 @@ class Truth:
         return not works and (left is None or now - left > LONGEST_TRIP_MS)
 
     def has_unrecorded(self, place: Place) -> bool:
-        """Whether an order left for that contract without a record, under the loudest alarm: later lives miss it."""
+        """Whether a life that is dead sent an order there without a record, under the loudest alarm: it is missed."""
         return any(
             self.sent[each].account == place[0] and self.sent[each].terms.symbol == place[1]
-            for each in self.unrecorded
-            if each in self.sent
+            for each, life in self.unrecorded.items()
+            if life in self.dead and each in self.sent
         )
 
     def reach(self, place: Place) -> Decimal:

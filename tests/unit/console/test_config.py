@@ -276,7 +276,15 @@ def test_every_default_in_the_guide_is_the_real_one() -> None:
         line.split(" = ", 1) for line in describe(read(DESK.replace('title = "Mine"\n', ""))) if " = " in line
     )
     stated = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", text, re.MULTILINE))
-    skipped = {"equity", "point_value", "warn", "block", "day_rolls_at", "form", "from"}  # set by the text, or not shown by it
+    skipped = {
+        "equity",
+        "point_value",
+        "warn",
+        "block",
+        "day_rolls_at",
+        "form",
+        "from",
+    }  # set by the text, or not shown by it
     for key, default in stated.items():
         if key not in skipped:
             shown = effective[key]

@@ -11,6 +11,7 @@ import pytest
 from engine.board import KEEP_ALERTS, KEEP_EVENTS, KEEP_PROCEDURES, Board, SessionReporter
 from engine.clock import TapeClock
 from engine.domain.ids import CommandId, SessionId
+from engine.errors import StartOver
 from engine.events import Alerted, Happened, Progressed
 from engine.periodic import cancel_and_wait
 from engine.snapshot import Severity
@@ -143,6 +144,19 @@ async def test_e12_it_restarts_with_backoff_and_gives_up_when_the_budget_is_used
     assert kept.failures[0][1] == "ValueError: bad candle"
     assert kept.supervisor.restarts == BUDGET
     assert kept.task.done()
+
+
+async def test_starting_over_uses_no_budget_up(clock: TapeClock) -> None:
+    """A machine that is suspended again and again must not leave a session dead for good."""
+
+    async def stood_still() -> None:
+        raise StartOver("the process stood still")
+
+    kept = Kept(clock, stood_still)
+    await clock.advance(START + 60_000)
+    assert len(kept.failures) > 10 * BUDGET
+    assert {(reason, final) for _, reason, final in kept.failures} == {("the process stood still", False)}
+    await cancel_and_wait(kept.task)
 
 
 async def test_a_work_that_merely_ends_is_a_failure_too(clock: TapeClock) -> None:

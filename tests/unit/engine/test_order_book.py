@@ -258,3 +258,53 @@ def test_an_entry_is_pending_while_nobody_knows_its_fate() -> None:
         pending = entry_pending((order(state=state),))
         assert (pending is not None) is (state in (S.SUBMITTING, S.IN_DOUBT_SUBMIT, S.LOST))
     assert entry_pending((stop("s", 1, S.IN_DOUBT_SUBMIT),)) is None
+
+
+def a_leg_of_an_entry(entry_filled: int) -> tuple[OrderBook, Order, Order]:
+    """An entry for three of which so much has filled, and its stop, which the broker showed for one so far."""
+    book, _ = a_book()
+    entry = book.put(order("e", S.WORKING, of=terms(3)), "accepted", 1)
+    entry = book.execution(entry, execution(entry, 1, entry_filled), 2)
+    sell = changed(terms(1), side=Side.SELL)
+    stop = book.put(order("s", S.WORKING, role=Role.STOP, of=sell, parent=entry.client_id), "accepted", 1)
+    return book, entry, stop
+
+
+def test_a_leg_that_filled_whole_may_have_grown_with_its_entry_and_is_asked_for() -> None:
+    """The news of its growth was lost: what the broker may still execute of it holds the position until it says so."""
+    book, _, stop = a_leg_of_an_entry(entry_filled=2)
+    stop = book.execution(stop, execution(stop, 2, 1), 3)
+    assert (stop.state, stop.filled, stop.at_most) == (S.IN_DOUBT_REPLACE, d(1), d(1))
+    assert stop.doubt is not None
+    assert stop.doubt.next_query <= 3
+    assert closable(book.open(), book.position) == 0
+    grown = changed(report(stop, B.PARTIALLY_FILLED, 1), terms=changed(stop.terms, quantity=d(2)))
+    live = book.report(stop, grown, Evidence.QUERY, 4)
+    assert (live.state, live.remaining, live.doubt) == (S.PARTIALLY_FILLED, d(1), None)
+
+
+def test_a_leg_in_doubt_for_its_size_ends_by_the_brokers_final_word() -> None:
+    book, _, stop = a_leg_of_an_entry(entry_filled=2)
+    stop = book.execution(stop, execution(stop, 2, 1), 3)
+    ended = book.report(stop, report(stop, B.FILLED, 1), Evidence.STREAM, 4)
+    assert (ended.state, book.open(), book.position.quantity) == (S.FILLED, (book.get(ClientOrderId("e")),), d(1))
+
+
+def test_a_leg_as_large_as_what_its_entry_filled_is_filled() -> None:
+    book, _, stop = a_leg_of_an_entry(entry_filled=1)
+    assert book.execution(stop, execution(stop, 2, 1), 3).state is S.FILLED
+
+
+def test_a_filled_leg_that_the_broker_still_lists_larger_lives_after_all() -> None:
+    """Its entry filled more only afterwards; a list that is merely late changes nothing."""
+    book, entry, stop = a_leg_of_an_entry(entry_filled=1)
+    stop = book.execution(stop, execution(stop, 2, 1), 3)
+    assert not book.outgrew(entry)
+    entry = book.execution(entry, execution(entry, 3, 1), 4)
+    assert book.outgrew(entry)
+    late = changed(report(stop, B.WORKING), terms=changed(stop.terms, quantity=d(2)))
+    assert book.revive(stop, late, 5) is stop
+    grown = changed(report(stop, B.PARTIALLY_FILLED, 1), terms=changed(stop.terms, quantity=d(2)))
+    live = book.revive(stop, grown, 6)
+    assert (live.state, live.remaining) == (S.PARTIALLY_FILLED, d(1))
+    assert not book.outgrew(entry)

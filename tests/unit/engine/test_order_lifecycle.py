@@ -11,6 +11,7 @@ from msgspec.structs import replace as changed
 from engine.domain import order_lifecycle as lifecycle
 from engine.domain.broker import BrokerStatus
 from engine.domain.ids import BrokerOrderId, ClientOrderId
+from engine.domain.incarnations import fill_price
 from engine.domain.order_lifecycle import Evidence
 from engine.domain.orders import TERMINAL, Doubt, Flag, Order, OrderState
 from engine.errors import IllegalCommand
@@ -343,7 +344,7 @@ def test_gone_ends_only_what_rested_at_the_broker(state: OrderState) -> None:
 def test_the_price_of_an_interval_comes_from_two_averages() -> None:
     known = changed(order(state=S.PARTIALLY_FILLED, filled=2), average_price=Decimal(100))
     told = report(known, B.PARTIALLY_FILLED, 3, average_price=Decimal(101))
-    assert lifecycle.fill_price(known, told) == 103
+    assert fill_price(known, told) == 103
 
 
 def test_terms_are_adopted_with_the_state_that_fits_them() -> None:
