@@ -81,6 +81,10 @@ class Terminal:
         """Press keys, by tmux's names."""
         self._tmux("send-keys", *keys)
 
+    def hold(self, key: str, times: int) -> None:
+        """A key held down: so many of it in one go, as a keyboard's repetition sends them."""
+        self._tmux("send-keys", "-N", str(times), key)
+
     def type(self, text: str) -> None:
         """Type text as it stands."""
         self._tmux("send-keys", "-l", "--", text)

@@ -14,7 +14,10 @@ from tests.e2e.terminal import COLOURED, Terminal, gone, wait_until
 
 SESSIONS = ("es-cross", "cl-breakout", "nq-range", "euro-cross")
 CLOCK = re.compile(r"(\d\d:\d\d:\d\d) UTC")
-SCREENS = {"2": r"Is it complete\?", "3": "Open orders", "4": "Disagreements", "5": "Contributions", "1": "Sessions"}
+SCREENS = {
+    "2": r"Is it complete\?", "3": "Open orders", "4": "Disagreements", "5": "Contributions", "6": "Journal",
+    "1": "Sessions",
+}  # fmt: skip
 DIALOGS = r"Quit: stop the desk|Flatten (es|every)|Kill: no entries|type yes"
 
 
@@ -59,10 +62,8 @@ def test_a_fresh_desk_at_120x40_shows_itself_obeys_and_leaves(terminal: Open, se
         desk.press(key)
         desk.wait_for(words)
     desk.press("2")
-    first = desk.wait_for(r"forming +closes in ([\d.]+)s").group(1)
-    wait_until(
-        lambda: desk.wait_for(r"forming +closes in ([\d.]+)s").group(1) != first, "the forming candle's time runs"
-    )
+    first = desk.wait_for(r"closes (?:in )?([\d.]+)s").group(1)
+    wait_until(lambda: desk.wait_for(r"closes (?:in )?([\d.]+)s").group(1) != first, "the forming candle's time runs")
     desk.press("1")
     desk.wait_for("Sessions")
 
@@ -114,23 +115,41 @@ def test_a_fresh_desk_at_120x40_shows_itself_obeys_and_leaves(terminal: Open, se
     assert [line["text"][:7] for line in leases] == ["epoch 2", "epoch 1"]
 
 
-def test_u11_80x24_loses_no_warning_and_no_control(terminal: Open, tmp_path: Path) -> None:
+def test_u11_80x24_loses_no_warning_and_no_control(terminal: Open, sextant: Sextant, tmp_path: Path) -> None:
+    state = tmp_path / "desk"
     desk = terminal(80, 24)
-    desk.run("run", "--state-dir", str(tmp_path / "desk"), "--timeframe", "1s")
+    desk.run("run", "--state-dir", str(state), "--timeframe", "1s")
     trading(desk, *SESSIONS)
     desk.wait_for(r"IN [\d.]+m?s.*OUT \d.*DB ok.*REC ok.*HEAT [\d.]+%")
     desk.wait_for(r"HEAT \S+ +\d+\.\d %  entries open")
     desk.wait_for(r"q Quit")
     for key, words in SCREENS.items():
         desk.press(key)
-        desk.wait_for(words if key != "2" else r"forming +closes in [\d.]+m?s")
+        desk.wait_for(words if key != "2" else r"closes (in )?[\d.]+m?s")
     for text in (desk.screen(), desk.with_escapes()):
         assert len(text.splitlines()) <= 24
     assert COLOURED.search(desk.with_escapes()), "with colour by default, or the test of NO_COLOR proves nothing"
     desk.press("C-p")
     desk.wait_for("console: quit")
     desk.escape("console: quit")
+
+    # Keys of terminals and multiplexers harm nothing, a paste is no keys, and a key held down is one command.
+    desk.press("C-s", "C-q", "C-z", "C-b", "C-c")
+    desk.paste("FyesK\n")
+    alive(desk)
+    assert not desk.shows(DIALOGS)
+    desk.hold("p", 20)
+    desk.wait_for("type yes")
+    desk.type("y")
+    desk.hold("Enter", 20)
+    desk.wait_for(r"paused")
+    desk.wait_without("Pause es-cross")
+    desk.hold("r", 40)
+    alive(desk)
     quit_and_check(desk)
+    said = [o["text"] for o in sextant("journal", "--state-dir", state, "--kind", "override", "--json").json]
+    assert sum(text.startswith("pause") for text in said) == 1, said
+    assert not [text for text in said if text.startswith(("flatten", "kill"))], said
 
 
 def test_no_color_means_none(terminal: Open, tmp_path: Path) -> None:
