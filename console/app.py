@@ -18,10 +18,11 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from textual.app import SystemCommand
+from textual.binding import Binding
 from textual.css.query import NoMatches
 from textual.notifications import SeverityLevel
 from textual.screen import Screen
@@ -30,7 +31,7 @@ from console import actions, themes
 from console.client import Client, EngineSilent
 from console.formatting import plain
 from console.replica import Focus, Replica
-from console.screens.base import FlowScreen, screen_bindings
+from console.screens.base import FlowScreen, binding_ids, screen_bindings
 from console.screens.desk import DeskScreen
 from console.screens.heat import HeatScreen
 from console.screens.journal import JournalScreen
@@ -61,7 +62,10 @@ class SextantApp(QuietlyEndingApp, inherit_bindings=False):
 
     TITLE = "Sextant"
     CSS_PATH = "console.tcss"
-    BINDINGS = screen_bindings(None)
+    BINDINGS = [
+        *screen_bindings(None),
+        Binding("ctrl+p", "command_palette", show=False, priority=True, id="palette.app"),
+    ]
     COMMANDS = {DeskCommands}
     MODES = {
         "desk": DeskScreen,
@@ -82,6 +86,7 @@ class SextantApp(QuietlyEndingApp, inherit_bindings=False):
         place: str,
         color: bool = True,
         exports: Path | None = None,
+        keys: Mapping[str, str] | None = None,
         shutdown_timeout: float = SHUTDOWN_TIMEOUT_S,
         when_shown: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
@@ -95,6 +100,7 @@ class SextantApp(QuietlyEndingApp, inherit_bindings=False):
         self.client = client
         self.operator = operator
         self.place = place
+        self.keys = actions.KeyMap(keys)
         self.exports = Path.cwd() if exports is None else exports
         self.shutdown_timeout = shutdown_timeout
         self._when_shown = when_shown
@@ -114,6 +120,7 @@ class SextantApp(QuietlyEndingApp, inherit_bindings=False):
 
     def on_mount(self) -> None:
         """Open on the desk and start pulling."""
+        self.set_keymap(binding_ids(self.keys.changed))
         _ = self.switch_mode("desk")
         self._timer = self.set_interval(1 / self._pulls, self.pull)
         self.run_worker(self._seed_fills(), name="fills", exit_on_error=False)
@@ -196,7 +203,7 @@ class SextantApp(QuietlyEndingApp, inherit_bindings=False):
             case actions.GoTo(screen=screen):
                 _ = self.switch_mode(screen)
             case actions.Ask(dialog=dialog):
-                self.open_dialog(CommandDialog(dialog, action.key if opened_by is None else opened_by))
+                self.open_dialog(CommandDialog(dialog, self.keys.key(action) if opened_by is None else opened_by))
             case actions.SendNow(make=make, label=label):
                 self.run_worker(self._send_now(make, label), exit_on_error=False)
             case actions.OfScreen(what=what, by=by) if isinstance(self.screen, FlowScreen):

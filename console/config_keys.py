@@ -8,7 +8,7 @@ from engine.domain.broker import Capabilities
 from engine.domain.settings import Numbers, SessionLimits
 
 KEYS: Final[dict[str, tuple[str, ...]]] = {
-    "": ("desk", "portfolio", "accounts", "sessions", "instruments", "alerts"),
+    "": ("desk", "portfolio", "accounts", "sessions", "instruments", "alerts", "keys"),
     "desk": (
         "title", "feed", "exchange", "replay", "replay_symbol", "seed", "state_dir", "db", "shutdown", "on_hangup",
         "operator", "numbers",
@@ -27,6 +27,7 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "sessions.NAME.sizing": ("quantity", "risk_percent"),
     "sessions.NAME.limits": SessionLimits.__struct_fields__,
+    "keys": (),
     "alerts": ("bell", "desktop", "desktop_code", "again_after", "per_minute", "channels"),
     "alerts.channels.NAME": ("form", "from", "url_env", "url_file"),
     "instruments.SYMBOL": (

@@ -70,7 +70,8 @@ class DeskSettings(Struct, frozen=True, kw_only=True):
 
     `origin` says in words where the settings come from. `replay` and `replay_symbol` are set when `feed` is a
     recording. `exchange` is the socket of an exchange process, None for an exchange inside this one. `temporary`
-    says that `state_dir` was made for this run alone and may be removed after it.
+    says that `state_dir` was made for this run alone and may be removed after it. `keys` are an operator's own, by the
+    action's name, each as Textual names it.
     """
 
     title: str = "Sextant"
@@ -86,6 +87,7 @@ class DeskSettings(Struct, frozen=True, kw_only=True):
     shutdown: ShutdownPolicy = ShutdownPolicy.CANCEL_ENTRIES
     on_hangup: HangUp = HangUp.SHUTDOWN
     alerts: AlertSettings = AlertSettings()
+    keys: dict[str, str] = field(default_factory=dict)
     operator: str = "operator"
     numbers: Numbers = Numbers()
     portfolio: PortfolioSettings = PortfolioSettings()

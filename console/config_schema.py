@@ -22,6 +22,7 @@ from console.config_model import (
     HangUp,
     SqliteFile,
 )
+from console.config_own_keys import own_keys
 from console.config_session import session_settings
 from console.config_source import Section, Source, suggest
 from console.config_values import PERCENT, POSITIVE
@@ -98,6 +99,7 @@ def desk_settings(source: Source, document: dict[str, Any], base: Path, elsewher
         database=elsewhere.database or database,
         shutdown=desk.take("shutdown", read.choice(ShutdownPolicy), ShutdownPolicy.CANCEL_ENTRIES),
         on_hangup=desk.take("on_hangup", _on_hangup, HangUp.SHUTDOWN),
+        keys=own_keys(root),
         alerts=alert_settings(root.section("alerts", KEYS["alerts"]), base),
         operator=desk.take("operator", read.name, elsewhere.operator),
         numbers=_numbers(desk.section("numbers", KEYS["desk.numbers"])),

@@ -55,6 +55,8 @@ def _tables(settings: DeskSettings) -> Iterator[tuple[tuple[str, ...], dict[str,
     yield ("alerts",), _alerts(settings.alerts)
     for channel in settings.alerts.channels:
         yield ("alerts", "channels", channel.name), _channel(channel)
+    if settings.keys:
+        yield ("keys",), {name: _key_written(key) for name, key in settings.keys.items()}
     portfolio = settings.portfolio
     yield (
         ("portfolio",),
@@ -79,6 +81,12 @@ def _tables(settings: DeskSettings) -> Iterator[tuple[tuple[str, ...], dict[str,
             ("sessions", session.id, "limits"),
             {name: getattr(session.limits, name) for name in session.limits.__struct_fields__},
         )
+
+
+def _key_written(key: str) -> str:
+    from console.actions.keys import shown
+
+    return key if key.startswith("ctrl+") else shown(key)
 
 
 def _alerts(alerts: AlertSettings) -> dict[str, Any]:

@@ -163,6 +163,7 @@ def with_screen(settings: DeskSettings, make: Callable[[], Hosted]) -> int:
         operator=settings.operator,
         place=place,
         when_shown=host.start,
+        keys=settings.keys,
         exports=Path.cwd() if settings.temporary else state / "exports",
     )
 

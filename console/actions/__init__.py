@@ -6,6 +6,8 @@ command at once (only what harms nothing), or let the screen or app do something
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from console.actions.base import Action, Ask, GoTo, OfApp, OfScreen, SendNow, Step
 from console.actions.desk import (
     AcknowledgeWorstAlert,
@@ -68,6 +70,7 @@ from console.actions.journal import (
     PreviousKind,
     order_of,
 )
+from console.actions.keys import KeyMap, conflict, key_named
 from console.replica import Focus, Replica
 
 ACTIONS: tuple[Action, ...] = (
@@ -81,6 +84,24 @@ ACTIONS: tuple[Action, ...] = (
     FilterJournal(), ClearFilter(), NextKind(), PreviousKind(), ExportJournal(),
 )  # fmt: skip
 BY_NAME = {action.name: action for action in ACTIONS}
+DEFAULT = KeyMap()
+
+
+def checked_keys(written: Mapping[str, str]) -> dict[str, str]:
+    """The operator's keys by action. Raises KeyRefused with the action it is about and what is wrong."""
+    changed: dict[str, str] = {}
+    for name, key in written.items():
+        try:
+            changed[name] = key_named(key)
+        except ValueError as error:
+            raise KeyRefused(name, str(error)) from None
+    if (clash := conflict(ACTIONS, changed)) is not None:
+        raise KeyRefused(*clash)
+    return changed
+
+
+class KeyRefused(ValueError):
+    """A key that cannot be given to an action: its name, and what is wrong."""
 
 
 def bindings(screen: str | None) -> list[tuple[str, str, str]]:
@@ -92,10 +113,10 @@ def bindings(screen: str | None) -> list[tuple[str, str, str]]:
     ]
 
 
-def footer_keys(desk: Replica, focus: Focus) -> list[tuple[str, str, str]]:
+def footer_keys(desk: Replica, focus: Focus, keys: KeyMap = DEFAULT) -> list[tuple[str, str, str]]:
     """(shown key, title, action's name), the most important first, only what can be done now."""
     offered = [a for a in ACTIONS if a.rank and a.on(focus.screen) and a.available(desk, focus)]
-    return [(a.shown_key, a.title, a.name) for a in sorted(offered, key=lambda a: -a.rank)]
+    return [(keys.shown(a), a.title, a.name) for a in sorted(offered, key=lambda a: -a.rank)]
 
 
 def faults(desk: Replica, focus: Focus) -> list[ShowFault]:
@@ -114,14 +135,18 @@ def faults(desk: Replica, focus: Focus) -> list[ShowFault]:
 __all__ = [
     "ACTIONS",
     "BY_NAME",
+    "DEFAULT",
     "Action",
     "Ask",
     "GoTo",
+    "KeyMap",
+    "KeyRefused",
     "OfApp",
     "OfScreen",
     "SendNow",
     "Step",
     "bindings",
+    "checked_keys",
     "faults",
     "footer_keys",
     "order_of",

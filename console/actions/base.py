@@ -11,7 +11,7 @@ from console.replica import Focus, Replica
 from console.screens.modals.spec import Dialog
 from engine.commands import Command, Origin
 
-_SHOWN = {
+SHOWN = {
     "exclamation_mark": "!", "question_mark": "?", "left_square_bracket": "[", "right_square_bracket": "]",
     "plus": "+", "minus": "-", "left": "←", "right": "→", "ctrl+p": "^p", "up": "↑", "down": "↓",
     "pageup": "PgUp", "pagedown": "PgDn", "home": "Home", "end": "End", "escape": "Esc", "slash": "/", "enter": "⏎",
@@ -73,12 +73,6 @@ class Action(ABC):
     def help(self) -> str:
         """What it does, in a sentence."""
         return (self.__doc__ or self.title).strip()
-
-    @property
-    def shown_key(self) -> str:
-        """The key as it is printed."""
-        first = self.key.split(",")[0]
-        return _SHOWN.get(first, first)
 
     def on(self, screen: str) -> bool:
         """Whether a screen offers it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events
@@ -10,6 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.screen import Screen
 
+from console import actions
 from console.actions import bindings, footer_keys
 from console.replica import Focus, Replica
 from console.widgets import top
@@ -31,6 +33,15 @@ def screen_bindings(screen: str | None) -> list[BindingType]:
         Binding(key, f"app.act('{name}')", title, show=False, id=f"{name}.{screen or 'app'}")
         for key, name, title in bindings(screen)
     ]
+
+
+def binding_ids(changed: Mapping[str, str]) -> dict[str, str]:
+    """The operator's keys for Textual: by the id of every binding that stands for the action."""
+    return {
+        f"{name}.{screen}": key
+        for name, key in changed.items()
+        for screen in (actions.BY_NAME[name].screens or ("app",))
+    }
 
 
 class FlowScreen(Screen[None]):
@@ -77,12 +88,12 @@ class FlowScreen(Screen[None]):
         self._pane("lamps").paint(lambda w, h: [top.lamp_line(desk, w)])
         self._pane("heatline").paint(lambda w, h: [top.heat_line(desk, w)])
         banner = self._pane("banner")
-        rows = len(top.banner(desk, self.size.width))
+        rows = len(top.banner(desk, self.size.width, app.keys))
         banner.set_class(rows == 1, "-one").set_class(rows == 2, "-two")
-        banner.paint(lambda w, h: top.banner(desk, w))
+        banner.paint(lambda w, h: top.banner(desk, w, app.keys))
         self.show_body(desk)
-        self._pane("alerts").paint(lambda w, h: top.alert_lines(desk, w, h))
-        keys = footer_keys(desk, self.focus_now())
+        self._pane("alerts").paint(lambda w, h: top.alert_lines(desk, w, h, app.keys))
+        keys = footer_keys(desk, self.focus_now(), app.keys)
         self._pane("footer").paint(lambda w, h: [top.footer(keys, self.NAME, w)])
 
     def _pane(self, id: str) -> Pane:

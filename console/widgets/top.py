@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from console import formatting as f
+from console.actions import BY_NAME, DEFAULT, KeyMap
 from console.replica import Replica
 from console.widgets.spans import Line, Span, fit, line, outside, spread, width_of
 from engine.domain.risk import CompleteHeat, Heat, IncompleteHeat, Stance
@@ -155,7 +156,7 @@ def heat_line(desk: Replica, width: int) -> Line:
     )
 
 
-def banner(desk: Replica, width: int) -> list[Line]:
+def banner(desk: Replica, width: int, keys: KeyMap = DEFAULT) -> list[Line]:
     """Entries are blocked: why, since when, how many were stopped, what rests, and that exits are open.
 
     Where another engine commands, who that is; no word about entries or exits, which are its own.
@@ -173,21 +174,29 @@ def banner(desk: Replica, width: int) -> list[Line]:
     if block.since is not None:
         facts.append(f"since {f.clock(block.since)}")
     facts.append(f"{block.stopped} {'entry' if block.stopped == 1 else 'entries'} stopped")
-    facts.append(f"{block.resting} resting" + (" (C cancels)" if block.resting else ""))
+    facts.append(f"{block.resting} resting" + (f" ({_key('cancel_entries', keys)} cancels)" if block.resting else ""))
     tail = line((" · ".join(facts), "text"), (" · ", "faint"), ("exits are open ", "ok"))
     if width_of(head) + width_of(tail) + 2 <= width:
         return [spread(head, tail, width)]
     return [fit(head, width), fit((Span(" "), *tail), width)]
 
 
-def alert_lines(desk: Replica, width: int, height: int) -> list[Line]:
+def _key(action: str, keys: KeyMap) -> str:
+    return keys.shown(BY_NAME[action])
+
+
+def alert_lines(desk: Replica, width: int, height: int, keys: KeyMap = DEFAULT) -> list[Line]:
     """The worst alerts, one a line; the last line says how many more there are."""
     alerts = desk.alerts
     if not alerts:
         return [line((" no alerts", "faint"))]
     lines = [_alert(alert, desk.now, width) for alert in alerts[:height]]
     waiting = sum(not alert.acknowledged for alert in alerts)
-    count = line((f" {len(alerts)} · ", "dim"), ("!", "key"), (" acknowledge ", "dim")) if waiting else line("")
+    count = (
+        line((f" {len(alerts)} · ", "dim"), (_key("acknowledge_alert", keys), "key"), (" acknowledge ", "dim"))
+        if waiting
+        else line("")
+    )
     lines[0] = spread(lines[0], count, width)
     return lines
 

@@ -43,7 +43,7 @@ BEGIN = 1_700_000_000_000
 STEP_MS = 30_000
 NEEDLE = "needle-in-the-hay"
 
-NUMBERS = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})"
+NUMBERS = "WITH RECURSIVE n (i) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELECT i + 1 FROM n WHERE i < {count})"
 KIND = """CASE WHEN i % 5000 = 0 THEN 'override' WHEN i % 7000 = 1 THEN 'disagreement' WHEN i % 20 < 9 THEN 'order'
 WHEN i % 20 < 13 THEN 'fill' WHEN i % 20 = 13 THEN 'decision' WHEN i % 20 = 14 THEN 'intent' WHEN i % 20 < 18
 THEN 'position' ELSE 'balance' END"""

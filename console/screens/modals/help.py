@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
@@ -10,6 +12,9 @@ from console import actions
 from console.screens.modals.base import DeskDialog
 from console.widgets.lines import Lines, entitle
 from console.widgets.spans import Line, line, wrap
+
+if TYPE_CHECKING:
+    from console.app import SextantApp
 
 SCREENS = {
     "": "Everywhere",
@@ -44,7 +49,7 @@ GLOSSARY = (
 )
 
 
-def help_lines(width: int) -> list[Line]:
+def help_lines(width: int, keys: actions.KeyMap = actions.DEFAULT) -> list[Line]:
     """The whole text for a width."""
     lines: list[Line] = []
     for screen, title in SCREENS.items():
@@ -54,7 +59,7 @@ def help_lines(width: int) -> list[Line]:
         lines += [line(""), line((title, "bright"))]
         for action in own:
             rows = wrap(action.help, width - 26, "dim")
-            lines.append(line((f" {action.shown_key or 'palette':>8}  ", "key"), f"{action.title:<14} ", *rows[0]))
+            lines.append(line((f" {keys.shown(action) or 'palette':>8}  ", "key"), f"{action.title:<14} ", *rows[0]))
             lines += [(*line(" " * 26), *row) for row in rows[1:]]
     lines += [line(""), line(("Words", "bright"))]
     for word, meaning in GLOSSARY:
@@ -81,7 +86,7 @@ class HelpText(Lines, can_focus=True):
 
     def draw(self, width: int, height: int) -> list[Line]:
         """The lines in the window."""
-        lines = help_lines(width)
+        lines = help_lines(width, cast("SextantApp", self.app).keys)
         self._top = max(0, min(self._top, len(lines) - height))
         return lines[self._top :]
 

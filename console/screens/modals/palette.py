@@ -39,7 +39,7 @@ class DeskCommands(Provider):
         for action in actions.ACTIONS:
             if action.name == "palette" or not action.on(focus.screen) or not action.available(desk, focus):
                 continue
-            key = f"  [{action.shown_key}]" if action.key else ""
+            key = f"  [{self._app.keys.shown(action)}]" if self._app.keys.key(action) else ""
             entries.append((f"{action.group}: {action.title.lower()}{key}", action))
         entries += [(f"fault: {fault.fault[1]} ({fault.account})", fault) for fault in actions.faults(desk, focus)]
         return entries
