@@ -105,7 +105,7 @@ def session_row(view: SessionView, desk: Replica) -> Row:
             phase(view),
             line((f.price(view.last_price, tick), "stale" if old else "text")),
             line((f.since(desk.now, view.last_tick), "warn" if view.freshness is Freshness.STALE else "dim")),
-            forming(view),
+            forming(view, old),
             position(view),
             line((f.since(desk.now, view.position_confirmed), "dim")),
             profit(view.open_profit, old),
@@ -125,13 +125,14 @@ def phase(view: SessionView) -> Line:
     return line((view.phase.value, _PHASE_INK.get(view.phase, "warn")))
 
 
-def forming(view: SessionView) -> Line:
-    """The forming candle lying on its side, and its direction."""
+def forming(view: SessionView, old: bool) -> Line:
+    """The forming candle lying on its side, and its direction; an old one in the ink of what is old."""
     candle = view.forming
     if candle is None:
         return line((f.NONE, "dim"))
     change = candle.close - candle.open
-    return line((lying(candle, 8), ink_of(candle)), " ", (f.arrow(change), ink_of(candle) if change else "dim"))
+    ink = "stale" if old else ink_of(candle)
+    return line((lying(candle, 8), ink), " ", (f.arrow(change), ink if change else "dim"))
 
 
 def position(view: SessionView) -> Line:

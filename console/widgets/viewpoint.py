@@ -84,6 +84,8 @@ class Viewpoint:
         closed, forming = kept.gathered.bars(view.candles, view.forming, view.timeframe, kept.wide)
         self._bars = [*closed, *([forming] if forming else [])]
         scale = kept.scales.setdefault(kept.wide.ms, Scale())
+        if self.until is not None and (not closed or self.until >= closed[-1].start):
+            self.until = None
         self._reveal(closed)
         look = Look(self.pitch, kept.wide, self.until, self.cross, self._level, self.shaded, self._stale)
         self.sheet = sheet = lay_out(view, (closed, forming), scale, width, height - 1, look)

@@ -8,8 +8,10 @@ from console import actions
 from console.widgets.chart_pane import Chart
 from console.widgets.lines import Pane
 from console.widgets.spans import text_of
+from console.widgets.table import Table
+from engine.domain.freshness import Freshness
 from engine.snapshot import Block, Phase
-from tests.console.factory import busy_desk, eurusd
+from tests.console.factory import NOW, busy_desk, eurusd
 from tests.console.stories import Story, story
 
 
@@ -134,6 +136,17 @@ async def test_only_what_changed_repaints() -> None:
         assert sum(region.area for region in repainted) <= 3 * chart(told).content_size.width
         told.app.pull()
         assert chart(told).repainted == []
+
+
+async def test_old_prices_are_drawn_old_on_the_desk() -> None:
+    desk = busy_desk()
+    old = msgspec.structs.replace(desk.sessions[0], freshness=Freshness.STALE, last_tick=NOW - 47_000)
+    async with story(msgspec.structs.replace(desk, sessions=(old, *desk.sessions[1:]))) as told:
+        row = told.app.screen.query_one("#sessions", Table)._drawn[1]
+        inks = {span.text.strip(): span.ink for span in row if span.text.strip()}
+        assert inks["1.11963"] == "stale"
+        assert next(ink for text, ink in inks.items() if "━" in text) == "stale"
+        assert "47s stale" in figures(told)
 
 
 async def test_why_each_session_makes_no_entry_is_on_the_smallest_desk() -> None:

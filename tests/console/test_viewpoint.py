@@ -3,12 +3,14 @@
 from decimal import Decimal as D
 
 import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
 
-from console.widgets.spans import text_of
+from console.widgets.spans import text_of, width_of
 from console.widgets.viewpoint import Viewpoint
 from engine.domain.freshness import Freshness
 from engine.snapshot import ChartMark, Gap, MarkKind, Phase, SessionView
-from tests.console.factory import NOW, btcusd, eurusd
+from tests.console.factory import NOW, btcusd, busy_desk, eurusd
 
 MINUTE = 60_000
 
@@ -205,3 +207,24 @@ def test_nothing_moved_draws_nothing_anew() -> None:
     fill = ChartMark(view.candles[-2].start, MarkKind.ENTRY, view.marks[0].side, D("1.119"), D(1))
     point.show(msgspec.structs.replace(view, marks=(fill,)), NOW + 900, stale=False)
     assert point.draw(100, 24, ())[1] is not before
+
+
+STEPS = st.tuples(
+    st.sampled_from(["zoom", "timeframe", "pan", "edge", "cross", "level", "uncross"]), st.sampled_from([-1, 1])
+)
+
+
+@given(st.lists(STEPS, max_size=40), st.integers(1, 170), st.integers(2, 50), st.integers(0, 3), st.integers(0, 130))
+def test_whatever_is_pressed_the_chart_fills_its_area(
+    steps: list[tuple[str, int]], width: int, height: int, number: int, kept: int
+) -> None:
+    view = busy_desk().sessions[number]
+    view = msgspec.structs.replace(view, candles=view.candles[len(view.candles) - min(kept, len(view.candles)) :])
+    point = Viewpoint()
+    for what, by in (("show", 0), *steps):
+        point.show(view, NOW, stale=False)
+        point.own(what, by)
+        lines = point.draw(width, height, ("nothing",))
+        assert len(lines) >= min(height, 2)
+        assert all(width_of(line) == width for line in lines[1:] if width >= 24)
+        assert point.sheet is None or point.cross is None or point.sheet.crossed is not None
