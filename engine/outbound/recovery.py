@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from engine.domain import order_lifecycle as lifecycle
-from engine.domain.broker import BrokerOrder, IdMode
+from engine.domain.broker import BrokerOrder, BrokerStatus, IdMode
 from engine.domain.ids import ClientOrderId, Millis
 from engine.domain.incarnations import record_of
 from engine.domain.order_book import book_executions
@@ -201,6 +201,7 @@ class Recovery:
             and row.submitted >= order.doubt.sent - LOOK_BACK_MS
             and self._desk.book.by_broker_id(row.broker_id) is None
         ]
+        alike = self._without_the_refused(order, alike)
         if len(alike) != 1:
             # several that look like it and have all ended: whichever it was, nothing of it works any more
             return sum(not row.status.is_final for row in alike)
@@ -208,6 +209,22 @@ class Recovery:
             lifecycle.flagged(order, self._desk.now(), Flag.MATCHED_BY_SHAPE), "matched by shape", alike[0].broker_id
         )
         return alike[0]
+
+    def _without_the_refused(self, order: Order, alike: list[BrokerOrder]) -> list[BrokerOrder]:
+        """Leave out the records of like orders of ours that were refused at once, and so never learned their ids."""
+        assert order.doubt is not None
+        since = order.doubt.sent - LOOK_BACK_MS
+        refused = sum(
+            o.state is OrderState.REJECTED
+            and o.broker_id is None
+            and (o.sent or 0) >= since
+            and lifecycle.same_terms(o.terms, order.terms)
+            for o in self._desk.book
+            if o.client_id != order.client_id
+        )
+        rejected = sorted((r for r in alike if r.status is BrokerStatus.REJECTED), key=lambda r: r.submitted)
+        theirs = {row.broker_id for row in rejected[:refused]}
+        return [row for row in alike if row.broker_id not in theirs]
 
     def _consider_ended(self, order: Order, record: BrokerOrder) -> None:
         """A final word that names less than we booked is stale, unless the broker repeats it."""

@@ -9,7 +9,16 @@ import pytest
 
 from brokers.paper import out_of_band
 from engine import commands as c
-from engine.domain.broker import Capabilities, Enforcer, FillsKind, IdMode, ReplaceId, ReplaceQuantity, SubmitAnswer
+from engine.domain.broker import (
+    Capabilities,
+    Enforcer,
+    FillsKind,
+    IdMode,
+    ReplaceId,
+    ReplaceQuantity,
+    SubmitAnswer,
+    SubmitRequest,
+)
 from engine.domain.ids import BrokerOrderId, ClientOrderId, SessionId, decision_key
 from engine.domain.intents import ReplaceIntent
 from engine.domain.market import Tick
@@ -291,3 +300,29 @@ async def test_a_stop_replaced_twice_between_its_fills_has_the_size_that_was_mea
         desk.exchange.max_fill = Decimal(1)
     assert left == [desk.position() + 1, desk.position()]
     assert desk.position() == desk.broker_position() == 4
+
+
+async def test_the_record_of_a_refused_order_is_not_taken_for_the_next_one_that_looks_like_it(
+    make_desk: MakeDesk,
+) -> None:
+    """Without ids of ours in the broker's records: the second exit is on its way, slowly; a third would turn us round."""
+    broker = Capabilities(id_mode=IdMode.NONE, find_by_client_id=False, brackets=False, replace_may_change_type=False)
+    desk = await in_position(make_desk(capabilities=broker))
+    submit = desk.manager.submit
+    tries: list[Decimal] = []
+
+    async def troubled(request: SubmitRequest) -> SubmitAnswer:
+        tries.append(request.terms.quantity)
+        if len(tries) == 1:
+            out_of_band.refuse_next(desk.exchange, PAPER, "by the risk desk", stops_only=False)
+        if len(tries) == 2:
+            desk.link.armed.slow_next_ms = 8_000
+        return await submit(request)
+
+    desk.manager.submit = troubled  # type: ignore[method-assign]
+    desk.strategies[ES].script.append(leave)
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: desk.position() == 0, 40)
+    await desk.pass_(20)
+    assert desk.broker_position() == 0
+    assert len(tries) == 2

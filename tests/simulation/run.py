@@ -265,6 +265,8 @@ class Run:
     def promote(self, desk: Desk) -> None:
         """A second engine has taken the accounts: from now on it is the desk, and its machine the desk's."""
         self._desks.append(desk)
+        if desk.durable.files is not self.world.files:
+            scenes.forget_what_is_elsewhere(self)
         self.world.move(desk.durable)
         self._began(desk)
 

@@ -92,3 +92,13 @@ def forget_what_nothing_took(run: Run, desk: Desk) -> None:
         if (session, "pause") not in held and session not in noted and excused(session, told):
             requests.paused.discard(session)
             run.oracle.released((session,))
+
+
+def forget_what_is_elsewhere(run: Run) -> None:
+    """Another machine took the accounts, by a typed word: it cannot know what only the first one's journal has."""
+    held = set(run.world.database.raw.execute(HELD).fetchall())
+    for session in tuple(run.oracle.requests.paused):
+        if (session, "pause") not in held:
+            run.world.hit("pause lost with its machine")
+            run.oracle.requests.paused.discard(session)
+            run.oracle.released((session,))
