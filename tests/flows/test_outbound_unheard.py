@@ -305,7 +305,7 @@ async def test_a_stop_replaced_twice_between_its_fills_has_the_size_that_was_mea
 async def test_the_record_of_a_refused_order_is_not_taken_for_the_next_one_that_looks_like_it(
     make_desk: MakeDesk,
 ) -> None:
-    """Without ids of ours in the broker's records: the second exit is on its way, slowly; a third would turn us round."""
+    """Without ids of ours in the records: the second exit is on its slow way, and a third would turn us round."""
     broker = Capabilities(id_mode=IdMode.NONE, find_by_client_id=False, brackets=False, replace_may_change_type=False)
     desk = await in_position(make_desk(capabilities=broker))
     submit = desk.manager.submit
