@@ -37,7 +37,7 @@ from console.screens.heat import HeatScreen
 from console.screens.journal import JournalScreen
 from console.screens.market import MarketScreen
 from console.screens.modals.base import DeskDialog
-from console.screens.modals.command import CommandDialog
+from console.screens.modals.form import asking
 from console.screens.modals.help import HelpScreen
 from console.screens.modals.life import OrderLifeDialog
 from console.screens.modals.palette import DeskCommands, DeskPalette
@@ -196,14 +196,14 @@ class SextantApp(QuietlyEndingApp, inherit_bindings=False):
     def act(self, action: actions.Action, opened_by: str | None = None) -> None:
         """Take an action's step, or say why it cannot be taken now; `opened_by`: the key, where not the action's."""
         focus = self.focus_now()
-        if not action.on(focus.screen) or not action.available(self.desk, focus):
-            self.say(f"{action.title}: {action.otherwise}", timeout=3)
+        if not actions.offered(action, self.desk, focus):
+            self.say(f"{action.title}: {actions.why_not(action, self.desk)}", timeout=3)
             return
         match action.step(self.desk, focus):
             case actions.GoTo(screen=screen):
                 _ = self.switch_mode(screen)
             case actions.Ask(dialog=dialog):
-                self.open_dialog(CommandDialog(dialog, self.keys.key(action) if opened_by is None else opened_by))
+                self.open_dialog(asking(dialog, self.keys.key(action) if opened_by is None else opened_by))
             case actions.SendNow(make=make, label=label):
                 self.run_worker(self._send_now(make, label), exit_on_error=False)
             case actions.OfScreen(what=what, by=by) if isinstance(self.screen, FlowScreen):

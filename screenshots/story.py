@@ -6,17 +6,20 @@ the broker closed part of its position; NQ warms up. `blocked_desk` is the same 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from engine.commands import Command, Receipt
 from engine.domain.broker import LinkState
 from engine.domain.risk import (
+    CompleteHeat,
     IncompleteHeat,
     Stance,
 )
 from engine.domain.settings import ShutdownPolicy
 from engine.events import Event
-from engine.queries import Answer, Query
+from engine.queries import Answer, CheckAnswer, ModifyCheck, Query, TicketCheck
 from engine.snapshot import (
     Block,
     DeskSnapshot,
@@ -107,6 +110,23 @@ def incomplete_desk() -> DeskSnapshot:
     return msgspec.structs.replace(desk, heat=view)
 
 
+def nothing_against(query: Query) -> CheckAnswer:
+    """The engine's word on a check: a fifth of a percent more heat, and nothing stands against it."""
+    leaving = isinstance(query, TicketCheck) and query.is_exit
+    return CheckAnswer(
+        at=NOW,
+        refusals=(),
+        plan="the stop sx0a1b2c3d4e5f6g7h8j9k becomes a market order" if leaving else "",
+        quantity=D("0.6") if leaving else None,
+        closable=D("0.6") if leaving else None,
+        price=D("1.11963"),
+        notional=D("67177.80"),
+        risk=None if leaving else D("200.00"),
+        before=CompleteHeat(percent=D("5.63"), money=D("5628.82"), equity=D("99979.00")),
+        after=None if leaving else D("5.83"),
+    )
+
+
 class StillClient:
     """A client over fixed snapshots: records commands, answers each with a receipt."""
 
@@ -118,6 +138,7 @@ class StillClient:
         self.silence: Exception | None = None
         self.asked: list[Query] = []
         self.trail: Trail | None = None
+        self.answers: Callable[[Query], Answer] = nothing_against
 
     def snapshot(self) -> DeskSnapshot | None:
         """The fixed picture."""
@@ -136,10 +157,12 @@ class StillClient:
         return Receipt(id=command.origin.id, taken=taken, message=self.refusal or "taken", at=NOW)
 
     async def ask(self, query: Query) -> Answer:
-        """From the story's audit trail."""
+        """From the story's audit trail; what an order would meet by `answers`."""
         self.asked.append(query)
         if self.silence is not None:
             raise self.silence
+        if isinstance(query, TicketCheck | ModifyCheck):
+            return self.answers(query)
         if self.trail is None:
             views = {str(view.id): view for view in (eurusd(), btcusd(), es(), nq())}
             kept = (*orders(views), *recent(views))

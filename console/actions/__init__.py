@@ -47,11 +47,14 @@ from console.actions.flows import (
     CrossOlder,
     CrossUp,
     DeclareOrderDead,
+    ExitByHand,
     Ignore,
+    ModifyOneOrder,
     NarrowerTimeframe,
     NewestCandles,
     NextSession,
     OldestCandles,
+    OrderByHand,
     PanBack,
     PanForth,
     PreviousSession,
@@ -79,8 +82,9 @@ ACTIONS: tuple[Action, ...] = (
     ResumeSession(), PauseEverything(), ResumeEverything(), CancelAllEntries(), ForceSecondExit(),
     ReleaseSessionLatch(), StandDownSession(), NextSession(), PreviousSession(), CrossOlder(), CrossNewer(),
     CrossUp(), CrossDown(), CrossOff(), PanBack(), PanForth(), OldestCandles(), NewestCandles(), ZoomIn(), ZoomOut(),
-    WiderTimeframe(), NarrowerTimeframe(), CancelOneOrder(), AskAboutOrder(), DeclareOrderDead(), Reconcile(),
-    AcknowledgeDisagreement(), Adopt(), Ignore(), CancelForeignOrder(), RetryDeadJobs(), LifeOfOrder(),
+    WiderTimeframe(), NarrowerTimeframe(), OrderByHand(), ExitByHand(), ModifyOneOrder(), CancelOneOrder(),
+    AskAboutOrder(), DeclareOrderDead(), Reconcile(), AcknowledgeDisagreement(), Adopt(), Ignore(),
+    CancelForeignOrder(), RetryDeadJobs(), LifeOfOrder(),
     FilterJournal(), ClearFilter(), NextKind(), PreviousKind(), ExportJournal(),
 )  # fmt: skip
 BY_NAME = {action.name: action for action in ACTIONS}
@@ -113,15 +117,31 @@ def bindings(screen: str | None) -> list[tuple[str, str, str]]:
     ]
 
 
+def offered(action: Action, desk: Replica, focus: Focus) -> bool:
+    """Whether an action can be taken now. Where another engine commands, only what changes nothing is offered."""
+    if not action.on(focus.screen) or not action.available(desk, focus):
+        return False
+    return not _looks_on(desk) or not isinstance(action.step(desk, focus), Ask | SendNow)
+
+
+def why_not(action: Action, desk: Replica) -> str:
+    """Why it is not offered."""
+    return f"view only: {desk.snapshot.view_only}" if desk.snapshot and _looks_on(desk) else action.otherwise
+
+
+def _looks_on(desk: Replica) -> bool:
+    return desk.snapshot is not None and bool(desk.snapshot.view_only)
+
+
 def footer_keys(desk: Replica, focus: Focus, keys: KeyMap = DEFAULT) -> list[tuple[str, str, str]]:
     """(shown key, title, action's name), the most important first, only what can be done now."""
-    offered = [a for a in ACTIONS if a.rank and a.on(focus.screen) and a.available(desk, focus)]
-    return [(keys.shown(a), a.title, a.name) for a in sorted(offered, key=lambda a: -a.rank)]
+    shown = [action for action in ACTIONS if action.rank and offered(action, desk, focus)]
+    return [(keys.shown(a), a.title, a.name) for a in sorted(shown, key=lambda a: -a.rank)]
 
 
 def faults(desk: Replica, focus: Focus) -> list[ShowFault]:
     """Faults that can be shown: on paper accounts only."""
-    if desk.snapshot is None or desk.snapshot.live:
+    if desk.snapshot is None or desk.snapshot.live or _looks_on(desk):
         return []
     view = desk.session(focus.session)
     return [
@@ -149,5 +169,7 @@ __all__ = [
     "checked_keys",
     "faults",
     "footer_keys",
+    "offered",
     "order_of",
+    "why_not",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from console.actions.base import Action, Ask, OfScreen, SendNow, Step
 from console.replica import Focus, Replica
-from console.screens.modals import dialogs
+from console.screens.modals import dialogs, tickets
 from engine.commands import AskNow, ReconcileNow
 from engine.domain.ids import AccountId, Symbol
 from engine.domain.orders import OrderState
@@ -147,6 +147,50 @@ class NewestCandles(Action):
 
     def step(self, desk: Replica, focus: Focus) -> Step:
         return OfScreen("edge", 1)
+
+
+class OrderByHand(Action):
+    """Send an order by hand; the engine says what it would meet while you type. An entry needs a reason."""
+
+    name, key, title, group, rank = "order_by_hand", "o", "Order", "order", 81
+    screens = ("desk", "market", "orders")
+    otherwise = "select a session first"
+
+    def available(self, desk: Replica, focus: Focus) -> bool:
+        return desk.session(focus.session) is not None
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        view = desk.session(focus.session)
+        assert view is not None
+        return Ask(tickets.order_by_hand(view))
+
+
+class ExitByHand(OrderByHand):
+    """Close some or all of a position by hand, never more than can be closed; it waits for nobody's word."""
+
+    name, key, title, rank = "exit_by_hand", "e", "Exit", 80
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        view = desk.session(focus.session)
+        assert view is not None
+        return Ask(tickets.order_by_hand(view, exit=True))
+
+
+class ModifyOneOrder(Action):
+    """Give the selected order another price or size; what adds risk needs a reason and a typed word."""
+
+    name, key, title, group, screens, rank = "modify_order", "m", "Modify", "order", ("orders",), 84
+    otherwise = "select an open order whose session is known"
+
+    def available(self, desk: Replica, focus: Focus) -> bool:
+        order = focus.order
+        return order is not None and order.is_open and not order.is_in_doubt and desk.session(order.session) is not None
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        assert focus.order is not None
+        view = desk.session(focus.order.session)
+        assert view is not None
+        return Ask(tickets.modify_order(focus.order, view))
 
 
 class CancelOneOrder(Action):

@@ -58,6 +58,9 @@ class Choice(Lines, can_focus=True):
     class Submitted(Message):
         """Enter was pressed."""
 
+    class Turned(Message):
+        """Another option stands."""
+
     def __init__(self, field: Field) -> None:
         super().__init__(id=f"field-{field.name}")
         self._options = field.options
@@ -80,6 +83,7 @@ class Choice(Lines, can_focus=True):
         if self._options:
             self._at = (self._at + by) % len(self._options)
             self.redraw()
+            self.post_message(self.Turned())
 
     def action_submit(self) -> None:
         """Enter: on to the next field."""
@@ -107,39 +111,66 @@ class CommandDialog(DeskDialog):
         """Facts, fields, steps, one hint."""
         with Vertical(id="dialog", classes="-danger" if self.dialog.danger else "") as box:
             entitle(box, self.dialog.title)
+            box.border_subtitle = self.badge
+            box.set_class(self.desk_app.desk.live, "-live")
             yield Pane(id="facts")
             for field in self.dialog.fields:
-                label = Pane(classes="label")
-                words = field.label
-                label.paint(lambda w, h, words=words: [line((words, "dim"))])  # type: ignore[misc]
-                yield label
-                yield _widget(field)
+                yield from self.row(field)
             yield Pane(id="steps")
             yield Pane(id="hint")
+
+    def row(self, field: Field) -> ComposeResult:
+        """A field under its label."""
+        label = Pane(id=f"label-{field.name}", classes="label")
+        label.paint(lambda w, h: [line((field.label, "dim"))])
+        yield label
+        yield _widget(field)
 
     def on_mount(self) -> None:
         """Remember when: the key that opened the dialog sleeps for half a second."""
         self._opened_at = self.desk_app.monotonic()
-        first = next((field for field in self.dialog.fields if not field.accepts(field.default)), None)
-        target = first or self.dialog.fields[0]
-        self.query_one(f"#field-{target.name}", Widget).focus()
+        self.query_one(f"#field-{self.opens_at().name}", Widget).focus()
         self.show(self.desk_app.desk)
+
+    def opens_at(self) -> Field:
+        """The first field that waits for an answer."""
+        return next((field for field in self.fields if not field.accepts(field.default)), self.fields[0])
 
     def show(self, desk: Replica) -> None:
         """Facts as they are now, and the command's progress."""
-        if self._stage in (Stage.ASKING, Stage.SENDING):
-            room = self.size.height - 6 - 3 * len(self.dialog.fields)
-            self.fill("facts", self.dialog.facts(desk), max(4, room))
-        else:
-            self.fill("facts", [], 0)
-        for asked in self.query("#dialog .label, #dialog Input, #dialog Choice"):
-            asked.display = self._stage in (Stage.ASKING, Stage.SENDING)
+        asking = self._stage in (Stage.ASKING, Stage.SENDING)
+        self.fill("facts", self.dialog.facts(desk) if asking else [], self._room_for_facts() if asking else 0)
+        names = {field.name for field in self.fields} if asking else set()
+        for asked in self.query("#dialog .row, #dialog .label, #dialog Input, #dialog Choice"):
+            asked.display = (asked.id or "").partition("-")[2] in names
         procedure = desk.procedure(self._origin.id) if self._origin else None
         if self._stage is Stage.SENT and procedure is not None and procedure.ok is not None:
             self._stage = Stage.OVER
         self.fill("steps", self._steps(procedure), self._room_for_steps(), newest=True)
         hint = self._hint()
         self.query_one("#hint", Pane).paint(lambda w, h: [hint])
+
+    @property
+    def badge(self) -> str:
+        """PAPER or LIVE, once the engine has said which."""
+        desk = self.desk_app.desk
+        return "" if desk.snapshot is None else " LIVE " if desk.live else " PAPER "
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """What is asked for now."""
+        return self.dialog.fields
+
+    def answers(self) -> dict[str, str]:
+        """What stands in the fields now."""
+        return {field.name: _value(self.query_one(f"#field-{field.name}")) for field in self.fields}
+
+    def follows(self, answers: dict[str, str]) -> bool:
+        """Whether the dialog stays to show what comes of the command."""
+        return self.dialog.follow
+
+    def _room_for_facts(self) -> int:
+        return max(4, self.size.height - 6 - 3 * len(self.dialog.fields))
 
     def _steps(self, procedure: Procedure | None) -> list[Line]:
         lines: list[Line] = [self._note] if self._note else []
@@ -190,8 +221,8 @@ class CommandDialog(DeskDialog):
             if self._stage is Stage.OVER:
                 self.action_close()
             return
-        answers = {field.name: _value(self.query_one(f"#field-{field.name}")) for field in self.dialog.fields}
-        missing = self.dialog.missing(answers)
+        answers = self.answers()
+        missing = next((field for field in self.fields if not field.accepts(answers[field.name])), None)
         if missing is not None:
             self.query_one(f"#field-{missing.name}", Widget).focus()
             return
@@ -215,7 +246,7 @@ class CommandDialog(DeskDialog):
             words = answer.message or f"{self.dialog.verb}: taken"
             self._note = line((f"{f.clock(answer.at)}  ", "dim"), ("receipt  ", "ok"), outside(words))
             self._stage = Stage.SENT
-            if not self.dialog.follow:
+            if not self.follows(answers):
                 self.desk_app.say(words)
                 self.action_close()
                 return
@@ -226,7 +257,7 @@ class CommandDialog(DeskDialog):
         self._stage = Stage.ASKING
         for field in self.dialog.fields:
             self.query_one(f"#field-{field.name}", Widget).disabled = False
-        self.query_one(f"#field-{self.dialog.fields[-1].name}", Widget).focus()
+        self.query_one(f"#field-{self.fields[-1].name}", Widget).focus()
 
 
 def _widget(field: Field) -> Widget:

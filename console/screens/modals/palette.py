@@ -37,7 +37,7 @@ class DeskCommands(Provider):
         desk, focus = self._app.desk, self._app.focus_now()
         entries: list[tuple[str, actions.Action]] = []
         for action in actions.ACTIONS:
-            if action.name == "palette" or not action.on(focus.screen) or not action.available(desk, focus):
+            if action.name == "palette" or not actions.offered(action, desk, focus):
                 continue
             key = f"  [{self._app.keys.shown(action)}]" if self._app.keys.key(action) else ""
             entries.append((f"{action.group}: {action.title.lower()}{key}", action))
