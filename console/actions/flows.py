@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from console.actions.base import Action, Ask, OfScreen, SendNow, Step
 from console.replica import Focus, Replica
-from console.screens.modals import dialogs, tickets
+from console.screens.modals import dialogs, limits, tickets
 from engine.commands import AskNow, ReconcileNow
 from engine.domain.ids import AccountId, Symbol
 from engine.domain.orders import OrderState
@@ -304,6 +304,56 @@ class CancelForeignOrder(Action):
     def step(self, desk: Replica, focus: Focus) -> Step:
         assert focus.foreign is not None
         return Ask(dialogs.cancel_foreign(focus.foreign))
+
+
+class OnlyOpen(Action):
+    """Show open disagreements only, or all of them."""
+
+    name, key, title, group, screens, rank = "only_open", "v", "Open/all", "reconciliation", ("reconciliation",), 73
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        return OfScreen("open", 1)
+
+
+class NextKindOfDifference(Action):
+    """Show disagreements of the next kind only, then of all kinds again."""
+
+    name, key, title, group, screens = "next_kind_of_difference", "y", "Kind", "reconciliation", ("reconciliation",)
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        return OfScreen("kind", 1)
+
+
+class NextOwner(Action):
+    """Show disagreements of the next session only, then of all sessions again."""
+
+    name, key, title, group, screens = "next_owner", "s", "Session", "reconciliation", ("reconciliation",)
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        return OfScreen("session", 1)
+
+
+class StoppedEntries(Action):
+    """Show the entries that did not leave, and why; on a high terminal they are always there."""
+
+    name, key, title, group, screens, rank = "stopped_entries", "v", "Stopped", "heat", ("heat",), 73
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        return OfScreen("stopped", 1)
+
+
+class HeatLimitsEditor(Action):
+    """Set the portfolio's warning, block and release; looser ones need a reason and a typed word."""
+
+    name, key, title, group, screens, rank = "heat_limits", "l", "Limits", "heat", ("heat",), 84
+    otherwise = "the engine has not said its limits yet"
+
+    def available(self, desk: Replica, focus: Focus) -> bool:
+        return desk.snapshot is not None
+
+    def step(self, desk: Replica, focus: Focus) -> Step:
+        assert desk.snapshot is not None
+        return Ask(limits.heat_limits(desk.snapshot.heat.limits))
 
 
 class ShowFault(Action):

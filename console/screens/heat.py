@@ -15,8 +15,9 @@ from console.widgets.lines import Pane, entitle
 from console.widgets.spans import Line, hatched, line, outside, wrap
 from console.widgets.table import Table
 from console.widgets.top import EIGHTHS, heat_bar, heat_words
+from engine.domain.orders import Side
 from engine.domain.risk import CompleteHeat, Contribution, Stance
-from engine.snapshot import HeatView
+from engine.snapshot import HeatView, StoppedEntry
 
 COLUMNS = (
     Column("Session", 20),
@@ -32,6 +33,14 @@ COLUMNS = (
     Column("Of the block", 12, rank=2, grows=True),
     Column("Age", 4, Align.RIGHT, rank=2),
 )
+STOPPED = (
+    Column("Time", 8),
+    Column("Session", 13),
+    Column("Wanted", 12),
+    Column("By", 8, rank=2),
+    Column("Why", 38, grows=True),
+)
+NONE_STOPPED = ("No entry was stopped.", "Those that limits, heat or a block hold back are listed here.")
 EMPTY = ("Nobody has reported yet.", "Sessions report once they know their position.")
 FORMULA = (
     "Heat = the sum of contributions ÷ equity. A contribution is what is lost if the stop is hit: size × distance from "
@@ -56,7 +65,9 @@ class HeatScreen(FlowScreen):
         """Gauge above, contributions and terms below."""
         yield Pane(id="gauge", classes="frame", title="Heat")
         with Container(id="parts"):
-            yield Table(COLUMNS, empty=EMPTY, id="contributions", classes="frame", title="Contributions")
+            with Container(id="lists"):
+                yield Table(COLUMNS, empty=EMPTY, id="contributions", classes="frame", title="Contributions")
+                yield Table(STOPPED, empty=NONE_STOPPED, id="stopped", classes="frame", title="Stopped entries")
             yield Pane(id="terms", classes="frame", title="Made of")
 
     def show_body(self, desk: Replica) -> None:
@@ -73,12 +84,43 @@ class HeatScreen(FlowScreen):
             row(one, view, desk, owned=False) for one in view.unowned
         ])  # fmt: skip
         made.paint(lambda w, h: terms(view, desk, w)[:h])
+        stopped = self.query_one("#stopped", Table)
+        entitle(stopped, stopped_title(desk))
+        stopped.fill([stopped_row(entry, desk) for entry in desk.stopped_entries])
+
+    def own(self, what: str, by: int) -> None:
+        """On a low terminal the stopped entries and what heat is made of share a place."""
+        if what == "stopped":
+            self.toggle_class("-stopped")
+            self.query_one("#stopped" if self.has_class("-stopped") else "#contributions", Table).focus()
 
     def focus_now(self) -> Focus:
         """The session whose contribution is selected."""
         key = self.query_one("#contributions", Table).cursor
         view = next((view for view in self.desk_app.desk.sessions if view.id == key), None)
         return Focus(screen=self.NAME, session=view.id if view else self.desk_app.session)
+
+
+def stopped_title(desk: Replica) -> str:
+    """How many entries did not leave in this life, and since the present block began."""
+    total = sum(view.stopped_entries for view in desk.sessions)
+    block = desk.entry_block
+    since = f" · {block.stopped} since {f.clock(block.since)}" if block is not None and block.since is not None else ""
+    return f"Stopped entries · {total}{since}"
+
+
+def stopped_row(entry: StoppedEntry, desk: Replica) -> Row:
+    """An entry that did not leave."""
+    return Row(
+        f"{entry.order}:{entry.at}",
+        (
+            line((f.clock(entry.at), "dim")),
+            line(outside(entry.session)),
+            line((f.side(entry.side), "long" if entry.side is Side.BUY else "short"), f" {f.size(entry.quantity)}"),
+            line(("hand" if entry.by_hand else "strategy", "dim")),
+            line(outside(entry.reason, "warn")),
+        ),
+    )
 
 
 def gauge_lines(view: HeatView, desk: Replica, width: int, height: int) -> list[Line]:
@@ -94,9 +136,10 @@ def gauge_lines(view: HeatView, desk: Replica, width: int, height: int) -> list[
         lines.append(bar)
     lines.append(_ruler(view, cells))
     missing = ", ".join(f.plain(name) for name in view.missing)
+    old = desk.silent or any(name.startswith("equity") for name in view.missing)
     state = line(
-        (" equity ", "dim"), f.money(view.equity), (f" {view.currency}", "dim"),
-        (f"  read {f.since(desk.now, view.equity_at)} ago", "dim"),
+        (" equity ", "dim"), (f.money(view.equity), "stale" if old else "text"), (f" {view.currency}", "dim"),
+        (f"  read {f.since(desk.now, view.equity_at)} ago", "warn" if old else "dim"),
         ("   missing ", "dim") if missing else "", (missing, "block"),
         ("   stopped entries ", "dim"), str(view.stopped_entries), ("   resting ", "dim"), str(view.resting_entries),
     )  # fmt: skip
@@ -127,6 +170,7 @@ def row(one: Contribution, view: HeatView, desk: Replica, *, owned: bool) -> Row
     """A contribution as a row."""
     share = None if not view.equity else one.total / view.equity * 100
     mark = " worst" if one.worst_case else ""
+    old = desk.silent or any(name.startswith(one.session) for name in view.missing)
     name = one.session if owned else f"no session: {one.symbol}"
     return Row(
         one.session if owned else f"unowned:{one.symbol}:{one.session}",
@@ -135,10 +179,10 @@ def row(one: Contribution, view: HeatView, desk: Replica, *, owned: bool) -> Row
             line(outside(one.symbol)),
             line(outside(one.group or f.NONE, "dim")),
             *(amount(value) for value in (one.position_risk, one.pending, one.unprotected, one.excess, one.unowned)),
-            line((f.money(one.total), "bright" if one.total else "dim")),
-            line(f.percent(share, 2)),
+            line((f.money(one.total), "stale" if old else "bright" if one.total else "dim")),
+            line((f.percent(share, 2), "stale" if old else "text")),
             bar(share, view.limits.block, 12),
-            line((f.since(desk.now, one.at), "dim")),
+            line((f.since(desk.now, one.at), "warn" if old else "dim")),
         ),
     )  # fmt: skip
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
 from textual.app import ComposeResult
 from textual.containers import Container
 
@@ -13,9 +17,10 @@ from console.widgets.lines import Pane, entitle
 from console.widgets.spans import Line, fit, hatched, line, outside, wrap
 from console.widgets.table import Table
 from engine.domain.broker import LinkState
-from engine.domain.disagreements import Disagreement, DisagreementState
+from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
 from engine.snapshot import AccountView, ForeignOrder
 
+_Value = TypeVar("_Value")
 COLUMNS = (
     Column("", 2),
     Column("Seen", 8),
@@ -37,6 +42,47 @@ EMPTY = ("Memory, database and broker tell the same story.", "Press r to compare
 _STATE_INK = {DisagreementState.NEEDS_YOU: "block", DisagreementState.SEEN: "warn", DisagreementState.CONFIRMED: "warn"}
 
 
+NONE_MATCHES = ("Nothing matches what is shown.", "v, y and s change it.")
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What of the ledger is shown; None lets everything through."""
+
+    only_open: bool = False
+    kind: DisagreementKind | None = None
+    owner: str | None = None
+
+    def lets(self, one: Disagreement) -> bool:
+        """Whether a disagreement is shown."""
+        return (
+            (one.is_open or not self.only_open) and self.kind in (None, one.kind) and self.owner in (None, owner(one))
+        )
+
+
+def owner(one: Disagreement) -> str:
+    """Whose it is: a session's, else the account's."""
+    return one.session or one.account
+
+
+def after(now: _Value | None, all: Sequence[_Value]) -> _Value | None:
+    """The value that follows in a round, None (everything) between the last and the first."""
+    round: list[_Value | None] = [None, *all]
+    return round[(round.index(now) + 1) % len(round)] if now in round else None
+
+
+def ledger_title(ones: Sequence[Disagreement], shown: Sequence[Disagreement], filter: Filter) -> str:
+    """How many are open, what is shown, and how many open ones the filter hides."""
+    if not ones:
+        return "Disagreements"
+    words = [f"Disagreements · {sum(one.is_open for one in ones)} open"]
+    words += ["open only"] if filter.only_open else []
+    words += [f"only {name}" for name in (filter.kind, filter.owner) if name is not None]
+    hidden = sum(one.is_open for one in ones) - sum(one.is_open for one in shown)
+    words += [f"{hidden} OPEN HIDDEN"] if hidden else []
+    return " · ".join(words)
+
+
 class ReconciliationScreen(FlowScreen):
     """The ledger, the selected line's three values, the next checks, and what is not ours."""
 
@@ -53,16 +99,20 @@ class ReconciliationScreen(FlowScreen):
                 FOREIGN, empty=("No orders at the broker but ours.",), id="foreign", classes="frame", title="Not ours"
             )
 
+    filter = Filter()
+
     def show_body(self, desk: Replica) -> None:
-        """Everything."""
+        """Everything, the ledger as far as the filter lets it."""
         ones = desk.disagreements
+        shown = [one for one in ones if self.filter.lets(one)]
         table = self.query_one("#differences", Table)
-        waiting = sum(one.is_open for one in ones)
-        entitle(table, f"Disagreements · {waiting} open" if ones else "Disagreements")
-        table.fill([row(one, desk) for one in ones])
+        entitle(table, ledger_title(ones, shown, self.filter))
+        table.empty = EMPTY if not ones else NONE_MATCHES
+        table.fill([row(one, desk) for one in shown])
         one = self._selected()
         three = self.query_one("#three", Pane)
         if one is None:
+            entitle(three, "Three values")
             three.paint(lambda w, h: hatched(w, h, ("Nothing to compare.",)))
         else:
             entitle(three, f"{one.kind.value} · {one.session or one.account} · {one.symbol}")
@@ -78,6 +128,22 @@ class ReconciliationScreen(FlowScreen):
         wanted = table.cursor if table.has_focus or one is None or one.order is None else one.order
         foreign = next((order for order in desk.foreign if order.broker_id == wanted), None)
         return Focus(screen=self.NAME, session=one.session if one else None, disagreement=one, foreign=foreign)
+
+    def own(self, what: str, by: int) -> None:
+        """The next filter of one sort."""
+        ones = self.desk_app.desk.disagreements
+        match what:
+            case "open":
+                self.filter = replace(self.filter, only_open=not self.filter.only_open)
+            case "kind":
+                kinds = sorted({one.kind for one in ones})
+                self.filter = replace(self.filter, kind=after(self.filter.kind, kinds))
+            case "session":
+                owners = sorted({owner(one) for one in ones})
+                self.filter = replace(self.filter, owner=after(self.filter.owner, owners))
+            case _:
+                return
+        self.desk_app.show_now()
 
     def on_table_chosen(self) -> None:
         """Another line."""
@@ -124,7 +190,10 @@ def side_by_side(one: Disagreement, desk: Replica, width: int, height: int) -> l
                 for span in fit(line(outside(value, "disagree" if value != values[2] else "bright")), third)
             ),
         ),
-        line(" ", *(span for age in ages for span in fit(line((f"read {age}", "dim")), third))),
+        line(
+            " ",
+            *(span for age in ages for span in fit(line((f"read {age}", "stale" if desk.silent else "dim")), third)),
+        ),
     ]
     effects = [
         f"position {f.signed_size(one.position_effect)}" if one.position_effect is not None else "",

@@ -41,11 +41,7 @@ def test_a_second_engine_looks_on_names_the_first_and_sends_nothing(
     second.run(*run)
     second.wait_for(r"VIEW ONLY +Another desk \(process \d+\) uses")
     second.wait_for(r"cl-breakout +view only.*LONG 6")
-    second.press("f")
-    second.wait_for("type yes")
-    second.type("yes")
-    second.press_until("Enter", "view only: Another desk")
-    second.escape("type yes")
+    second.press_until("f", "Flatten: view only: Another desk")
     second.press("q")
     assert second.ended() == 0
     assert second.is_clean()

@@ -110,8 +110,7 @@ class CommandDialog(DeskDialog):
     def compose(self) -> ComposeResult:
         """Facts, fields, steps, one hint."""
         with Vertical(id="dialog", classes="-danger" if self.dialog.danger else "") as box:
-            entitle(box, self.dialog.title)
-            box.border_subtitle = self.badge
+            entitle(box, self.dialog.title, self.badge)
             box.set_class(self.desk_app.desk.live, "-live")
             yield Pane(id="facts")
             for field in self.dialog.fields:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.timer import Timer
@@ -105,9 +103,12 @@ class FormDialog(CommandDialog):
             self._answer, self._trouble = None, ""
             self.show(self.desk_app.desk)
         else:
-            self.run_worker(partial(self._check, self._asked), group="check", exclusive=True, exit_on_error=False)
+            self.run_worker(self._check, group="check", exclusive=True, exit_on_error=False)  # type: ignore[arg-type]
 
-    async def _check(self, query: Query) -> None:
+    async def _check(self) -> None:
+        query = self._asked
+        if isinstance(query, str):
+            return
         try:
             answer = await self.desk_app.client.ask(query)
         except EngineSilent as silent:
@@ -179,15 +180,17 @@ class FormDialog(CommandDialog):
     # -- sending ------------------------------------------------------------------------------------------
 
     def follows(self, answers: dict[str, str]) -> bool:
-        """What comes of it is shown here."""
-        return True
+        """Where something comes of it that is worth watching."""
+        return self.form.follows(answers)
 
     def _enter(self) -> None:
         """Nothing that adds risk leaves without the engine's fresh word that nothing stands against it."""
         answers = self.answers()
         if self._stage is Stage.ASKING and all(field.accepts(answers[field.name]) for field in self.fields):
             self._note = ()
-            asks = None if self.form.query is None else self.form.query(answers)
+            asks: Query | str | None = self.form.problem(answers) or None
+            if asks is None and self.form.query is not None:
+                asks = self.form.query(answers)
             word = self._current()
             if isinstance(asks, str):
                 self._note = line((f"not sent: {asks}", "block"))

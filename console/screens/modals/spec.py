@@ -82,11 +82,13 @@ class Form(Dialog):
 
     `shown` are the fields for these answers, `start` names the first to fill in; `query` asks what they would meet, a string says what is missing for that;
     `verdict` words the engine's answer. Without a fresh answer that refuses nothing a form with `waits` is not sent.
+    `problem` says why it cannot be sent as it stands, empty when it can.
     `result` finds the order that came of it, to be shown until the window is closed.
     """
 
     shown: Callable[[Answers, CheckAnswer | None], tuple[Field, ...]]
     start: str = ""
+    problem: Callable[[Answers], str] = lambda answers: ""
     query: Callable[[Answers], Query | str] | None = None
     verdict: Callable[[Answers, CheckAnswer, Replica], list[Line]] = lambda answers, answer, desk: []
     waits: Callable[[Answers], bool] = lambda answers: True
