@@ -80,10 +80,10 @@ class Dialog:
 class Form(Dialog):
     """A dialog whose fields depend on what was given so far, and which the engine checks while it is filled in.
 
-    `shown` are the fields for these answers, `start` names the first to fill in; `query` asks what they would meet, a string says what is missing for that;
-    `verdict` words the engine's answer. Without a fresh answer that refuses nothing a form with `waits` is not sent.
-    `problem` says why it cannot be sent as it stands, empty when it can.
-    `result` finds the order that came of it, to be shown until the window is closed.
+    `shown` are the fields for these answers, `start` names the first to fill in; `query` asks what they would meet, a
+    string says what is missing for that; `verdict` words the engine's answer. Without a fresh answer that refuses
+    nothing a form that `waits` is not sent; `problem` says why else it cannot be, empty when it can. `result` finds the
+    order that came of it, to be shown until the window is closed.
     """
 
     shown: Callable[[Answers, CheckAnswer | None], tuple[Field, ...]]
