@@ -9,6 +9,7 @@ from engine.domain.cleaning import clean
 from engine.domain.ids import Millis
 from engine.domain.orders import Order, OrderType, Side, Terms
 from engine.domain.positions import Position
+from engine.domain.risk import CompleteHeat, Heat, IncompleteHeat
 
 NONE = "–"
 LONGEST = 4_000
@@ -166,3 +167,15 @@ def on_the_point(texts: list[str]) -> list[str]:
         text + " " * (widest - tail) if is_number else text
         for text, tail, is_number in zip(texts, tails, numeric, strict=True)
     ]
+
+
+def heat_words(heat: Heat | None) -> str:
+    """The gauge's number, or how far it is known: never a total while somebody is missing."""
+    match heat:
+        case CompleteHeat(percent=share):
+            return percent(share)
+        case IncompleteHeat(at_least=at_least, reporting=reporting, expected=expected):
+            known = f"≥ {percent(at_least)}" if at_least is not None else "unknown"
+            return f"{known}, {reporting} of {expected} reporting"
+        case None:
+            return "waiting for reports"

@@ -14,7 +14,7 @@ from console.widgets.columns import Align, Column, Row
 from console.widgets.lines import Pane, entitle
 from console.widgets.spans import Line, hatched, line, outside, wrap
 from console.widgets.table import Table
-from console.widgets.top import EIGHTHS, heat_bar, heat_words
+from console.widgets.top import EIGHTHS, heat_bar
 from engine.domain.orders import Side
 from engine.domain.risk import CompleteHeat, Contribution, Stance
 from engine.snapshot import HeatView, StoppedEntry
@@ -126,7 +126,7 @@ def stopped_row(entry: StoppedEntry, desk: Replica) -> Row:
 def gauge_lines(view: HeatView, desk: Replica, width: int, height: int) -> list[Line]:
     """The number, the stance with its reason, the bar over a scale, the history."""
     words, ink = _STANCE[view.stance]
-    head = line((" ", "dim"), (heat_words(view.heat), "stale" if desk.silent else "bright"), "   ", (words, ink),
+    head = line((" ", "dim"), (f.heat_words(view.heat), "stale" if desk.silent else "bright"), "   ", (words, ink),
                 outside(f"   {view.reason}" if view.reason else "", "dim"),
                 (f"   since {f.clock(view.since)}" if view.since else "", "dim"))  # fmt: skip
     cells = max(20, width - 2)

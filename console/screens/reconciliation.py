@@ -42,7 +42,7 @@ EMPTY = ("Memory, database and broker tell the same story.", "Press r to compare
 _STATE_INK = {DisagreementState.NEEDS_YOU: "block", DisagreementState.SEEN: "warn", DisagreementState.CONFIRMED: "warn"}
 
 
-NONE_MATCHES = ("Nothing matches what is shown.", "v, y and s change it.")
+NONE_MATCHES = ("Nothing matches what is shown.", "Open/all, Kind and Session change that.")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from console import formatting as f
 from console.actions import BY_NAME, DEFAULT, KeyMap
 from console.replica import Replica
 from console.widgets.spans import Line, Span, fit, line, outside, spread, width_of
-from engine.domain.risk import CompleteHeat, Heat, IncompleteHeat, Stance
+from engine.domain.risk import CompleteHeat, IncompleteHeat, Stance
 from engine.snapshot import Alert, HeatView, Lamp, Lamps, LampView, Severity
 
 WIDE = 120
@@ -98,18 +98,6 @@ def lamp_line(desk: Replica, width: int) -> Line:
     return (Span(" "), *(span for cell, slot in zip(cells, slots, strict=True) for span in fit(cell, slot)))
 
 
-def heat_words(heat: Heat | None) -> str:
-    """The gauge's number, or how far it is known: never a total while somebody is missing."""
-    match heat:
-        case CompleteHeat(percent=percent):
-            return f.percent(percent)
-        case IncompleteHeat(at_least=at_least, reporting=reporting, expected=expected):
-            known = f"≥ {f.percent(at_least)}" if at_least is not None else "unknown"
-            return f"{known}, {reporting} of {expected} reporting"
-        case None:
-            return "waiting for reports"
-
-
 def heat_bar(view: HeatView, cells: int) -> Line:
     """A bar from 0 to a quarter past the block, in eighths of a cell, with ticks at warn (╎) and block (┃)."""
     full = view.limits.block * Decimal("1.25")
@@ -147,7 +135,7 @@ def heat_line(desk: Replica, width: int) -> Line:
             Span(" HEAT ", "dim", act),
             *heat_bar(view, cells),
             Span(" "),
-            Span(heat_words(view.heat), ink, act),
+            Span(f.heat_words(view.heat), ink, act),
             Span("  "),
             Span(stance, ink, act),
         ),

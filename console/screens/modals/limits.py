@@ -9,7 +9,6 @@ from console import formatting as f
 from console.replica import Replica
 from console.screens.modals.spec import YES, Answers, Field, FieldKind, Form, number, reason, word
 from console.widgets.spans import Line, line, wrap
-from console.widgets.top import heat_words
 from engine.commands import ChangeHeatLimits, Command, Origin
 from engine.domain.risk import HeatLimits
 from engine.queries import CheckAnswer
@@ -69,7 +68,7 @@ def _facts(desk: Replica) -> list[Line]:
     if heat is None:
         return [line(("waiting for the engine", "dim"))]
     ink = "stale" if desk.silent else "bright"
-    lines = [line(("heat now  ", "dim"), (heat_words(heat.heat), ink), ("  in percent of equity", "dim"))]
+    lines = [line(("heat now  ", "dim"), (f.heat_words(heat.heat), ink), ("  in percent of equity", "dim"))]
     return lines + wrap(
         "Over the block no entry leaves; entries open again that many points under it: release.", 66, "dim"
     )
