@@ -75,9 +75,10 @@ class JournalScreen(FlowScreen):
     def _show_lines(self, came: int = 0) -> None:
         desk, lines = self.desk_app.desk, self.query_one(Lister)
         searching = self._asking and self.desk_app.monotonic() - self._asked_at > SHOWN_AFTER_S
-        now = desk.now
+        now, kind = desk.now, self.book.wanted.kind
+        lines.columns = ledger.columns_of(kind)
         lines.empty = ledger.empty(self.book, failure=self.failure, searching=self._asking)
-        lines.hold(self.book.entries, lambda entry: ledger.row(entry, now), came)
+        lines.hold(self.book.entries, lambda entry: ledger.row(entry, kind, now), came)
         stands = ledger.standing(self.book, lines.place, failure=self.failure, searching=searching)
         entitle(lines, f"{self.book.wanted.shown} · {stands}")
         pane, chosen = self.query_one("#line", Pane), lines.chosen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from console import formatting as f
-from console.journal import Book, Entry, Kind
+from console.journal import LOG_KINDS, Book, Entry, Kind
 from console.widgets.columns import Column, Row
 from console.widgets.spans import Line, Span, line, outside, wrap
 
@@ -14,6 +14,7 @@ COLUMNS = (
     Column("What", 30, grows=True),
     Column("About", 24, rank=3),
 )
+OF_ONE_KIND = tuple(column for column in COLUMNS if column.title != "Kind")
 _INK = {
     "override": "accent",
     "latch": "warn",
@@ -47,13 +48,19 @@ def chips(chosen: Kind) -> Line:
     return tuple(spans)
 
 
-def row(entry: Entry, now: int) -> Row:
+def columns_of(kind: Kind) -> tuple[Column, ...]:
+    """The columns of a listing: where every line is of one kind, that word's room goes to what happened."""
+    return COLUMNS if kind in LOG_KINDS else OF_ONE_KIND
+
+
+def row(entry: Entry, listed: Kind, now: int) -> Row:
     """A line of the table."""
+    kind = (line(outside(entry.kind, _INK.get(entry.kind, "dim"))),) if listed in LOG_KINDS else ()
     return Row(
         entry.key,
         (
             line((f.moment(entry.at, now), "dim")),
-            line(outside(entry.kind, _INK.get(entry.kind, "dim"))),
+            *kind,
             line(outside(entry.session)),
             line(outside(entry.text)),
             line(outside(entry.subject, "dim")),

@@ -113,6 +113,13 @@ def test_every_kind_asks_what_fits_it_and_the_chips_go_round() -> None:
     assert len(text_of(ledger.chips(Kind.FILLS))) <= 80
 
 
+def test_each_listing_has_a_cell_for_every_column() -> None:
+    for kind in Kind:
+        columns = ledger.columns_of(kind)
+        assert len(ledger.row(journal.entry_of(line(1)), kind, 0).cells) == len(columns)
+        assert [column.title for column in columns if column.title == "Kind"] == ["Kind"] * (kind in journal.LOG_KINDS)
+
+
 def test_an_empty_journal_says_what_to_do_and_a_silent_engine_is_named() -> None:
     book = Book()
     book.take_older(asked(book), JournalAnswer((), False))
