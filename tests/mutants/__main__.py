@@ -1,10 +1,10 @@
-"""`python -m tests.mutants [NAME …] [--seeds N] [--hours H] [--jobs N]`: who notices each deliberate mistake.
+"""`python -m tests.mutants [NAME …] [--seeds N] [--hours H] [--runs R] [--jobs N]`: who notices each mistake.
 
 Each mistake is made in a copy of the program and simulated run by run, unit tests off, until an invariant speaks. The
-runs are the same for all: seeds 0 to N-1, each in one mode, by turns. The run that noticed a mistake last time
-(`noticed.json`, rewritten by `--keep`) is tried before the others. A notice counts only if the unchanged program is
-silent on the same run. Ends with a table and one line of JSON; the exit code is 0 when at least 95 in a hundred were
-noticed.
+runs are the same for all: seeds 0 to N-1, each in one mode, by turns. A mistake that needs some kind of fault meets
+those with the most of it first (`needs.py`), and the run that noticed it last time (`noticed.json`, rewritten by
+`--keep`) before all. A notice counts only if the unchanged program is silent on the same run. Ends with a table and one
+line of JSON; the exit code is 0 when at least 95 in a hundred were noticed.
 """
 
 from __future__ import annotations
@@ -23,18 +23,32 @@ from typing import Any
 
 from tests.mutants.catalogue import MUTANTS
 from tests.mutants.mutant import ROOT, Mutant
-from tests.simulation.options import MODES
+from tests.mutants.needs import NEEDS
+from tests.simulation.options import MODES, options_of
 
 PACKAGES = ("engine", "brokers", "tests/simulation", "tests/mutants")
 ENOUGH = 0.95
 NOTICED = Path(__file__).with_name("noticed.json")
+LOUD = frozenset({"partial fills", "reordered event"})
+"""Together they show an open defect: a leg whose growth is reported late counts as filled before its time (I20)."""
 Runs = list[tuple[int, str]]
 
 
 def preset(seeds: int) -> Runs:
-    """The runs that every mistake has to face."""
+    """The runs that every mistake has to face, without those in which the unchanged program is not silent either."""
     modes = tuple(MODES)
-    return [(seed, modes[seed % len(modes)]) for seed in range(seeds)]
+    runs = [(seed, modes[seed % len(modes)]) for seed in range(seeds)]
+    return [run for run in runs if not options_of(*run, 1.0).faults.keys() >= LOUD]
+
+
+def in_order(runs: Runs, mutant: Mutant) -> Runs:
+    """The same runs, those first in which what the mistake needs is strongest."""
+
+    def strength(run: tuple[int, str]) -> float:
+        faults = options_of(*run, 1.0).faults
+        return min((faults.get(kind, 0.0) for kind in NEEDS.get(mutant.name, ())), default=0.0)
+
+    return sorted(runs, key=strength, reverse=True)
 
 
 def hunted(folder: Path, runs: Runs, hours: float) -> dict[str, Any]:
@@ -118,6 +132,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*")
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--hours", type=float, default=1.0)
+    parser.add_argument("--runs", type=int, help="of these seeds, at most so many runs for each mistake")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--keep", action="store_true", help="write what noticed each into noticed.json")
     parser.add_argument("--cold", action="store_true", help="do not try first what noticed last time")
@@ -132,7 +147,8 @@ def main() -> int:
 
     def one(mutant: Mutant) -> dict[str, Any]:
         lead = [run for run in (first.get(mutant.name),) if run in runs]
-        return noticed(mutant, [*lead, *(run for run in runs if run not in lead)], wanted.hours, referee)
+        rest = [run for run in in_order(runs, mutant) if run not in lead]
+        return noticed(mutant, [*lead, *rest][: wanted.runs], wanted.hours, referee)
 
     with tempfile.TemporaryDirectory(prefix="sextant-unchanged-") as folder, ThreadPoolExecutor(wanted.jobs) as pool:
         copy_of_program(Path(folder))
@@ -143,8 +159,8 @@ def main() -> int:
             print(f"{row['name']:<36} {row.get('error') or by}", flush=True)
             if wanted.say and "text" in row:
                 print(f"    {row['text']}", flush=True)
-    if wanted.keep:
-        keep(results)
+            if wanted.keep:
+                keep(results)
     missed = [row["name"] for row in results if "seed" not in row]
     figures = {
         "mutants": len(results),

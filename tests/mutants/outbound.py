@@ -19,6 +19,13 @@ LEASE = "engine/persistence/account_lease.py"
 PORTFOLIO = "engine/aggregation/portfolio_server.py"
 LINKS = "engine/links.py"
 
+# What own exits hold is not closed again: the second line behind each rule about exits beside exits.
+HOLDS_NOTHING = Edit(
+    BOOK,
+    "    return max(ZERO, abs(position.quantity) - held_quantity(orders, position))\n",
+    "    return abs(position.quantity)\n",
+)
+
 OUTBOUND = (
     Mutant(
         name="sent-before-written",
@@ -159,6 +166,7 @@ OUTBOUND = (
         path=EXITS,
         old="    doubtful = next((o for o in moving if o.state in _UNKNOWN), None)\n",
         new="    doubtful = None\n    moving = [o for o in moving if o.state not in _UNKNOWN]\n",
+        also=(HOLDS_NOTHING,),
     ),
     Mutant(
         name="exit-ignores-the-stop",
@@ -187,6 +195,7 @@ OUTBOUND = (
         path=ROAD,
         old="await desk.until(lambda: all(desk.current(o).state in TERMINAL for o in orders), PROOF_SECONDS)\n",
         new="True\n",
+        also=(HOLDS_NOTHING,),
     ),
     Mutant(
         name="stop-not-resized",

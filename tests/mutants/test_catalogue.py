@@ -10,6 +10,8 @@ import pytest
 
 from tests.mutants.catalogue import MUTANTS
 from tests.mutants.mutant import ROOT, Mutant
+from tests.mutants.needs import NEEDS
+from tests.simulation.faults import kinds
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
@@ -27,3 +29,8 @@ def test_there_is_a_mistake_for_each_rule_and_none_twice() -> None:
     assert len(MUTANTS) >= 40
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
     assert len({(mutant.path, mutant.old, mutant.new) for mutant in MUTANTS}) == len(MUTANTS)
+
+
+def test_what_a_mistake_needs_is_a_kind_of_fault() -> None:
+    assert set(NEEDS) <= {mutant.name for mutant in MUTANTS}
+    assert {kind for needed in NEEDS.values() for kind in needed} <= set(kinds())

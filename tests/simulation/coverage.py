@@ -46,7 +46,7 @@ INVARIANTS = (
     "I10 block", "I12 abandoned", "I12 fills", "I12 lost", "I12 proof", "I15 used", "I17 gap", "I17 warm-up", "I18",
     "I19 prompt", "I21 naked", "I23 weight", "I29 journal", "I30 lost", "I32 counted", "I34", "I34 commit",
     "I34 entry", "I34 one", "disk alarm", "entry collar", "entry count", "entry deadline", "entry fresh",
-    "entry lease", "entry size", "rule 5", "rule 8", "rule 9",
+    "entry lease", "entry size", "entry read", "entry agrees", "exit size", "rule 5", "rule 8", "rule 9",
 )  # fmt: skip
 NOT_BY_CHANCE = frozenset({"I11", "I11 size", "I12 lost", "I21 dead", "I30 lost", "I32", "I41", "rule 8"})
 """Rare in a small batch: demanded of a large one only."""

@@ -65,6 +65,8 @@ class SimDatabase:
         self.hit = hit
         self.commits = 0
         self.on_intent: Callable[[str], None] = lambda key: None
+        self.writer = ""
+        self.ended: set[str] = set()
         self.renewed: dict[tuple[str, int], float] = {}
         self.raw = sqlite3.connect(":memory:", isolation_level=None, cached_statements=PAGE_CACHE)
         self.raw.deserialize(_empty())
@@ -101,8 +103,8 @@ class SimDatabase:
 class SimConnections:
     """Database of one life over the durable one."""
 
-    def __init__(self, database: SimDatabase, clock: Clock, seams: Seams) -> None:
-        self._connection = SimConnection(database, clock, seams)
+    def __init__(self, database: SimDatabase, clock: Clock, seams: Seams, life: str) -> None:
+        self._connection = SimConnection(database, clock, seams, life)
 
     async def open(self) -> Connections:
         """Always ours, always migrated."""
@@ -114,9 +116,14 @@ class SimConnections:
 
 
 class SimConnection:
-    """StoreConnection of one life."""
+    """StoreConnection of one life.
 
-    def __init__(self, database: SimDatabase, clock: Clock, seams: Seams) -> None:
+    As on PostgreSQL, whoever takes an account over ends the session of the desk that wrote before; only its intents
+    are let through here, because their own epoch has to stop them.
+    """
+
+    def __init__(self, database: SimDatabase, clock: Clock, seams: Seams, life: str) -> None:
+        self._life = life
         self._database = database
         self._clock = clock
         self._seams = seams
@@ -138,8 +145,12 @@ class SimConnection:
     async def transact(self, statements: Sequence[Statement]) -> list[int]:
         """As the product's connections. Raises DuplicateKey, RowRefused, StoreUnavailable, CommitUnknown."""
         database = self._database
-        await self._seams.crossing("commit: before")
+        what = "intent" if any(sql is CLAIM_KEY for sql, _ in statements) else "commit"
+        await self._seams.crossing(f"{what}: before")
         await self._reach()
+        taking = any(sql in (CLAIM_KEY, FIRST_LEASE, NEXT_LEASE) for sql, _ in statements)
+        if self._life in database.ended and not taking:
+            raise StoreUnavailable("terminating connection due to administrator command")
         if self._locked(statements):
             database.hit("lease locked")
             await self._clock.sleep(LOCK_SECONDS)
@@ -153,7 +164,7 @@ class SimConnection:
             raise CommitUnknown("the connection broke before the commit")
         counts = database.commit(statements)
         self._note_lease(statements, counts)
-        await self._seams.crossing("commit: after")
+        await self._seams.crossing(f"{what}: after")
         await self._clock.sleep(0.001)
         if unknown:
             database.hit("commit unknown: holds")
@@ -173,6 +184,9 @@ class SimConnection:
             elif count and sql in (FIRST_LEASE, NEXT_LEASE):
                 account, epoch = (row[0], 1) if sql is FIRST_LEASE else (row[-2], row[-1] + 1)
                 self._database.renewed[account, epoch] = self._clock.monotonic() * 1000
+                if self._database.writer != self._life:
+                    self._database.ended.add(self._database.writer)
+                    self._database.writer = self._life
 
     async def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Rows. Raises StoreUnavailable."""

@@ -134,7 +134,11 @@ class Desk:
         ids = SimIds(life)
         self.blocking = InlineBlocking(durable.files, self.clock, self.seams)
         self.store = SqlStore(
-            SimConnections(durable.database, self.clock, self.seams), self.clock, self.blocking, ids, self._writer_died
+            SimConnections(durable.database, self.clock, self.seams, life.name),
+            self.clock,
+            self.blocking,
+            ids,
+            self._writer_died,
         )
         self.journal = FileIntentJournal(STATE / "journal", durable.files, self.blocking)
         self.wires = {

@@ -359,9 +359,15 @@ def schedule(run: Run) -> None:
 
 def _again(run: Run, act: Act, mean: float) -> None:
     def happen() -> None:
+        if run.faults.chance(0.5):  # as often as not when orders are on their way
+            clock.call_at(house_faults.when_candles_close(run), strike)
+        else:
+            strike()
+        _again(run, act, mean)
+
+    def strike() -> None:
         if run.in_trouble:
             act(run)
-        _again(run, act, mean)
 
     clock = run.world.clock
     clock.call_at(clock.now() + max(1, round(run.faults.pause(mean) * 1000)), happen)

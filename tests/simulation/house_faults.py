@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from brokers.paper import out_of_band
 from engine.domain.broker import IdMode
-from engine.domain.ids import BrokerOrderId
+from engine.domain.ids import BrokerOrderId, Millis
 from engine.domain.orders import Role
 from engine.domain.risk import GroupLimits, HeatLimits
+from engine.domain.settings import Numbers
 
 if TYPE_CHECKING:
     from tests.simulation.run import Run
@@ -25,7 +26,9 @@ TIGHT_GROUP = GroupLimits(name="us-index", block=Decimal("0.004"))
 
 # Standing faults of strategies: the field, and its probability at full intensity.
 STRATEGY: dict[str, tuple[str, float]] = {"oversized entries": ("oversized", 0.08)}
-STANDING = ("tight heat", "rate limit", *STRATEGY)
+STANDING = ("tight heat", "rate limit", *STRATEGY, "short deadline")
+SHORT = Numbers(intent_deadline=1.0)
+"""An entry that does not leave within a second is dropped."""
 MOST_REQUESTS = 4
 """That a broker under "rate limit" takes from an account in ten seconds."""
 
@@ -109,19 +112,29 @@ def _disk_fills(run: Run) -> None:
     files.filling_until = run.world.clock.now() + round(run.faults.uniform(30, 180) * 1000)
 
 
+def when_candles_close(run: Run) -> Millis:
+    """A moment about the next end of a window: entries are on their way then."""
+    now = run.world.clock.now()
+    return now - now % MINUTE_MS + MINUTE_MS + run.faults.randint(0, 1_100)
+
+
 def _stands_still(run: Run) -> None:
     """SIGSTOP between two awaits: what was checked before it says nothing about what is true after it."""
     desk = run.desk
     if desk is None or not desk.is_up or desk.life.paused:
         return
     seconds = run.faults.uniform(2, 40)
-    desk.seams.pause_at(run.faults.one_of(("query: answered", "commit: before", "commit: after")))
+    where = run.faults.one_of(("query: answered", "intent: before", "intent: after"))
 
     def stand() -> None:
         run.world.hit("stands still")
         run.suspend(seconds)
 
-    desk.seams.on_pause = stand
+    def wait() -> None:
+        desk.seams.pause_at(where)
+        desk.seams.on_pause = stand
+
+    run.world.clock.call_at(when_candles_close(run), wait)
 
 
 SUDDEN: dict[str, tuple[Callable[[Run], None], float]] = {
@@ -139,6 +152,8 @@ def arm(run: Run) -> None:
     """Trouble begins."""
     if "tight heat" in run.options.faults:
         run.world.hit("tight heat")
+    if "short deadline" in run.options.faults:
+        run.world.hit("short deadline")
     if "rate limit" in run.options.faults:
         for trouble in run.world.durable.wires.values():
             trouble.most_requests = MOST_REQUESTS

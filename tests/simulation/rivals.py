@@ -14,6 +14,7 @@ from msgspec.structs import replace as changed
 from engine.domain.ids import AccountId
 from tests.simulation.desk import Desk, Locks
 from tests.simulation.files import SimFiles
+from tests.simulation.house_faults import when_candles_close
 from tests.simulation.loop import Life
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 LOOK_MS = 250
 PATIENCE_MS = 60_000
-SEAMS = ("query: answered", "commit: before", "commit: after", "submit: answered")
+SEAMS = ("query: answered", "intent: before", "intent: after", "submit: answered")
 NEWEST = "SELECT epoch FROM leases WHERE account = ?"
 INTENT = (
     "SELECT i.epoch, l.epoch, l.account FROM intents AS i JOIN leases AS l ON l.account = i.account "
@@ -76,10 +77,14 @@ class Rivals:
         else:
             stands = run.faults.uniform(14, 60)
             if run.faults.chance(0.6):
-                first.seams.pause_at(run.faults.one_of(SEAMS))
-                first.seams.on_pause = lambda: self._stand_still(first, stands)
+                where = run.faults.one_of(SEAMS)
+                world.clock.call_at(when_candles_close(run), lambda: self._stand_still_at(first, where, stands))
             else:
                 self._stand_still(first, stands)
+
+    def _stand_still_at(self, first: Desk, where: str, seconds: float) -> None:
+        first.seams.pause_at(where)
+        first.seams.on_pause = lambda: self._stand_still(first, seconds)
 
     def _stand_still(self, first: Desk, seconds: float) -> None:
         if first is not self._run.desk or self._rival is not None:

@@ -480,6 +480,9 @@ class Run:
         name = type(command).__name__
         self.world.hit(f"command {name}{'' if receipt.taken else ' refused'}")
         requests, audit = self.oracle.requests, self.oracle.audit
+        desk = self._desk_of(life)
+        if desk is None or desk.engine.lost.done():
+            return  # it only looks on, and says so
         if isinstance(command, c.Flatten | c.Kill | c.Pause) or (
             isinstance(command, c.SubmitByHand) and command.is_exit
         ):

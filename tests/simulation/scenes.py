@@ -32,12 +32,15 @@ def scene(run: Run, desk: Desk, account: AccountId, symbol: Symbol | None) -> Sc
     epoch = desk.engine.accounts[account].lease.epoch
     renewed = world.database.renewed.get((account, epoch))
     newest = desk.feed.newest.get(symbol) if symbol is not None else None
+    read_at, positions = desk.wires[account].read
     return Scene(
         life=desk.life.name,
         began=desk.engine.started,
         clock=clock,
         tick_age=None if newest is None else clock - newest,
         renewed_age=None if renewed is None else round(now - renewed),
+        read_age=now - read_at if read_at else None,
+        read=positions.get(symbol, Decimal(0)) if symbol is not None else Decimal(0),
         mark=world.market.last(symbol) if symbol is not None else Decimal(0),
         has_gap=symbol in desk.feed.gaps,
         is_steady=clock == now and now - max(desk.steady_since, desk.clock.right_since) > STEADY_MS,

@@ -82,7 +82,7 @@ class Restless:
         return self._when_held(context)
 
     def _when_flat(self, context: StrategyContext) -> Decision:
-        resting = [o for o in context.orders if o.role is Role.ENTRY]
+        resting = [o for o in context.orders if o.role is Role.ENTRY and not o.is_in_doubt]
         if resting:
             return self._about(resting, context)
         if self._rng.random() < 0.55:

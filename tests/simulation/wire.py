@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, Protocol, TypeVar
 
 from brokers.paper.exchange import PaperExchange
@@ -29,7 +30,7 @@ from engine.domain.broker import (
     SubmitAnswer,
     SubmitRequest,
 )
-from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis
+from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, Symbol
 from engine.domain.orders import Terms
 from engine.errors import AnswerLost, LinkDown, LinkError, LockedOut, QueryFailed
 from tests.simulation.loop import Life, SimClock
@@ -130,6 +131,7 @@ class Wire:
         self.up_since: Millis | None = None
         self._recent: deque[Millis] = deque(maxlen=20)
         self._mute = False
+        self.read: tuple[Millis, dict[Symbol, Decimal]] = (0, {})
         self._unread: list[AccountEvent] = []
         self._under_way: dict[asyncio.Future[Any], type[LinkError]] = {}
         self._events: deque[tuple[Millis, AccountEvent]] = deque()
@@ -377,7 +379,11 @@ class Wire:
 
     async def positions(self) -> Report[BrokerPosition]:
         """Open positions."""
-        return await self._ask("positions", lambda: self._exchange.positions(self.account), 0)
+        begun = self._now()
+        report = await self._ask("positions", lambda: self._exchange.positions(self.account), 0)
+        if report.as_of >= begun:
+            self.read = (report.as_of, {row.symbol: row.quantity for row in report.rows})
+        return report
 
     async def open_orders(self) -> Report[BrokerOrder]:
         """Orders that may still fill."""

@@ -20,7 +20,7 @@ from tests.simulation.database import SimDatabase
 from tests.simulation.desk import Durable, Locks
 from tests.simulation.feed import FeedTrouble
 from tests.simulation.files import SimFiles
-from tests.simulation.house_faults import TIGHT, TIGHT_GROUP
+from tests.simulation.house_faults import SHORT, TIGHT, TIGHT_GROUP
 from tests.simulation.loop import Life, SimClock, SimLoop
 from tests.simulation.market import Market
 from tests.simulation.options import Options
@@ -139,7 +139,7 @@ class World:
                 groups=(TIGHT_GROUP,) if "tight heat" in options.faults else (),
                 equity_jump=Decimal(5),
             ),
-            numbers=Numbers(),
+            numbers=SHORT if "short deadline" in options.faults else Numbers(),
             watch=watch,
             hit=self.hit,
         )

@@ -19,6 +19,10 @@ class Scene(Struct, frozen=True, kw_only=True):
     """Age of the newest trade that the feed brought this life, by the desk's own clock."""
     renewed_age: Millis | None
     """Since the database took a renewal of the epoch under which the request leaves."""
+    read_age: Millis | None
+    """Since the broker's newest complete word on the account's positions."""
+    read: Decimal
+    """The position of the contract in it."""
     mark: Decimal
     has_gap: bool
     """Whether the feed was cut and nobody has read history since it came back."""

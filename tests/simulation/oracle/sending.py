@@ -17,6 +17,9 @@ MINUTE_MS = 60_000
 STALE_MS = 15_000
 LEASE_MS = 10_000
 PROMPT_MS = 1_500
+READ_MS = 7_000
+SETTLE_MS = 300
+UNSIZED = frozenset({Flag.SIZED_FROM_MEMORY, Flag.FORCED})
 WRITTEN_MS = 10_000
 ADOPTED = (
     "SELECT id FROM disagreements WHERE session = ? AND kind IN ('position', 'reversal') AND state = 'adopted' "
@@ -77,6 +80,13 @@ class Sending:
             f"{entry} leaves; its lease was renewed {renewed} ms ago",
         )
         check("I17 gap", not scene.has_gap, f"{entry} leaves while the gap in the feed is open")
+        if scene.is_steady and scene.read_age is not None:
+            check(
+                "entry read", scene.read_age <= READ_MS, f"{entry} leaves; positions were read {scene.read_age} ms ago"
+            )
+            settled = scene.clock - mind.moved > scene.read_age + SETTLE_MS
+            same = not settled or scene.read == mind.position
+            check("entry agrees", same, f"{entry} leaves; the broker says {scene.read}, memory {mind.position}")
         self._check_limits(mind, order, scene, entry)
         rows = self._truth.database.execute(ADOPTED, (mind.session,)).fetchall()
         waiting = [id for (id,) in rows if id not in self.acknowledged]
@@ -98,6 +108,10 @@ class Sending:
         if scene.is_steady:
             waited = scene.clock - order.created
             check("I19 prompt", waited <= PROMPT_MS, f"{order.role} {order.client_id} waited {waited} ms to leave")
+        if order.role is Role.EXIT and scene.is_steady and scene.read_age is not None:
+            sized = scene.clock - scene.read_age <= order.created and not order.flags & UNSIZED
+            fits = not sized or order.terms.quantity <= abs(scene.read)
+            check("exit size", fits, f"exit {order.client_id} of {order.terms.quantity}, the broker says {scene.read}")
         if order.role is Role.EXIT and Flag.FORCED not in order.flags:
             doubtful = [
                 other.client_id
