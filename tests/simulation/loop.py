@@ -104,6 +104,7 @@ class SimLoop(_Loop):
         self._timers: list[tuple[Millis, int, SimTimer]] = []
         self._count = 0
         self._held: list[_Step | SimTimer] = []
+        self._spawned: list[asyncio.Task[Any]] = []  # nobody else holds them, and what is collected is reported
         self._closed = False
 
     # -- time ---------------------------------------------------------------------------------------------
@@ -212,7 +213,7 @@ class SimLoop(_Loop):
 
     def spawn(self, coro: Coroutine[Any, Any, Any], name: str) -> None:
         """Run it for its effects alone."""
-        self.create_task(coro, name=name)  # type: ignore[unused-awaitable]
+        self._spawned.append(self.create_task(coro, name=name))
 
     def get_debug(self) -> bool:
         return False

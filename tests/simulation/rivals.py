@@ -37,6 +37,7 @@ class Rivals:
         self._run = run
         self._rival: Desk | None = None
         self._came = 0
+        self._gone: list[Desk] = []  # kept: what a dead life leaves behind must not be collected in the middle of a run
 
     @property
     def is_here(self) -> bool:
@@ -116,6 +117,7 @@ class Rivals:
             run.world.note(f"{rival.life.name} gives up: {rival.failed}")
             run.oracle.findings.check("I34 one", True, "")
             rival.die()
+            self._gone.append(rival)
             self._rival = None
         else:
             run.world.clock.call_at(run.world.clock.now() + LOOK_MS, lambda: self._look(rival, gets_it, began))

@@ -90,7 +90,7 @@ def forget_what_nothing_took(run: Run, desk: Desk) -> None:
     for path, data in files.items():
         if path.suffix != IMPORTED:
             noted |= {r.session for r in parse(data)[0] if isinstance(r, Noted) and r.what == PAUSE_NOTE}
-    for session in tuple(requests.paused):
+    for session in run.oracle.truth.places.values():
         told = any(id.startswith("unwritten:override/") and id.endswith(f"/{session}") for id in said)
         if (session, "pause") not in held and session not in noted and excused(session, told):
             requests.paused.discard(session)
