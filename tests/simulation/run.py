@@ -379,8 +379,6 @@ class Run:
         if request is None:
             self._commanding_order(desk, about)
             return
-        if self._said_unrecorded(life):  # it may arrive when the life that said so has ended
-            self.oracle.truth.unrecorded.add(request.client_id)
         session = self._session(account, request)
         order = probe.order_of(desk, session, request.client_id)
         mind = probe.mind_of(desk, session)
