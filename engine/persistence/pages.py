@@ -72,6 +72,15 @@ NEWEST_ORDERS = Listing("orders", ORDER_COLUMNS, ("created", "client_id"), ORDER
 NEWEST_LINES = Listing("log", LOG_COLUMNS, ("number",), LOG_WORDS)
 NEWEST_FILLS = Listing("fills", f"{FILL_COLUMNS}, number", ("at", "number"), FILL_WORDS)
 NEWEST_TRADES = Listing("trades", TRADE_COLUMNS, ("closed", "account", "symbol", "number"), TRADE_WORDS)
+# Steps of an order whose journal lines were pruned.
+UNTOLD_EVENTS = """
+SELECT o.session, e.client_id, e.at, e.event, e.state, e.filled, e.detail FROM order_events AS e
+JOIN orders AS o ON o.client_id = e.client_id
+WHERE e.client_id = ? AND NOT EXISTS (
+    SELECT 1 FROM log WHERE subject = ? AND kind = 'order' AND version = CAST(e.revision AS TEXT)
+)
+ORDER BY e.revision
+"""
 SESSIONS = """
 SELECT s.session, s.account, s.symbol, s.strategy, s.timeframe, s.started, e.candle,
     (SELECT count(*) FROM orders AS o WHERE o.session = s.session),
@@ -153,6 +162,7 @@ async def _journal(reader: StoreConnection, query: JournalPage) -> JournalAnswer
 async def _order_life(reader: StoreConnection, life: OrderLife) -> OrderLifeAnswer:
     order = await reads.order(reader, life.client_id)
     lines = await reader.query(f"SELECT {LOG_COLUMNS} FROM log WHERE subject = ? ORDER BY number", (life.client_id,))
+    events = await reader.query(UNTOLD_EVENTS, (life.client_id, life.client_id))
     fills = await reader.query(
         f"SELECT {FILL_COLUMNS} FROM fills WHERE client_id = ? AND {reads.NEWEST_REVISION} ORDER BY at, number",
         (life.client_id,),
@@ -164,11 +174,17 @@ async def _order_life(reader: StoreConnection, life: OrderLife) -> OrderLifeAnsw
     )
     return OrderLifeAnswer(
         order,
-        tuple(_line(row) for row in lines),
+        (*(_event(row) for row in events), *(_line(row) for row in lines)),
         tuple(fill_from(row) for row in fills),
         tuple(disagreement_from(row) for row in disagreements),
         await _overrides_about(reader, life, order),
     )
+
+
+def _event(row: Row) -> JournalLine:
+    session, client_id, at, event, state, filled, detail = row
+    text = f"{event}: {state}, filled {filled}" + (f" ({detail})" if detail else "")
+    return JournalLine(number=0, at=at, kind="order", session=SessionId(session), subject=client_id, text=text)
 
 
 async def _overrides_about(reader: StoreConnection, life: OrderLife, order: Order | None) -> tuple[JournalLine, ...]:

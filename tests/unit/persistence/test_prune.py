@@ -26,6 +26,7 @@ from engine.persistence.intent_journal import frame
 from engine.persistence.kept import Kept
 from engine.persistence.prune import OLD_LINE, TOLD_ELSEWHERE, Pruned, prune
 from engine.persistence.store import SqlStore
+from engine.queries import OrderLife, OrderLifeAnswer
 from tests.unit.persistence.samples import (
     AT,
     balance,
@@ -212,6 +213,28 @@ async def test_what_the_journal_still_holds_is_imported_first(desk: tuple[Kept, 
     with pytest.raises(DeskUnusable, match="not imported yet; start the desk once, then prune"):
         await pruned(kept)
     assert await rows(make()) == before
+
+
+async def test_the_life_of_an_order_still_has_every_step(desk: tuple[Kept, Make]) -> None:
+    of, make = desk
+
+    async def lives() -> dict[str, list[str]]:
+        store = make()
+        await store.open()
+        try:
+            found = {}
+            for (name,) in await store._read().query("SELECT client_id FROM orders ORDER BY client_id"):
+                life = await store.answer(OrderLife(name))
+                assert isinstance(life, OrderLifeAnswer)
+                found[name] = [line.text.partition(":")[0] for line in life.lines if line.kind == "order"]
+            return found
+        finally:
+            await store.close()
+
+    before = await lives()
+    assert any(before.values())
+    assert (await pruned(of)).lines > 0
+    assert await lives() == before
 
 
 async def test_where_no_desk_is_none_is_made(tmp_path: Path) -> None:
