@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from engine.aggregation.portfolio_server import PortfolioServer
 from engine.clock import TapeClock
@@ -20,7 +20,7 @@ EQUITY = 10_000  # a percent is a hundred
 BLOCK = 800
 RELEASED = 750
 members = st.sampled_from(MEMBERS)
-money = st.integers(0, 400)
+money = st.integers(0, 8).map(lambda steps: steps * 50)
 
 
 class LifeOfAPortfolio(RuleBasedStateMachine):
@@ -61,6 +61,14 @@ class LifeOfAPortfolio(RuleBasedStateMachine):
 
     # -- what happens ---------------------------------------------------------------------------------------
 
+    @initialize(values=st.none() | st.tuples(money, money, money))
+    def begin(self, values: tuple[int, int, int] | None) -> None:
+        """As the engine starts, with nobody heard, or some time later."""
+        if values is not None:
+            self.money_is_told()
+            for member, value in zip(MEMBERS, values, strict=True):
+                self._report(member, value // 2, [])
+
     @rule()
     def money_is_told(self) -> None:
         self.server.equity(ACCOUNT, Balance(equity=Decimal(EQUITY), cash=Decimal(EQUITY)), self.clock.now())
@@ -71,7 +79,9 @@ class LifeOfAPortfolio(RuleBasedStateMachine):
     def report(self, member: SessionId, value: int, data: st.DataObject) -> None:
         """A member declares its risk; it names some of the entries that were promised room."""
         mine = sorted(order for order, (owner, _) in self.promised.items() if owner is member)
-        named = data.draw(st.sets(st.sampled_from(mine)) if mine else st.just(set[str]()))
+        self._report(member, value, data.draw(st.lists(st.sampled_from(mine), unique=True) if mine else st.just([])))
+
+    def _report(self, member: SessionId, value: int, named: list[str]) -> None:
         value += sum(self.promised[order][1] for order in named)
         self.server.report(
             Contribution(
@@ -114,25 +124,22 @@ class LifeOfAPortfolio(RuleBasedStateMachine):
         self.promised.pop(order, None)
         self.note()
 
-    @rule(member=members)
-    def die(self, member: SessionId) -> None:
-        self.server.died(member, "it raised")
-        if member in self.said:
-            self.dead.add(member)
-
-    @rule(member=members)
-    def live_again(self, member: SessionId) -> None:
-        self.server.expect(member, None)
-        self.dead.discard(member)
-        self.said[member], self.names[member] = None, frozenset()
-
-    @rule(member=members)
-    def stand_down(self, member: SessionId) -> None:
-        self.server.stood_down(member)
-        self.dead.discard(member)
-        self.said.pop(member, None)
-        self.promised = {order: kept for order, kept in self.promised.items() if kept[0] is not member}
-        self.note()
+    @rule(member=members, what=st.sampled_from(["dies", "lives again", "lives again", "stands down"]))
+    def change(self, member: SessionId, what: str) -> None:
+        if what == "dies":
+            self.server.died(member, "it raised")
+            if member in self.said:
+                self.dead.add(member)
+        elif what == "lives again":
+            self.server.expect(member, None)
+            self.dead.discard(member)
+            self.said[member], self.names[member] = None, frozenset()
+        else:
+            self.server.stood_down(member)
+            self.dead.discard(member)
+            self.said.pop(member, None)
+            self.promised = {order: kept for order, kept in self.promised.items() if kept[0] is not member}
+            self.note()
 
     # -- what holds -----------------------------------------------------------------------------------------
 
