@@ -40,7 +40,7 @@ test: tmux ready-to-work lint types imports ## everything: lint, types, import c
 simulate: ready-to-work ## simulated days under faults; SEEDS=a:b HOURS=h MODE=enforced|tag|none|all JOBS=n
 	@$(BIN)/python -m tests.simulation $(SEEDS) --hours $(HOURS) --mode $(MODE) --jobs $(JOBS) $(ARGS)
 
-crash-points: ready-to-work ## a process killed at every seam of 26 scenarios; JOBS=n ARGS="--every 10"
+crash-points: ready-to-work ## a process killed at every seam of 31 scenarios; JOBS=n ARGS="--every 10"
 	@$(BIN)/python -m tests.simulation.crash_points --jobs $(JOBS) $(ARGS)
 
 mutants: ready-to-work ## who notices each deliberate mistake; JOBS=n ARGS="NAME … --seeds N --hours H"

@@ -20,12 +20,14 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from brokers.paper import out_of_band
 from engine import commands as c
-from engine.domain.broker import Capabilities, Enforcer, FillsKind, ReplaceId
+from engine.domain.broker import BrokerStatus, Capabilities, Enforcer, FillsKind, ReplaceId
 from engine.domain.decisions import Cancel, Decision, Intent, Modify, StrategyContext, Submit
 from engine.domain.ids import Millis
-from engine.domain.orders import OrderType, Role, Side
+from engine.domain.orders import OrderState, OrderType, Role, Side
 from tests.simulation import faults
+from tests.simulation.desk import Desk
 from tests.simulation.options import ACCOUNTS, MODES, Options
 from tests.simulation.run import Result, Run
 from tests.simulation.world import START
@@ -58,6 +60,7 @@ class ScriptedRun(Run):
         self.scenario = scenario
         self.die_at = die_at
         self.crossed = 0
+        self.at_death: set[str] = set()
         manners = replace(Capabilities(id_mode=MODES[scenario.mode]), **scenario.changes)
         super().__init__(
             Options(
@@ -90,6 +93,11 @@ class ScriptedRun(Run):
             self._counted = desk.seams
         elif self._lives == 1:
             desk.seams.die_at = self.scenario.first_death
+
+    def _died(self, desk: Desk, where: str) -> None:
+        for session in desk.engine.sessions.values():
+            self.at_death.update(order.state.value for order in session.desk.book)
+        super()._died(desk, where)
 
     def _count(self) -> None:
         self.crossed = self._counted.count
@@ -216,6 +224,25 @@ def _cut(run: ScriptedRun) -> None:
         faults.cut(run, account, 20.0)
 
 
+def _refused_rows(chance: float) -> Step:
+    def step(run: ScriptedRun) -> None:
+        run.world.database.trouble.refuse = chance
+
+    return step
+
+
+def _refuse(run: ScriptedRun) -> None:
+    for account in run.world.accounts:
+        out_of_band.refuse_next(run.world.exchange, account, "the risk desk says no", stops_only=False)
+
+
+def _expire(run: ScriptedRun) -> None:
+    exchange = run.world.exchange
+    for order in [o for o in exchange.book.orders.values() if o.is_open and o.record.parent is None]:
+        exchange.close_order(order, BrokerStatus.EXPIRED, "its day is over")
+    exchange.commit()
+
+
 def _slices(run: ScriptedRun) -> None:
     run.world.exchange.max_fill = Decimal(1)
 
@@ -224,6 +251,7 @@ REST = enter(kind=OrderType.LIMIT, away=400)
 OURS: dict[str, object] = {"one_cancels_other": Enforcer.OURS, "brackets": False, "replace_may_change_type": False}
 CUMULATIVE: dict[str, object] = {"fills": FillsKind.CUMULATIVE, "replace_id": ReplaceId.CHANGES}
 LOST_ANSWERS = ((10, _both(enter())), (55, _wire("lose_answer", 1.0)), (64, _wire("lose_answer", 0.0)))
+NO_ANSWER = ((115, _wire("lose_answer", 1.0)), (126, _wire("lose_answer", 0.0)))
 LOST_REQUESTS = ((10, _both(REST)), (55, _wire("lose_request", 1.0)), (64, _wire("lose_request", 0.0)))
 
 SCENARIOS: tuple[Scenario, ...] = (
@@ -239,6 +267,11 @@ SCENARIOS: tuple[Scenario, ...] = (
         steps=((10, _both(REST)), (70, _both(_move(Role.ENTRY)))),
         changes={"replace_id": ReplaceId.CHANGES},
     ),
+    Scenario(name="an unanswered cancel", steps=((10, _both(REST)), (70, _both(_cancel_entry)), *NO_ANSWER)),
+    Scenario(name="an unanswered move", steps=((10, _both(REST)), (70, _both(_move(Role.ENTRY))), *NO_ANSWER)),
+    Scenario(name="a row is refused", steps=((10, _both(enter())), (60.1, _refused_rows(1.0)), (64, _refused_rows(0.0)))),
+    Scenario(name="a refused entry", steps=((5, _refuse), (10, _both(REST)))),
+    Scenario(name="a resting entry expires", steps=((10, _both(REST)), (75, _expire))),
     Scenario(name="partial fills", steps=((5, _slices), (10, _both(enter(target=60, size=4))))),
     Scenario(name="an exit converts the stop", steps=((10, _both(enter())), (70, _both(leave())))),
     Scenario(name="an exit cancels first", steps=((10, _both(enter())), (70, _both(leave()))), changes=OURS),
@@ -269,12 +302,16 @@ SCENARIOS: tuple[Scenario, ...] = (
 
 
 class Outcome(Struct, frozen=True):
-    """One death (crossing 0: none) and what came of it; `crossed` counts the seams of the life that dies."""
+    """One death (crossing 0: none) and what came of it; `crossed` counts the seams of the life that dies.
+
+    `at_death` are the states in which some order stood when a process died.
+    """
 
     scenario: str
     crossing: int
     crossed: int
     result: Result
+    at_death: frozenset[str]
 
 
 def outcome_of(number: int, crossing: int) -> Outcome:
@@ -283,7 +320,7 @@ def outcome_of(number: int, crossing: int) -> Outcome:
     sys.unraisablehook = lambda unraisable: None
     run = ScriptedRun(SCENARIOS[number], crossing or None)
     result = run.go()
-    return Outcome(SCENARIOS[number].name, crossing, run.crossed, result)
+    return Outcome(SCENARIOS[number].name, crossing, run.crossed, result, frozenset(run.at_death))
 
 
 def _outcome(point: tuple[int, int]) -> Outcome:
@@ -320,27 +357,34 @@ def main(arguments: list[str] | None = None) -> int:
     wanted = parser.parse_args(arguments)
     began = time.monotonic()
     deaths: Counter[str] = Counter()
+    met: set[str] = set()
     states: Counter[str] = Counter()
     failed = 0
     for outcome in outcomes(wanted.every, wanted.only, wanted.jobs):
         deaths[outcome.scenario] += bool(outcome.crossing)
-        states.update(outcome.result.states)
+        states.update(outcome.at_death)
+        if not outcome.crossing:
+            met.update(outcome.result.states)
         if outcome.result.violations:
             failed += 1
             first = outcome.result.violations[0]
             print(f"{outcome.scenario}, crossing {outcome.crossing}: {first.invariant}: {first.text}", flush=True)
+    missing = sorted({state.value for state in OrderState} - set(states))
     print(
         json.dumps(
             {
                 "scenarios": dict(deaths),
                 "crash_points": deaths.total(),
                 "not_recovered": failed,
-                "states": sorted(states),
+                "states": sorted(met),
+                "states_at_death": dict(sorted(states.items())),
+                "states_missing": missing,
                 "wall_seconds": round(time.monotonic() - began, 1),
             }
         )
     )
-    return 1 if failed else 0
+    whole = wanted.every == 1 and not wanted.only
+    return 1 if failed or (whole and missing) else 0
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.domain.orders import OrderState
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -52,6 +54,11 @@ def test_a_process_killed_at_any_seam_recovers() -> None:
     points = figures["crash_points"]
     assert isinstance(points, int)
     assert points >= 60, said
+    met, at_death = figures["states"], figures["states_at_death"]
+    assert isinstance(met, list)
+    assert isinstance(at_death, dict)
+    assert set(met) == {state.value for state in OrderState}, "the scenarios bring an order into every state"
+    assert len(at_death) >= 8, said  # all of them when every seam is cut: `make crash-points`
 
 
 @pytest.mark.slow
