@@ -224,7 +224,7 @@ def _cut(run: ScriptedRun) -> None:
         faults.cut(run, account, 20.0)
 
 
-def _refused_rows(chance: float) -> Step:
+def _no_rows(chance: float) -> Step:
     def step(run: ScriptedRun) -> None:
         run.world.database.trouble.refuse = chance
 
@@ -269,7 +269,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
     Scenario(name="an unanswered cancel", steps=((10, _both(REST)), (70, _both(_cancel_entry)), *NO_ANSWER)),
     Scenario(name="an unanswered move", steps=((10, _both(REST)), (70, _both(_move(Role.ENTRY))), *NO_ANSWER)),
-    Scenario(name="a row is refused", steps=((10, _both(enter())), (60.1, _refused_rows(1.0)), (64, _refused_rows(0.0)))),
+    Scenario(name="a row is refused", steps=((10, _both(enter())), (60.1, _no_rows(1.0)), (64, _no_rows(0.0)))),
     Scenario(name="a refused entry", steps=((5, _refuse), (10, _both(REST)))),
     Scenario(name="a resting entry expires", steps=((10, _both(REST)), (75, _expire))),
     Scenario(name="partial fills", steps=((5, _slices), (10, _both(enter(target=60, size=4))))),
