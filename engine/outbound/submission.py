@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from decimal import Decimal
 from typing import Any, assert_never
 
 from msgspec import Struct
@@ -258,6 +259,8 @@ class Submission:
         order = desk.current(order)
         if not lifecycle.may_replace(order) or lifecycle.same_terms(order.terms, wanted):
             return order
+        remaining = desk.road.capabilities.replace_quantity is ReplaceQuantity.REMAINING
+        room = await self._room(order) if remaining and not order.is_entry else None
         key = self._command_key("replace", order)
         intent = ReplaceIntent(
             key=key,
@@ -275,9 +278,9 @@ class Submission:
             await self._conclude(key, order, NotSent("it was settled before"))
             return self._held_back(order, "replace", refusal)
         asked = changed(wanted, quantity=wanted.quantity - desk.book.carried(order))
-        asked_remaining = desk.road.capabilities.replace_quantity is ReplaceQuantity.REMAINING
-        if asked_remaining:
-            asked = changed(wanted, quantity=max(wanted.quantity - order.filled, ZERO))
+        if remaining:
+            left = max(wanted.quantity - order.filled, ZERO)
+            asked = changed(wanted, quantity=left if room is None else min(left, room))
         filled = order.filled
         order = desk.put(lifecycle.replace_asked(order, desk.now(), wanted), "replace sent", reason)
         assert order.broker_id is not None
@@ -287,7 +290,7 @@ class Submission:
             case AcceptedOrder(broker_id=broker_id):
                 order = desk.put(lifecycle.replaced(order, desk.now(), broker_id), "replaced", reason)
                 crossed = order.filled - filled
-                if crossed > 0 and order.is_open and asked_remaining:
+                if crossed > 0 and order.is_open and remaining:
                     # what filled before the broker read "so much remains" is not part of the total it made of it
                     larger = lifecycle.may_be_larger(order, desk.now(), wanted.quantity + crossed)
                     order = desk.put(larger, "replaced while it filled", f"{crossed} crossed the request")
@@ -305,6 +308,14 @@ class Submission:
                 assert_never(answer)
         await self._conclude(key, order, answer)
         return order
+
+    async def _room(self, order: Order) -> Decimal | None:
+        """What the broker says we hold: where it reads what remains, a fill unheard would make an exit too large."""
+        desk = self._desk
+        fresh = await desk.road.fresh_position(order.terms.symbol, desk.numbers.exit_sizing_read)
+        if fresh is not None and fresh.quantity != desk.book.position.quantity:
+            desk.road.suspect(f"{order.terms.symbol}: broker {fresh.quantity} before a replace", orders=True)
+        return abs(fresh.quantity) if fresh is not None and fresh.quantity else None
 
     # -- shared -------------------------------------------------------------------------------------------
 

@@ -326,3 +326,20 @@ async def test_the_record_of_a_refused_order_is_not_taken_for_the_next_one_that_
     await desk.pass_(20)
     assert desk.broker_position() == 0
     assert len(tries) == 2
+
+
+async def test_a_stop_moved_while_a_fill_of_it_is_unheard_asks_for_no_more_than_is_held(make_desk: MakeDesk) -> None:
+    """Where the broker reads what remains, memory's count of it would make the stop one too large."""
+    broker = Capabilities(replace_quantity=ReplaceQuantity.REMAINING, brackets=False)
+    desk = await in_position(make_desk(capabilities=broker))
+    (stop,) = (o for o in desk.orders(Role.STOP) if o.is_open)
+    desk.exchange.max_fill = Decimal(1)
+    desk.link.armed.drop_fills = 1
+    desk.feed.trade(ES, "4990")
+    desk.exchange.max_fill = Decimal(0)
+    assert desk.broker_position() == 1
+    await desk.send(
+        lambda o: c.ModifyOrder(origin=o, order=stop.client_id, limit=None, stop=Decimal(4985), reason="moves")
+    )
+    resting = sum((o.terms.quantity - o.filled for o in desk.exchange.open_orders(PAPER)), Decimal(0))
+    assert resting == desk.broker_position() == 1
