@@ -113,7 +113,7 @@ class SextantApp(QuietlyEndingApp, inherit_bindings=False):
         self._quit_wanted: ShutdownPolicy | None = None
         self._pulls = PULLS_SSH if "SSH_CONNECTION" in os.environ else PULLS_LOCAL
         for theme in themes.THEMES:
-            self.register_theme(theme)
+            self.register_theme(themes.fitted(theme, self.console.color_system))
         self.theme = themes.CALM.name
 
     # ------------------------------------------------------------------------------------------------ in

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 from textual.theme import Theme
 
 CALM = Theme(
@@ -104,6 +106,32 @@ PAPER_WHITE = Theme(
 """Dark on light, for daylight."""
 
 THEMES = (CALM, CONTRAST, PAPER_WHITE)
+GROUNDS = ("primary", "secondary", "accent", "foreground", "background", "surface", "panel")
+FAINT_TINT = 48
+"""Channels this close make a grey with a breath of colour."""
+
+
+def fitted(theme: Theme, color_system: str | None) -> Theme:
+    """The theme for a terminal of so many colours.
+
+    Of 256 colours the six steps of the cube hold no dark grey-blue: the nearest one is a loud teal. Where there is no
+    true colour such greys become plain ones, for which the palette has 24 steps.
+    """
+    if color_system == "truecolor":
+        return theme
+    small = copy(theme)
+    for name in GROUNDS:
+        setattr(small, name, _plain_grey(getattr(theme, name)))
+    small.variables = {name: _plain_grey(value) for name, value in theme.variables.items()}
+    return small
+
+
+def _plain_grey(color: str) -> str:
+    red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
+    if max(red, green, blue) - min(red, green, blue) > FAINT_TINT:
+        return color
+    grey = round(0.299 * red + 0.587 * green + 0.114 * blue)
+    return f"#{grey:02X}{grey:02X}{grey:02X}"
 
 
 def next_theme(name: str) -> str:
