@@ -214,3 +214,12 @@ async def test_escape_gives_an_export_up_and_leaves_no_file(tmp_path: Path) -> N
         await told.pilot.press("escape")
         await told.settle()
         assert there(tmp_path) == []
+
+
+async def test_a_bell_goes_to_the_terminal_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with story() as told:
+        written: list[str] = []
+        monkeypatch.setattr(told.app._driver, "write", written.append)
+        told.app.ring("")
+        told.app.ring("\x07")
+        assert written == ["\x07"]
