@@ -1,27 +1,42 @@
-"""A line to type into whose keys take effect in the order in which they were pressed."""
+"""Fields whose keys take effect in the order in which they were pressed."""
 
 from __future__ import annotations
 
 from textual import events
+from textual.widget import Widget
 from textual.widgets import Input
 
 
-class Entry(Input):
-    """Textual inserts letters at once but carries out editing keys only after they have bubbled to the app.
+async def in_order(field: Widget, event: events.Key) -> None:
+    """Carry out a key of the field's own now, or hand it to the field that has the focus by now.
 
-    Typed quickly, 1 Backspace 5 would read "1" where somebody meant "5", and a quantity is money. Here the
-    editing keys of the input take effect where they are pressed; every other key goes its usual way.
+    Textual inserts letters at once but carries out other keys only after they have bubbled to the app. Typed quickly,
+    1 Backspace 5 would read "1" where somebody meant "5", and the 5 of Tab 5 would go into the field before: a quantity
+    is money. Here such keys, and those that move on, take effect where they are pressed; what was on its way when the
+    focus moved follows it. Every other key goes its usual way.
     """
+    focused = field.screen.focused
+    bindings = field._bindings.key_to_bindings.get(event.key)
+    if focused is not None and focused is not field:
+        focused.post_message(events.Key(event.key, event.character))
+    elif event.key == "tab":
+        field.screen.focus_next()
+    elif event.key == "shift+tab":
+        field.screen.focus_previous()
+    elif bindings:
+        await field.run_action(bindings[0].action)
+    else:
+        return
+    event.stop()
+    event.prevent_default()
+
+
+class Entry(Input):
+    """A line to type into."""
 
     async def on_key(self, event: events.Key) -> None:
-        """Carry out an editing key now."""
-        if event.is_printable:
-            return
-        bindings = self._bindings.key_to_bindings.get(event.key)
-        if bindings:
-            event.stop()
-            event.prevent_default()
-            await self.run_action(bindings[0].action)
+        """Take it where it is pressed."""
+        await in_order(self, event)
 
 
 class TypedWord(Entry):

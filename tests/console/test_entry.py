@@ -5,9 +5,11 @@ from __future__ import annotations
 from textual import events
 from textual.app import App, ComposeResult
 
+from console.screens.modals.command import Choice
+from console.screens.modals.spec import Field, FieldKind
 from console.widgets.entry import Entry, TypedWord
 
-KEYS = {"-": "minus", "\x7f": "backspace", "\x01": "home", "\x05": "end"}
+KEYS = {"\t": "tab", "<": "shift+tab", ">": "right", "-": "minus", "\x7f": "backspace", "\x01": "home", "\x05": "end"}
 
 
 class OneLine(App[None]):
@@ -47,3 +49,31 @@ async def test_a_word_to_be_typed_takes_nothing_from_a_clipboard() -> None:
         assert app.entry.value == ""
         await pilot.press("R", "E")
         assert app.entry.value == "RE"
+
+
+class Fields(App[None]):
+    """Two inputs and a choice between them."""
+
+    def compose(self) -> ComposeResult:
+        """One under the other."""
+        options = (("buy", "buy"), ("sell", "sell"), ("exit", "exit"))
+        yield Entry(id="first")
+        yield Choice(Field("side", "side", FieldKind.CHOICE, options=options, default="buy"))
+        yield Entry(id="last")
+
+
+async def test_a_key_goes_to_the_field_that_has_the_focus_when_its_turn_comes() -> None:
+    for letters, meant in (
+        ("1\t>\t25", ("1", "sell", "25")),
+        ("12\x7f\t>>\t9\x7f8", ("1", "exit", "8")),
+        ("\t\t7<><4", ("4", "sell", "7")),
+    ):
+        app = Fields()
+        async with app.run_test() as pilot:
+            app.query_one("#first").focus()
+            await pilot.pause()
+            press_at_once(app, letters)
+            for _ in range(5):
+                await pilot.pause()
+            assert (app.query_one("#first", Entry).value, app.query_one(Choice).value,
+                    app.query_one("#last", Entry).value) == meant  # fmt: skip

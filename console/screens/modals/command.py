@@ -16,7 +16,7 @@ from console import formatting as f
 from console.replica import Replica
 from console.screens.modals.base import OPENING_KEY_SLEEPS_S, DeskDialog
 from console.screens.modals.spec import Dialog, Field, FieldKind
-from console.widgets.entry import Entry, TypedWord
+from console.widgets.entry import Entry, TypedWord, in_order
 from console.widgets.lines import Lines, Pane, entitle
 from console.widgets.spans import Line, line, outside
 from engine.commands import Origin, Receipt
@@ -77,6 +77,10 @@ class Choice(Lines, can_focus=True):
         label = self._options[self._at][1] if self._options else "nothing to choose"
         place = f"  {self._at + 1} of {len(self._options)}"
         return [line((" ◂ ", "key"), outside(label), (" ▸", "key"), (place, "dim"))]
+
+    async def on_key(self, event: events.Key) -> None:
+        """Take it where it is pressed."""
+        await in_order(self, event)
 
     def action_turn(self, by: int) -> None:
         """Choose a neighbour."""
