@@ -435,6 +435,8 @@ async def test_s24_a_cancel_of_what_the_broker_has_forgotten_is_settled_and_harm
     await in_position(desk)
 
 
+# Where a replace counts what remains, the fill that crosses it makes the order larger by as much. The declared brokers
+# count totals; one that does not needs its size put right after the answer before it is traded on.
 @pytest.mark.parametrize("broker", [name for name in BROKERS if "remaining" not in name])
 async def test_s26_a_fill_inside_a_modify_is_counted_once(make_desk: MakeDesk, broker: str) -> None:
     desk = await resting(make_desk(capabilities=BROKERS[broker]), "4999")
