@@ -203,7 +203,7 @@ def page() -> str:
         "id of its fault as the first words of its name. Faults without one wait for the part they belong to. This",
         "page is written by `python -m tests.faults`; a test fails when it is behind.",
         "",
-        f"{len(FAULTS)} faults: {len(FAULTS) - len(ELSEWHERE)} shown by tests, {len(ELSEWHERE)} listed with theirs.",
+        f"{len(FAULTS)} faults: {len(FAULTS) - len(ELSEWHERE)} shown by tests, {len(ELSEWHERE)} wait for their part.",
     ]
     for letter, title in GROUPS.items():
         lines += ["", f"## {title}", "", "| Id | Fault | Shown by |", "|---|---|---|"]
