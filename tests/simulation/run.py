@@ -265,9 +265,10 @@ class Run:
     def promote(self, desk: Desk) -> None:
         """A second engine has taken the accounts: from now on it is the desk, and its machine the desk's."""
         self._desks.append(desk)
-        if desk.durable.files is not self.world.files:
-            scenes.forget_what_is_elsewhere(self)
+        elsewhere = desk.durable.files is not self.world.files
         self.world.move(desk.durable)
+        if elsewhere:
+            scenes.forget_what_is_elsewhere(self)
         self._began(desk)
 
     @property
@@ -312,6 +313,8 @@ class Run:
         desk.die()
         desk.durable.files.crash()
         scenes.forget_what_nothing_took(self, desk)
+        if desk.durable.files is not self.world.files:
+            scenes.forget_what_is_elsewhere(self)
         self.oracle.truth.dead.add(desk.life.name)
         self._desks.remove(desk)
         self._graveyard.append(desk)

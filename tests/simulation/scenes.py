@@ -100,6 +100,8 @@ def forget_what_nothing_took(run: Run, desk: Desk) -> None:
 def forget_what_is_elsewhere(run: Run) -> None:
     """Another machine took the accounts, by a typed word: it cannot know what only the first one's journal has."""
     held = set(run.world.database.raw.execute(HELD).fetchall())
+    if ("", "kill") not in held and LATCH not in run.world.files.kept:
+        run.oracle.requests.killed = False
     for session in tuple(run.oracle.requests.paused):
         if (session, "pause") not in held:
             run.world.hit("pause lost with its machine")
