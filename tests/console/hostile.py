@@ -7,7 +7,11 @@ from collections.abc import Iterator
 
 import msgspec
 
+from engine.queries import Answer, OrderLife, Query
 from engine.snapshot import DeskSnapshot
+from screenshots.journal_story import Trail
+from screenshots.ledger_story import disagreements, fills, orders, recent
+from screenshots.market_story import btcusd, es, eurusd, nq
 
 ESCAPES = (
     "\x1b[2J", "\x1b[H", "\x1b[31m", "\x1b[?1049l", "\x1b[?25l", "\x1b[6n", "\x1b[c", "\x1b[5i", "\x1bc", "\x1b(0",
@@ -65,6 +69,11 @@ class Poison:
         self._named.clear()
         return msgspec.convert(self._within(msgspec.to_builtins(snapshot)), DeskSnapshot, strict=False)
 
+    def answer(self, answer: Answer) -> Answer:
+        """The same answer in hostile words; every question gets others."""
+        self._named.clear()
+        return msgspec.convert(self._within(msgspec.to_builtins(answer)), type(answer), strict=False)
+
     def _next(self) -> str:
         text = self._strings[self.at % len(self._strings)]
         self.at += 1
@@ -86,11 +95,27 @@ class Poison:
 FREE = frozenset({
     "id", "account", "symbol", "strategy", "phase_detail", "blocks", "latches", "name", "reason", "decision", "cause",
     "broker", "broker_id", "client_id", "order", "session", "text", "title", "result", "lines", "kill_reason",
+    "subject", "error", "refusals", "warnings", "plan",
     "link_reason", "done", "memory", "database", "note", "acknowledged_by", "persistence_detail", "group", "missing",
     "detail", "evidence", "last_evidence", "query", "reported_by", "cancel_reason",
     "short", "message", "reject_reason", "words", "faults", "key", "parent",
 })  # fmt: skip
 """Fields that hold somebody's words; the others are numbers, times and words of our own enumerations."""
+
+
+class HostileTrail(Trail):
+    """An audit trail in which everybody wrote what they liked."""
+
+    def __init__(self, poison: Poison) -> None:
+        views = {str(view.id): view for view in (eurusd(), btcusd(), es(), nq())}
+        super().__init__((*orders(views), *recent(views)), fills(views), disagreements())
+        self.poison = poison
+
+    def answer(self, query: Query) -> Answer:
+        """A page, poisoned; the life of an order is always that of the first."""
+        if isinstance(query, OrderLife):
+            query = OrderLife(self.orders[0].client_id)
+        return self.poison.answer(super().answer(query))
 
 
 def chunks(strings: list[str], size: int) -> Iterator[list[str]]:

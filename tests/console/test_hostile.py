@@ -8,11 +8,13 @@ from rich.cells import cell_len
 from console import actions
 from console.formatting import plain
 from console.widgets.spans import fit, hatched, line, outside, text_of, wrap
-from tests.console.factory import busy_desk, incomplete_desk
-from tests.console.hostile import Poison, chunks, corpus, unfit
+from engine.queries import CheckAnswer
+from tests.console.factory import NOW, busy_desk, incomplete_desk
+from tests.console.hostile import HostileTrail, Poison, chunks, corpus, unfit
 from tests.console.stories import Story, story
 
 SCREENS = [action.key for action in actions.ACTIONS if action.name.startswith("go_")] or list("12345")
+NO_ROOM = CheckAnswer(at=NOW, refusals=("heat would be over the block",), warnings=("it is wide",), plan="at once")
 DIALOGS = ("f", "F", "K", "p", "P", "question_mark", "q", "ctrl+p")
 
 
@@ -68,3 +70,21 @@ async def test_the_whole_corpus_goes_through_every_screen_and_dialog(size: tuple
             await told.settle()
             check(told, f"toasts of handful {number}")
             told.app.clear_notifications()
+
+
+@pytest.mark.parametrize("size", [(80, 24), (140, 40)])
+async def test_the_journal_and_an_orders_life_stand_hostile_rows(size: tuple[int, int]) -> None:
+    poison = Poison(corpus())
+    async with story(size=size) as told:
+        told.client.trail = HostileTrail(poison)
+        await told.press("6")
+        for kind in range(8):
+            check(told, f"kind {kind} of the journal")
+            await told.press("down", "enter")
+            check(told, f"what Enter opens on kind {kind}")
+            await told.press("escape", "right_square_bracket")
+        told.client.answers = lambda query: poison.answer(NO_ROOM)
+        await told.press("1", "o")
+        await told.type("2")
+        check(told, "the ticket")
+    assert poison.at > 100, "the journal drew what it was given"
