@@ -119,7 +119,6 @@ def keep(results: list[dict[str, Any]]) -> None:
     kept = json.loads(NOTICED.read_text("utf-8")) if NOTICED.exists() else {}
     names = {mutant.name for mutant in MUTANTS}
     for row in results:
-        kept.pop(row["name"], None)
         if "seed" in row:
             kept[row["name"]] = {"seed": row["seed"], "mode": row["mode"], "invariant": row["invariant"]}
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(kept[name])}" for name in sorted(kept.keys() & names))

@@ -26,6 +26,13 @@ HOLDS_NOTHING = Edit(
     "    return abs(position.quantity)\n",
 )
 
+# Intents commit whoever commands.
+NO_EPOCH = Edit(
+    "engine/persistence/statements.py",
+    "    SELECT CASE WHEN EXISTS (SELECT 1 FROM leases WHERE account = ? AND epoch > ?)\n",
+    "    SELECT CASE WHEN EXISTS (SELECT 1 FROM leases WHERE account = ? AND epoch > ? AND 1 = 0)\n",
+)
+
 OUTBOUND = (
     Mutant(
         name="sent-before-written",
@@ -287,6 +294,13 @@ OUTBOUND = (
         path=FLATTEN,
         old='        desk.blocks.set("pause", "paused: flattened by hand until resumed")\n',
         new="",
+        also=(
+            Edit(
+                "engine/overrides/base.py",
+                '        run.desk.blocks.set("pause", reason)\n',
+                '        if "flatten" not in reason:\n            run.desk.blocks.set("pause", reason)\n',
+            ),
+        ),
     ),
     Mutant(
         name="reverse-enters-at-once",
@@ -339,7 +353,10 @@ OUTBOUND = (
         path=LINKS,
         old="        if (holder := self._lost_to()) is not None:\n",
         new="        if (holder := self._lost_to()) is not None and False:\n",
-        also=(Edit(LEASE, "        return None if self.lost_to is None else", "        return None if True else"),),
+        also=(
+            Edit(LEASE, "        return None if self.lost_to is None else", "        return None if True else"),
+            NO_EPOCH,
+        ),
     ),
     Mutant(
         name="suspended-does-not-ask",

@@ -140,7 +140,7 @@ def _stands_still(run: Run) -> None:
 SUDDEN: dict[str, tuple[Callable[[Run], None], float]] = {
     "lease locked": (_lease_locked, 300),
     "session dies": (_session_dies, 300),
-    "second engine": (_second_engine, 500),
+    "second engine": (_second_engine, 250),
     "look-alike order": (_look_alike, 2),
     "hands in an outage": (_hands_in_an_outage, 300),
     "disk fills": (_disk_fills, 300),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 LOOK_MS = 250
 PATIENCE_MS = 60_000
-SEAMS = ("query: answered", "intent: before", "intent: after", "submit: answered")
+SEAMS = ("query: answered", "intent: before", "intent: after", "intent: after", "submit: answered")
 NEWEST = "SELECT epoch FROM leases WHERE account = ?"
 INTENT = (
     "SELECT i.epoch, l.epoch, l.account FROM intents AS i JOIN leases AS l ON l.account = i.account "

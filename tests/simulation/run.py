@@ -33,6 +33,7 @@ from tests.simulation.world import MAX_POSITION, START, World, session_id
 TROUBLE_MS, CALM_MS, QUIET_MS = 18 * 60_000, 7 * 60_000, 5 * 60_000
 CYCLE_MS = TROUBLE_MS + CALM_MS + QUIET_MS
 LOOK_MS = 5_000
+WATCH_MS = 700
 AUDIT_MS = 300_000
 RECONCILED_MS = 25_000
 NEWS_MS = 2_000
@@ -110,6 +111,7 @@ class Run:
             world.market.start()
             self._at(START, self._new_life)
             self._at(START + LOOK_MS, self._look)
+            self._at(START + WATCH_MS, self._watch)
             self._at(START + AUDIT_MS, self._audit)
             self._plan(end)
             world.loop.run_until(end, lambda: self.stopped)
@@ -175,7 +177,9 @@ class Run:
             self.oracle.findings.check("I44 up", False, "two minutes of quiet and no desk is up")
             return
         self.oracle.quiet(probe.minds(desk), desk.life.name)
-        self.oracle.duties.quiet(desk.life.name, settled=desk.journal.is_settled)
+        self.oracle.duties.quiet(
+            desk.life.name, settled=desk.journal.is_settled, right_clock="clock step" not in self.options.faults
+        )
         desk.send("oracle", lambda o: c.ReconcileNow(origin=o))
 
     def _reconcile_again(self) -> None:
@@ -192,9 +196,12 @@ class Run:
                 self.world.note(f"{desk.life.name} ends: {desk.engine.lost.result()}")
                 self._bury(desk)
         self._look_at_desk()
-        self.oracle.verdicts.look()
         self.oracle.verdicts.open_at_broker()
         self._look_for_life()
+
+    def _watch(self) -> None:
+        self._at(self.world.clock.now() + WATCH_MS, self._watch)
+        self.oracle.verdicts.look()
 
     def look_again(self, after: Millis) -> None:
         """Look at the desk at a moment of a fault's choice too."""
@@ -220,6 +227,7 @@ class Run:
         for mind in minds:
             wire = desk.wires[mind.account]
             up = None if wire.up_since is None else max(wire.up_since, desk.steady_since, desk.clock.right_since)
+            duties.held(mind, now)
             duties.doubts(mind, now, wire.trouble.asked, up)
         files = desk.durable.files
         if now < files.filling_until and now >= files.trouble.hung_until:
@@ -291,6 +299,7 @@ class Run:
         desk.start()
 
     def _began(self, desk: Desk) -> None:
+        self.oracle.duties.held_since.clear()
         self.oracle.sending.begin(desk.life.name)
 
     def _died(self, desk: Desk, where: str) -> None:
@@ -484,8 +493,8 @@ class Run:
         self.world.hit(f"command {name}{'' if receipt.taken else ' refused'}")
         requests, audit = self.oracle.requests, self.oracle.audit
         desk = self._desk_of(life)
-        if desk is None or desk.engine.lost.done():
-            return  # it only looks on, and says so
+        if desk is None or desk is not self.desk or desk.engine.lost.done():
+            return  # it only looks on, and says so or is about to
         if isinstance(command, c.Flatten | c.Kill | c.Pause) or (
             isinstance(command, c.SubmitByHand) and command.is_exit
         ):
@@ -497,17 +506,23 @@ class Run:
             audit.raised(id, name)
         if isinstance(command, LOWERING):
             audit.lowered(id, name, life.name)
+        sessions = tuple(s.id for s in self.world.durable.sessions)
         match command:
             case c.Kill():
                 requests.killed = True
+                self._hold(sessions)
                 self.held_at[None] = self.world.clock.now()
             case c.Pause(session=session) | c.Flatten(session=session):
-                sessions = tuple(s.id for s in self.world.durable.sessions)
                 held = sessions if session is None else (session,)
+                if not (isinstance(command, c.Pause) and command.keep_resting):
+                    self._hold(held)
                 requests.paused.update(held)
                 self.held_at.update(dict.fromkeys(held, self.world.clock.now()))
             case _:
                 pass
+
+    def _hold(self, sessions: tuple[SessionId, ...]) -> None:
+        self.oracle.duties.held_since.update(dict.fromkeys(sessions, self.world.clock.now()))
 
     def _filled(self, account: AccountId, fill: object) -> None:
         self.world.counts["fills"] += 1

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from engine.domain.ids import Millis, SessionId
-from engine.domain.orders import IN_DOUBT
+from engine.domain.orders import IN_DOUBT, OrderState, Role
 from tests.simulation.oracle.findings import Findings
 from tests.simulation.oracle.mind import Mind
 from tests.simulation.oracle.truth import Truth
 
 ASKED_MS = 60_000
+CANCEL_MS = 10_000
+RESTING = (OrderState.WORKING, OrderState.PARTIALLY_FILLED)
+SEEN_TWICE_MS = 1_500
+ADOPTED = (
+    "SELECT d.id, d.broker_read, (SELECT min(l.at) FROM log AS l WHERE l.kind = 'disagreement' AND l.subject = d.id "
+    "AND l.text LIKE '%: adopted;%') FROM disagreements AS d WHERE d.kind IN ('position', 'reversal')"
+)
 REPLACED = "SELECT count(*) FROM replaced_candles WHERE session = ? AND candle = ?"
 
 
@@ -18,6 +25,7 @@ class Duties:
     def __init__(self, truth: Truth, findings: Findings) -> None:
         self._truth = truth
         self._findings = findings
+        self.held_since: dict[SessionId, Millis] = {}
         self._owed: list[tuple[str, SessionId, Millis]] = []
 
     def doubts(self, mind: Mind, now: Millis, asked: Millis, up_since: Millis | None) -> None:
@@ -33,17 +41,31 @@ class Duties:
                     lambda o=order, s=since: f"{o.client_id} is {o.state}; nobody asked for {now - s} ms",  # type: ignore[misc]
                 )
 
+    def held(self, mind: Mind, now: Millis) -> None:
+        """I33: under a kill, a flatten or a pause that keeps nothing, entries that rest are asked to go."""
+        since = self.held_since.get(mind.session)
+        if since is None or now - since < CANCEL_MS or not mind.alive:
+            return
+        for order in mind.orders:
+            if order.role is Role.ENTRY and order.state in RESTING and order.created < since:
+                self._findings.check("I33 cancel", order.cancel_wanted, f"{order.client_id} rests under a hold")
+
     def amended(self, life: str, session: SessionId, start: Millis) -> None:
         """A candle on which a strategy had decided has other values now, and the desk has seen it."""
         self._owed.append((life, session, start))
 
-    def quiet(self, life: str, *, settled: bool) -> None:
+    def quiet(self, life: str, *, settled: bool, right_clock: bool) -> None:
         """I18, and nothing left in the journal, once nothing has been wrong for minutes."""
         for of, session, start in self._owed:
             if of == life:
                 (rows,) = self._truth.database.execute(REPLACED, (session, start)).fetchone()
                 self._findings.check("I18", bool(rows), f"{session} decided on {start}, which changed: no record")
         self._owed.clear()
+        for id, seen, adopted in self._truth.database.execute(ADOPTED) if right_clock else ():
+            twice = adopted is None or adopted - seen >= SEEN_TWICE_MS
+            self._findings.check(
+                "I10 twice", twice, f"{id} was adopted {(adopted or 0) - seen} ms after the first read"
+            )
         self._findings.check("I29 journal", settled, f"{life}: what was journalled is not in the database")
 
     def room(self, free_percent: int, since: Millis, now: Millis, told: str | None) -> None:

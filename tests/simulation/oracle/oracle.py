@@ -133,6 +133,7 @@ class Oracle:
         """Entries may go again, or one was made by hand: no promise binds any more."""
         for session in sessions:
             self.exposure.flat.pop(session, None)
+            self.duties.held_since.pop(session, None)
             self._released[session] = self._now()
 
     # -- at intervals, and after quiet --------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from engine.domain.broker import SubmitRequest
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, SessionId
 from engine.domain.market import CandleOrigin
-from engine.domain.orders import LIVE_AT_BROKER, TERMINAL, Flag, Order, OrderState, Role
+from engine.domain.orders import LIVE_AT_BROKER, TERMINAL, ZERO, Flag, Order, OrderState, Role
 from engine.domain.risk import CompleteHeat
 from engine.snapshot import Phase
 from tests.simulation.oracle.candles import Candles
@@ -66,11 +66,14 @@ class Requests:
         complete = isinstance(share, CompleteHeat)
         check("I22", complete, lambda: f"{entry} leaves while heat is {heat.heat}")
         if isinstance(share, CompleteHeat):
-            check("I22 block", share.percent < heat.block, f"{entry} leaves at heat {share.percent}")
-        groups = {c.group for c in heat.contributions if c.session == mind.session}
-        for name, percent in heat.group_percent:
-            holds = name not in groups or percent < heat.group_block[name]
-            check("I22 group", holds, f"{entry} leaves, its group {name} is at {percent}")
+            own = next((c for c in heat.contributions if c.session == mind.session), None)
+            # its own share is reckoned anew in this very step, at a price that the gate did not read
+            anew = ZERO if own is None else own.total
+            others = share.percent - anew * 100 / share.equity
+            check("I22 block", others < heat.block, f"{entry} leaves at heat {share.percent}")
+            for name, percent in heat.group_percent:
+                holds = own is None or own.group != name or percent - anew * 100 / share.equity < heat.group_block[name]
+                check("I22 group", holds, f"{entry} leaves, its group {name} is at {percent}")
         reported = {c.session for c in heat.contributions}
         check("I24", set(self._truth.places.values()) <= reported, f"{entry} leaves, only {reported} reported")
         counted = {client_id for c in heat.contributions for client_id in c.entries}
