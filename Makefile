@@ -43,7 +43,7 @@ simulate: ready-to-work ## simulated days under faults; SEEDS=a:b HOURS=h MODE=e
 crash-points: ready-to-work ## a process killed at every seam of 31 scenarios; JOBS=n ARGS="--every 10"
 	@$(BIN)/python -m tests.simulation.crash_points --jobs $(JOBS) $(ARGS)
 
-mutants: ready-to-work ## who notices each deliberate mistake; JOBS=n ARGS="NAME … --seeds N --hours H"
+mutants: ready-to-work ## who notices each deliberate mistake; JOBS=n ARGS="NAME … --runs N --say --keep"
 	@$(BIN)/python -m tests.mutants --jobs $(JOBS) $(ARGS)
 
 check: ready-to-work lint types imports ## the quick gate: as test, without the slow and end-to-end tests

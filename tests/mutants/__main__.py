@@ -130,7 +130,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.mutants", description=__doc__)
     parser.add_argument("names", nargs="*")
     parser.add_argument("--seeds", type=int, default=200)
-    parser.add_argument("--hours", type=float, default=1.0)
+    parser.add_argument("--hours", type=float, default=0.5)
     parser.add_argument("--runs", type=int, help="of these seeds, at most so many runs for each mistake")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--keep", action="store_true", help="write what noticed each into noticed.json")

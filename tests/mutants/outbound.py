@@ -18,6 +18,7 @@ BOOK = "engine/domain/order_book.py"
 LEASE = "engine/persistence/account_lease.py"
 PORTFOLIO = "engine/aggregation/portfolio_server.py"
 LINKS = "engine/links.py"
+RECONCILER = "engine/reconciliation/reconciler.py"
 
 # What own exits hold is not closed again: the second line behind each rule about exits beside exits.
 HOLDS_NOTHING = Edit(
@@ -144,6 +145,14 @@ OUTBOUND = (
         path=ENTRIES,
         old="        if position.quantity != desk.book.position.quantity:\n",
         new="        if False:\n",
+        also=(
+            Edit(RECONCILER, 'desk.blocks.set("position", f"broker says', 'str.format("position", f"broker says'),
+            Edit(
+                RECONCILER,
+                "                position_effect=verdict.difference,\n                blocks_entries=True,\n",
+                "                position_effect=verdict.difference,\n                blocks_entries=False,\n",
+            ),
+        ),
     ),
     Mutant(
         name="entry-without-a-fresh-position",
@@ -259,6 +268,7 @@ OUTBOUND = (
         path=RECOVERY,
         old="        doubtful = [o for o in desk.book.open() if o.is_in_doubt or o.state is OrderState.LOST]\n",
         new="        doubtful = [o for o in desk.book.open() if o.is_in_doubt]\n",
+        also=(Edit(GATE, "        pending = entry_pending(self._desk.book.open())\n", "        pending = None\n"),),
     ),
     Mutant(
         name="two-alike-one-is-taken",
@@ -273,6 +283,13 @@ OUTBOUND = (
         path=FLATTEN,
         old="        if position.quantity:\n            return FlattenResult(False,",
         new="        if False:\n            return FlattenResult(False,",
+        also=(
+            Edit(
+                FLATTEN,
+                '        unproven = self._unproven()\n        say(f"broker says',
+                '        unproven: list[Order] = []\n        say(f"broker says',
+            ),
+        ),
     ),
     Mutant(
         name="flat-with-an-order-in-doubt",

@@ -23,7 +23,6 @@ def mind(desk: Desk, run: SessionRun) -> Mind:
         account=book.account,
         symbol=book.symbol,
         position=book.position.quantity,
-        moved=book.last_event,
         average=book.position.average_price,
         orders=book.open(),
         doubt_blocks="doubt" in session.blocks,

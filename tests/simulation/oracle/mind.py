@@ -20,8 +20,6 @@ class Mind(Struct, frozen=True, kw_only=True):
     account: AccountId
     symbol: Symbol
     position: Decimal
-    moved: Millis
-    """When memory last changed, by the desk's own clock."""
     average: Decimal | None
     orders: tuple[Order, ...]
     doubt_blocks: bool

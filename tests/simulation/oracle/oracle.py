@@ -107,6 +107,7 @@ class Oracle:
     def filled(self, account: AccountId, fill: BrokerFill) -> None:
         """The exchange executed, or voided, something."""
         order = self.truth.exchange.book.orders.get(fill.broker_id)
+        self.truth.filled_at[account, fill.symbol] = self.truth.now()
         if fill.broker_id in self.truth.claimed:
             self._adopted_foreign.add((account, fill.symbol))
         if order is not None and order.record.client_id is None and not fill.revision:

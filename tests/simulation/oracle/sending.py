@@ -84,7 +84,9 @@ class Sending:
             check(
                 "entry read", scene.read_age <= READ_MS, f"{entry} leaves; positions were read {scene.read_age} ms ago"
             )
-            settled = scene.clock - mind.moved > scene.read_age + SETTLE_MS
+            place = (mind.account, mind.symbol)
+            unfilled = self._truth.now() - self._truth.filled_at.get(place, 0) > scene.read_age + SETTLE_MS
+            settled = unfilled and self._truth.position(place).quantity == scene.read
             same = not settled or scene.read == mind.position
             check("entry agrees", same, f"{entry} leaves; the broker says {scene.read}, memory {mind.position}")
         self._check_limits(mind, order, scene, entry)

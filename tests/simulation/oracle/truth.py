@@ -37,6 +37,7 @@ class Truth:
         self.left: dict[ClientOrderId, Millis] = {}
         self.arrived: dict[ClientOrderId, Millis] = {}
         self.behind: dict[Place, list[Behind]] = {place: [] for place in places}
+        self.filled_at: dict[Place, Millis] = {}
         self.foreign: set[BrokerOrderId] = set()
         self.claimed: set[BrokerOrderId] = set()
         self.busted: set[ClientOrderId] = set()
