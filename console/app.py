@@ -85,6 +85,7 @@ class SextantApp(QuietlyEndingApp, inherit_bindings=False):
         operator: str,
         place: str,
         color: bool = True,
+        colors: str | None = "truecolor",
         exports: Path | None = None,
         keys: Mapping[str, str] | None = None,
         shutdown_timeout: float = SHUTDOWN_TIMEOUT_S,
@@ -113,7 +114,7 @@ class SextantApp(QuietlyEndingApp, inherit_bindings=False):
         self._quit_wanted: ShutdownPolicy | None = None
         self._pulls = PULLS_SSH if "SSH_CONNECTION" in os.environ else PULLS_LOCAL
         for theme in themes.THEMES:
-            self.register_theme(themes.fitted(theme, self.console.color_system))
+            self.register_theme(themes.fitted(theme, colors))
         self.theme = themes.CALM.name
 
     # ------------------------------------------------------------------------------------------------ in

@@ -156,6 +156,7 @@ def with_screen(settings: DeskSettings, make: Callable[[], Hosted]) -> int:
     process.start_logging(state)
     host = OpeningHost(make)
     from console.app import SextantApp
+    from console.terminal import terminal_colors
 
     place = os.environ.get("SSH_CONNECTION", "").split(" ")[0] or "this terminal"
     app = SextantApp(
@@ -163,6 +164,7 @@ def with_screen(settings: DeskSettings, make: Callable[[], Hosted]) -> int:
         operator=settings.operator,
         place=place,
         when_shown=host.start,
+        colors=terminal_colors(),
         keys=settings.keys,
         exports=Path.cwd() if settings.temporary else state / "exports",
     )

@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
+from rich.console import Console
 from rich.text import Text
 from textual.app import App
 from textual.drivers.linux_driver import LinuxDriver
@@ -122,3 +123,8 @@ class QuietlyEndingApp(App[None]):
         said = f"sextant: the console failed ({what}); the desk stops by its policy, the log has the details"
         self._exit_renderables.append(Text(said))
         self._close_messages_no_wait()
+
+
+def terminal_colors() -> str | None:
+    """How many colours this terminal says that it has, by Rich's name for them: truecolor, 256, standard, or none."""
+    return Console(force_terminal=True).color_system

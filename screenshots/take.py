@@ -31,6 +31,8 @@ SHOTS: tuple[Shot, ...] = (
     ("orders", busy_desk, (140, 40), ("3",)),
     ("reconciliation", busy_desk, (140, 40), ("4",)),
     ("heat", blocked_desk, (140, 40), ("5",)),
+    ("journal", busy_desk, (140, 40), ("6",)),
+    ("ticket", busy_desk, (100, 34), ("o", "tab", "1")),
     ("incomplete", incomplete_desk, (100, 30), ("5",)),
     ("blocked-80x24", blocked_desk, (80, 24), ("1",)),
     ("flatten", busy_desk, (100, 30), ("f",)),

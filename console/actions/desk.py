@@ -74,7 +74,7 @@ class GoJournal(Action):
 class Help(Action):
     """Keys by screen, and what the states of an order mean."""
 
-    name, key, title, group, rank = "help", "question_mark", "Help", "console", 66
+    name, key, title, group, rank = "help", "question_mark", "Help", "console", 97
 
     def step(self, desk: Replica, focus: Focus) -> Step:
         return OfApp("help")
