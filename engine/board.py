@@ -51,7 +51,10 @@ class Board:
     def alert(
         self, key: str, severity: Severity, text: str, *, lasting: bool = False, session: SessionId | None = None
     ) -> None:
-        """Raise it, or update its words; a text that says something new wants a new acknowledgement."""
+        """Raise it, or update its words; a text that says something new wants a new acknowledgement.
+
+        Over `KEEP_ALERTS` those go first whose cause may be over, least severe first; the log of events names each.
+        """
         old = self._alerts.get(key)
         if old is not None and (old.severity, old.text, old.lasting) == (severity, text, lasting):
             return
@@ -60,8 +63,9 @@ class Board:
         if old is None or old.severity is not severity:
             self.event(Alerted(severity, text, session))
         while len(self._alerts) > KEEP_ALERTS:
-            least = max(self._alerts.values(), key=lambda a: (_WORST_FIRST[a.severity], -a.since))
+            least = max(self._alerts.values(), key=lambda a: (not a.lasting, _WORST_FIRST[a.severity], -a.since))
             del self._alerts[least.id]
+            self.happened(f"more than {KEEP_ALERTS} alerts; not shown any more: {least.text}", least.session)
 
     def clear(self, key: str) -> None:
         """The cause is gone; a critical alert nobody acknowledged stays to be seen."""

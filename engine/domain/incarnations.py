@@ -13,12 +13,18 @@ from engine.domain.orders import ZERO, Order
 
 
 def record_of(order: Order, rows: Iterable[BrokerOrder]) -> BrokerOrder | None:
-    """The record that says where the order stands now: what replaced it, else its own, else one with our id."""
+    """The record that says where the order stands now: what replaced it, else its own, else one with our id.
+
+    Of several replaces that nobody heard of the last one counts; it is told as if it had replaced ours directly.
+    """
     rows = tuple(rows)
     if order.broker_id is not None:
-        for row in rows:
-            if row.replaces == order.broker_id:
-                return row
+        successors = {row.replaces: row for row in rows if row.replaces is not None}
+        last = successor = successors.pop(order.broker_id, None)
+        while successor is not None:
+            last, successor = successor, successors.pop(successor.broker_id, None)
+        if last is not None:
+            return changed(last, replaces=order.broker_id)
         for row in rows:
             if row.broker_id == order.broker_id:
                 return row

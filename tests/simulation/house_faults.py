@@ -78,7 +78,7 @@ def _look_alike(run: Run) -> None:
             for order in run.oracle.truth.sent.values()
             if order.account == account
             and order.role is Role.ENTRY
-            and world.clock.now() - run.oracle.truth.left[order.client_id] < 3_000
+            and world.clock.now() - run.oracle.truth.left.get(order.client_id, 0) < 3_000
             and order.terms.limit is not None
         ]
         for order in recent[-1:]:

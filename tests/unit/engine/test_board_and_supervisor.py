@@ -80,6 +80,20 @@ async def test_the_worst_and_the_oldest_come_first_and_the_least_give_way(board:
     assert [a.id for a in shown[:3]] == ["critical", "n1", "n2"], "the oldest of the least severe gave way"
 
 
+async def test_what_still_stands_outlasts_what_may_be_over(board: Board, clock: TapeClock) -> None:
+    for number in range(KEEP_ALERTS):
+        await clock.advance(START + number)
+        board.alert(f"n{number}", Severity.CRITICAL, f"that was {number}")
+    board.alert("disk:0", Severity.WARNING, "8 % of the disk is free", lasting=True)
+    shown = {a.id for a in board.alerts()}
+    assert len(shown) == KEEP_ALERTS
+    assert "disk:0" in shown, "a cause that stands is not pushed out by what has been"
+    assert "n0" not in shown, "the oldest of what has been gave way"
+    assert board.since(board.number - 1)[0].what == Happened(
+        f"more than {KEEP_ALERTS} alerts; not shown any more: that was 0", None
+    )
+
+
 def test_a_procedure_keeps_its_lines_and_its_result(board: Board) -> None:
     say = board.begin(CommandId("c1"), "flatten s", SessionId("s"))
     say("cancelling the target")

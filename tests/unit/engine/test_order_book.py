@@ -9,8 +9,9 @@ import pytest
 from msgspec.structs import replace as changed
 
 from engine.domain import order_lifecycle as lifecycle
-from engine.domain.broker import BrokerStatus, Capabilities, FillsKind
+from engine.domain.broker import BrokerOrder, BrokerStatus, Capabilities, FillsKind, ReplaceId
 from engine.domain.ids import BrokerOrderId, ClientOrderId
+from engine.domain.incarnations import record_of
 from engine.domain.order_book import (
     KEEP_RECENT,
     Change,
@@ -308,3 +309,39 @@ def test_a_filled_leg_that_the_broker_still_lists_larger_lives_after_all() -> No
     live = book.revive(stop, grown, 6)
     assert (live.state, live.remaining) == (S.PARTIALLY_FILLED, d(1))
     assert not book.outgrew(entry)
+
+
+def _replaced(of: Order, number: int, status: BrokerStatus, stop: int, after: str) -> BrokerOrder:
+    moved = changed(of.terms, stop=d(stop))
+    return report(
+        of, status, terms=moved, broker_id=BrokerOrderId(f"B{number}"), replaces=BrokerOrderId(after), client_id=None
+    )
+
+
+def test_of_several_replaces_that_nobody_heard_of_the_last_one_counts() -> None:
+    """Taken for its first successor, which ended when it was replaced, a stop that works would count as cancelled."""
+    book = OrderBook(SESSION, ACCOUNT, SYMBOL, Capabilities(replace_id=ReplaceId.CHANGES), lambda change, now: None)
+    stop = terms(type=OrderType.STOP, side=Side.SELL)
+    doubtful = order("o", S.IN_DOUBT_REPLACE, role=Role.STOP, of=stop, wanted=changed(stop, stop=d(97)))
+    book.load(doubtful)
+    own = report(doubtful, B.CANCELLED, reason="replaced", client_id=None)
+    chain = [
+        _replaced(doubtful, 3, B.WORKING, 97, "B2"),
+        own,
+        _replaced(doubtful, 1, B.CANCELLED, 99, str(own.broker_id)),
+        _replaced(doubtful, 2, B.CANCELLED, 98, "B1"),
+    ]
+    found = record_of(doubtful, chain)
+    assert found is not None
+    after = book.report(doubtful, found, Evidence.QUERY, 1)
+    assert (after.state, after.broker_id, after.terms.stop) == (S.WORKING, "B3", d(97))
+    assert record_of(after, chain) == chain[0], "once it is known, its own record says where it stands"
+
+
+def test_records_that_replace_each_other_in_a_ring_end_the_search() -> None:
+    lost = order("o", S.IN_DOUBT_REPLACE)
+    ring = [_replaced(lost, 1, B.WORKING, 99, "B-o"), _replaced(lost, 0, B.WORKING, 98, "B1")]
+    ring[1] = changed(ring[1], broker_id=BrokerOrderId("B-o"))
+    found = record_of(lost, ring)
+    assert found is not None
+    assert found.replaces == "B-o"
