@@ -14,6 +14,7 @@ SextantError
 │   ├── LockedOut              the broker refused unexecuted and names when to come back
 │   └── QueryFailed            transient: a question got no complete answer; it proves nothing
 ├── IllegalCommand             definite: our own table of order states forbids what we asked
+├── StartOver                  nothing failed: a session has to go through its start again
 └── StrategyFailed             definite for this candle: the strategy raised or ran away
 """
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from msgspec.structs import replace as changed
 
 from engine.domain import order_lifecycle as lifecycle
-from engine.domain.ids import DecisionKey, Millis, decision_key
+from engine.domain.ids import ClientOrderId, DecisionKey, Millis, decision_key
 from engine.domain.order_book import live_exits, parent_unfilled, reduces
 from engine.domain.orders import (
     ZERO,
@@ -64,6 +64,7 @@ class Guard:
         self._target_hit = False
         self._opening: Order | None = None
         self._opening_seen: tuple[int, Position] | None = None
+        self._swept: dict[ClientOrderId, Millis] = {}
 
     @property
     def is_settled(self) -> bool:
@@ -170,9 +171,19 @@ class Guard:
         desk.reporter.clear(f"inert:{desk.id}")
         desk.reporter.clear(f"exit:{desk.id}")
         self._show(ProtectionState.FLAT)
+        await self._sweep(leftovers)
+
+    async def _sweep(self, leftovers: list[Order]) -> None:
+        """Ask each to go, once a look: an answer that changes nothing must not bring the next question at once."""
+        desk = self._desk
+        self._swept = {o.client_id: self._swept[o.client_id] for o in leftovers if o.client_id in self._swept}
         for order in leftovers:
-            if lifecycle.may_cancel(order) and not order.is_in_doubt:
-                await self._submission.cancel(order, "the position is flat")
+            asked, shut = self._swept.get(order.client_id), not desk.road.is_up or desk.road.locked_until is not None
+            early = asked is not None and desk.now() - asked < LOOK_SECONDS * 1000
+            if early or (shut and order.cancel_wanted) or not lifecycle.may_cancel(order) or order.is_in_doubt:
+                continue
+            self._swept[order.client_id] = desk.now()
+            await self._submission.cancel(order, "the position is flat")
 
     async def _cancel_wrong_side(self) -> None:
         """Exits of an earlier, opposite position would open or add if they filled: they go at once.

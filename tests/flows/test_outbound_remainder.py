@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 
-from engine.domain.broker import Capabilities
+import pytest
+
+from brokers.paper import out_of_band
+from engine.domain.broker import Capabilities, RefusedOrder, SubmitAnswer
+from engine.domain.ids import BrokerOrderId
 from engine.domain.orders import OrderState, Role
-from tests.flows.harness import ES, Desk
+from engine.errors import LockedOut
+from tests.flows.harness import ES, PAPER, Desk
+from tests.flows.script import enter as enter_with
+from tests.flows.script import in_position
 from tests.flows.test_outbound_basic import enter, leave
 
 
@@ -24,3 +31,35 @@ async def test_leaving_everything_calls_off_what_the_entry_has_not_filled(make_d
     assert entry.state is OrderState.CANCELLED
     assert desk.position() == desk.broker_position() == 0
     assert not [o for o in desk.orders() if o.is_open]
+
+
+@pytest.mark.parametrize("answer", ["locked out", "refused"])
+async def test_what_is_left_of_a_closed_position_is_asked_to_go_once_a_look(
+    make_desk: Callable[..., Desk], answer: str
+) -> None:
+    """An answer that changes nothing brings no storm of further questions, and the order goes once it can."""
+    desk = await in_position(make_desk(), enter_with(target="5050"))
+    out_of_band.move_position(desk.exchange, PAPER, ES, Decimal(-2), desk.clock.now())
+    cancel, until, knocks = desk.manager.cancel, desk.clock.now() + 80_000, 0
+
+    async def barred(broker_id: BrokerOrderId) -> SubmitAnswer:
+        nonlocal knocks
+        if desk.clock.now() >= until:
+            return await cancel(broker_id)
+        knocks += 1
+        if answer == "locked out":
+            raise LockedOut("too many requests", retry_after_seconds=(until - desk.clock.now()) / 1000)
+        return RefusedOrder(reason="not now")
+
+    desk.manager.cancel = barred  # type: ignore[method-assign]
+    await desk.until(lambda: desk.position() == 0, 60)
+    before = {o.client_id: o.revision for o in desk.orders() if o.is_open}
+    seconds = (until - desk.clock.now()) / 1000
+    await desk.pass_(seconds)
+    assert len(before) == 2
+    assert 0 < knocks <= 2 * (seconds + 1)
+    for client_id, revision in before.items():
+        now = next(o.revision for o in desk.orders() if o.client_id == client_id)
+        assert now - revision <= 4 * (seconds + 1), "each look leaves a few events, not a storm"
+    await desk.until(lambda: not [o for o in desk.orders() if o.is_open], 5)
+    assert desk.exchange.open_orders(PAPER) == ()

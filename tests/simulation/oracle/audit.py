@@ -52,6 +52,7 @@ class Audit:
         self.transitions: Counter[tuple[str, str]] = Counter()
         self._owed: list[tuple[str, str, str]] = []
         self._reconciled: tuple[int, ...] | None = None
+        self._filled_at: dict[Place, Millis] = {}
 
     def moves(self) -> None:
         """I12: every step of an order since the last look obeys the table."""
@@ -130,11 +131,13 @@ class Audit:
     def reconciled_once(self) -> None:
         """I31: the first of two reconciliations of an unchanged broker."""
         self._reconciled = tuple(self._truth.database.execute(GROWN).fetchone())
+        self._filled_at = dict(self._truth.filled_at)
 
     def reconciled_twice(self) -> None:
         """I31: the second changed nothing."""
         now = tuple(self._truth.database.execute(GROWN).fetchone())
-        if self._reconciled is not None and now[2] == self._reconciled[2]:  # no fill came in between
+        same = self._truth.filled_at == self._filled_at  # nobody's order filled, ours or another's
+        if self._reconciled is not None and same and now[2] == self._reconciled[2]:  # and no fill was late
             self._findings.check("I31", now == self._reconciled, f"reconciling again: {self._reconciled} became {now}")
 
 
