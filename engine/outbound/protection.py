@@ -34,6 +34,8 @@ from engine.snapshot import Phase, ProtectionState, Severity
 RESIZE_GRACE_MS = 1_000
 BROKER_SIZES_GRACE_MS = 2_500
 LOOK_SECONDS = 1.0
+LOOKS_AT_ONCE, AT_ONCE_MS = 20, 100
+"""So many looks in a row, so close together, may follow from what the one before them changed."""
 _READY = (Phase.SUBSCRIBING, Phase.LOADING_HISTORY, Phase.WARMING, Phase.TRADING)
 _UNPROVEN = (
     OrderState.SUBMITTING,
@@ -95,12 +97,18 @@ class Guard:
     async def run(self) -> None:
         """Until cancelled: keep what rests at the broker fitting to the position."""
         desk = self._desk
+        looks, since = 0, desk.now()
         while True:
             version = desk.book.version
             if desk.phase in _READY:
                 await self.step()
             if desk.book.version != version:
-                continue
+                if desk.now() - since > AT_ONCE_MS:
+                    looks, since = 0, desk.now()
+                looks += 1
+                if looks <= LOOKS_AT_ONCE:
+                    continue
+                version = desk.book.version  # each look changes something and gets nowhere: others want to run, too
             pause = LOOK_SECONDS if desk.book.position.quantity or desk.book.open() else 30.0
             await desk.until(
                 lambda seen=version: desk.book.version != seen or self._target_due(),  # type: ignore[misc]

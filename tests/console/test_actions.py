@@ -110,7 +110,7 @@ def test_dead_jobs_can_be_retried_while_there_are_some(desk: Replica) -> None:
 
 def test_the_footer_leads_with_what_matters_here(desk: Replica) -> None:
     keys = footer_keys(desk, Focus(screen="orders", session=SessionId("btc-breakout"), order=desk.open_orders[0]))
-    assert [name for _, _, name in keys[:4]] == ["quit", "order_life", "cancel_order", "ask_now"]
+    assert [name for _, _, name in keys[:4]] == ["quit", "help", "order_life", "cancel_order"]
 
 
 def test_faults_are_for_paper_only(desk: Replica) -> None:

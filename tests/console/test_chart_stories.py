@@ -109,9 +109,13 @@ async def test_the_charts_actions_are_in_help_and_palette() -> None:
     names = {action.name for action in actions.ACTIONS if action.group == "chart"}
     assert len(names) == 15
     async with story(size=(100, 60)) as told:
-        await told.press("2", "question_mark", "pagedown", "pagedown")
+        await told.press("2", "question_mark")
+        seen = told.text
+        for _ in range(6):
+            await told.press("pagedown")
+            seen += told.text
         for name in ("Crosshair to the older candle", "The next longer timeframe", "The oldest candles"):
-            assert name in told.text
+            assert name in seen
         await told.press("escape", "ctrl+p")
         await told.type("oldest")
         await told.pilot.pause(0.3)

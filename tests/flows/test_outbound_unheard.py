@@ -147,6 +147,23 @@ async def test_a_market_exit_that_does_not_fill_is_no_protection(make_desk: Make
     assert desk.position() == desk.broker_position() == 2
 
 
+async def test_a_guard_that_gets_nowhere_keeps_nobody_else_from_running(
+    make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = await in_position(make_desk())
+    guard, book, looks = desk.trader().guard, desk.trader().desk.book, 0
+
+    async def held_back_at_once() -> None:
+        nonlocal looks
+        looks += 1
+        book.version += 1
+        assert looks < 10_000, "the engine's loop belongs to the guard alone"
+
+    monkeypatch.setattr(guard, "step", held_back_at_once)
+    await desk.pass_(10)
+    assert 10 < looks < 1_000, "it goes on looking, and others run meanwhile"
+
+
 async def test_a_stop_does_not_grow_past_what_the_broker_holds(make_desk: MakeDesk) -> None:
     desk = await in_position(make_desk())
     asked: list[Decimal] = []
