@@ -162,3 +162,22 @@ class Bell:
             finally:
                 self._waiter.cancel()
         self._rung = False
+
+
+class Burst:
+    """Rounds of a loop that follow one another at once: so many, so close together, and then others have to run."""
+
+    MOST, WITHIN_MS = 20, 100
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._rounds = 0
+        self._since = clock.now()
+
+    def goes_on(self) -> bool:
+        """Whether one more round may follow at once."""
+        now = self._clock.now()
+        if now - self._since > self.WITHIN_MS:
+            self._rounds, self._since = 0, now
+        self._rounds += 1
+        return self._rounds <= self.MOST

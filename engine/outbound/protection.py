@@ -28,14 +28,13 @@ from engine.outbound.inert import stop_not_protecting
 from engine.outbound.sleepers import unproven_sleepers
 from engine.outbound.standing import Standing
 from engine.outbound.submission import ExitOrder, Submission
+from engine.periodic import Burst
 from engine.session import SessionDesk
 from engine.snapshot import Phase, ProtectionState, Severity
 
 RESIZE_GRACE_MS = 1_000
 BROKER_SIZES_GRACE_MS = 2_500
 LOOK_SECONDS = 1.0
-LOOKS_AT_ONCE, AT_ONCE_MS = 20, 100
-"""So many looks in a row, so close together, may follow from what the one before them changed."""
 _READY = (Phase.SUBSCRIBING, Phase.LOADING_HISTORY, Phase.WARMING, Phase.TRADING)
 _UNPROVEN = (
     OrderState.SUBMITTING,
@@ -97,16 +96,13 @@ class Guard:
     async def run(self) -> None:
         """Until cancelled: keep what rests at the broker fitting to the position."""
         desk = self._desk
-        looks, since = 0, desk.now()
+        burst = Burst(desk.clock)
         while True:
             version = desk.book.version
             if desk.phase in _READY:
                 await self.step()
             if desk.book.version != version:
-                if desk.now() - since > AT_ONCE_MS:
-                    looks, since = 0, desk.now()
-                looks += 1
-                if looks <= LOOKS_AT_ONCE:
+                if burst.goes_on():
                     continue
                 version = desk.book.version  # each look changes something and gets nowhere: others want to run, too
             pause = LOOK_SECONDS if desk.book.position.quantity or desk.book.open() else 30.0
@@ -175,9 +171,8 @@ class Guard:
         ]
         if not any(o.is_entry and o.is_open for o in orders):
             self.stop_price = None
-        desk.reporter.clear(f"naked:{desk.id}")
-        desk.reporter.clear(f"inert:{desk.id}")
-        desk.reporter.clear(f"exit:{desk.id}")
+        for alert in ("naked", "inert", "exit"):
+            desk.reporter.clear(f"{alert}:{desk.id}")
         self._show(ProtectionState.FLAT)
         await self._sweep(leftovers)
 
@@ -198,8 +193,7 @@ class Guard:
 
         So do entries on the other side: they would reduce, and their legs then stand against the position.
         """
-        desk = self._desk
-        orders = desk.book.open()
+        desk, orders = self._desk, self._desk.book.open()
         index = {o.client_id: o for o in orders}
         for order in orders:
             wrong = not order.cancel_wanted and order.is_entry == reduces(order, desk.book.position)
