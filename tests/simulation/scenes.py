@@ -22,6 +22,7 @@ WINDOW = 5
 LATCH = Path("/desk/KILL")
 IN_TIME_MS = 1_000
 """How long a desk has to write down a deed that lowered risk, or to say that it cannot."""
+RECORDED = "SELECT 1 FROM orders WHERE client_id = ?"
 HELD = "SELECT scope, kind FROM latches WHERE held = 1"
 
 
@@ -107,3 +108,8 @@ def forget_what_is_elsewhere(run: Run) -> None:
             run.world.hit("pause lost with its machine")
             run.oracle.requests.paused.discard(session)
             run.oracle.released((session,))
+    database, unrecorded = run.world.database.raw, run.oracle.truth.unrecorded
+    for client_id in run.oracle.truth.left:
+        if database.execute(RECORDED, (client_id,)).fetchone() is None:
+            run.world.hit("order known elsewhere alone")
+            unrecorded.setdefault(client_id, "on the machine before")

@@ -415,6 +415,8 @@ class Wire:
         if self.trouble.lag_query:
             exchange, account = self._exchange, self.account
             self._after.append((self._now(), exchange.positions(account), exchange.open_orders(account)))
+        else:
+            self._after.clear()  # with events left out the newest would be no list of the declared time ago
         if not self._up or self._mute or self._sink is None or isinstance(event, BalanceReported):
             return
         trouble, rng = self.trouble, self._rng
