@@ -32,6 +32,8 @@ from engine.outbound.submission import ExitOrder, Submission
 from engine.session import SessionDesk
 
 PROOF_SECONDS = 5.0
+SIZED_MS = 1_000
+"""How long a cancel may take before the position is read again: what was read before may be half closed by then."""
 
 
 class Left(Struct, frozen=True):
@@ -210,8 +212,16 @@ class ExitRoad:
                         return Failed(f"{item.client_id} could not be made smaller: {after.reason}")
                 return await self._close_what_is_free(origin, quantity, reason, flags)
             case CancelFirst(orders=orders, quantity=quantity):
+                begun = desk.now()
                 if not await self._gone(orders, reason, say):
                     return Failed("a protective order could not be proven cancelled")
+                if desk.now() - begun >= SIZED_MS:
+                    fresh = await desk.road.fresh_position(desk.book.symbol, desk.numbers.exit_sizing_read)
+                    held = desk.book.position.quantity
+                    if fresh is not None and held and fresh.quantity * held <= 0:
+                        return Failed(f"broker {fresh.quantity}, memory {held} once the protection was cancelled")
+                    quantity = quantity if fresh is None else min(quantity, abs(fresh.quantity))
+                    flags = {**flags, Flag.SIZED_FROM_MEMORY: flags[Flag.SIZED_FROM_MEMORY] or fresh is None}
                 return await self._close_what_is_free(origin, quantity, reason, flags)
             case Wait(order=order, in_doubt=True):
                 return Held(order, f"exit {order.client_id} is {order.state}; a second one could reverse the position")

@@ -10,9 +10,18 @@ import pytest
 
 from brokers.paper import out_of_band
 from engine import commands as c
-from engine.domain.broker import BrokerOrder, Capabilities, Enforcer, FillsKind, IdMode, ReplaceId, ReplaceQuantity
+from engine.domain.broker import (
+    BrokerOrder,
+    Capabilities,
+    Enforcer,
+    FillsKind,
+    IdMode,
+    ReplaceId,
+    ReplaceQuantity,
+    SubmitAnswer,
+)
 from engine.domain.disagreements import DisagreementKind
-from engine.domain.ids import SessionId
+from engine.domain.ids import BrokerOrderId, SessionId
 from engine.domain.orders import Flag, OrderState, OrderType, Role, Side
 from engine.domain.settings import FixedSize, Remedy
 from engine.snapshot import Phase, ProtectionState
@@ -446,3 +455,24 @@ async def test_an_exit_that_was_lost_and_fills_after_all_takes_the_new_stop_with
         await desk.pass_(5)
     await desk.until(lambda: desk.position() == 0 and not live(desk), 5)
     assert desk.broker_position() == 0
+
+
+async def test_a_position_that_shrinks_during_a_slow_cancel_is_not_turned_round(make_desk: MakeDesk) -> None:
+    """The exit was sized before its stop was cancelled; meanwhile the broker's own desk closed a part."""
+    desk = await in_position(make_desk(capabilities=Capabilities(replace_may_change_type=False)))
+    cancel = desk.manager.cancel
+
+    async def slow(broker_id: BrokerOrderId) -> SubmitAnswer:
+        out_of_band.move_position(desk.exchange, PAPER, ES, Decimal(-1), desk.clock.now())
+        await desk.clock.sleep(3)
+        return await cancel(broker_id)
+
+    held: list[Decimal] = []
+    desk.exchange.listen(PAPER, lambda _: held.append(desk.broker_position()))
+    desk.manager.cancel = slow  # type: ignore[method-assign]
+    desk.strategies[ES].script.append(leave)
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: desk.broker_position() == 0, 15)
+    await desk.pass_(10)
+    assert min(held) == 0, "never short"
+    assert desk.position() == desk.broker_position() == 0
