@@ -191,7 +191,9 @@ class DeskAccount:
             if desk.book.symbol == record.terms.symbol:
                 owner = desk.book.owner_of(record)
                 if owner is not None:
-                    desk.book.report(owner, record, Evidence.STREAM, self._clock.now())
+                    after = desk.book.report(owner, record, Evidence.STREAM, self._clock.now())
+                    if after.terms.quantity < owner.terms.quantity:  # or an old word about a leg that has grown since
+                        self.reconciler.suspect(f"{after.client_id} is smaller by the stream", orders=True)
                 elif not record.status.is_final:
                     self.reconciler.suspect(f"the stream shows an order {record.broker_id} we do not know", orders=True)
                 return

@@ -6,11 +6,21 @@ from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace as changed
 
 from brokers.paper import out_of_band
-from engine.domain.broker import Capabilities, FillsKind, IdMode, RefusedOrder, ReplaceId
+from engine.domain.broker import (
+    Capabilities,
+    FillsKind,
+    IdMode,
+    OrderReported,
+    RefusedOrder,
+    ReplaceId,
+    SubmitAnswer,
+)
+from engine.domain.ids import BrokerOrderId, ClientOrderId
 from engine.domain.market import Tick
-from engine.domain.orders import OrderState, OrderType, Role, Side
+from engine.domain.orders import OrderState, OrderType, Role, Side, Terms
 from engine.snapshot import ProtectionState
 from tests.flows.harness import ES, PAPER, Desk
 from tests.flows.script import enter, in_position, leave
@@ -147,3 +157,24 @@ async def test_the_margin_desk_closing_while_our_exit_is_under_way_never_reverse
     assert desk.position() == desk.broker_position()
     assert desk.snapshot().disagreements
     assert desk.blocks()
+
+
+async def test_an_old_word_about_a_leg_that_has_grown_since_is_checked_at_once(make_desk: MakeDesk) -> None:
+    """Its stop believed too small, another one would be made larger: together they would turn the position round."""
+    desk = await in_position(make_desk())
+    (stop,) = [o for o in desk.exchange.open_orders(PAPER) if o.terms.type is OrderType.STOP]
+    (memory,) = desk.orders(Role.STOP)
+    replace, asked = desk.manager.replace, []
+
+    async def seen(broker_id: BrokerOrderId, client_id: ClientOrderId, terms: Terms) -> SubmitAnswer:
+        asked.append(terms)
+        return await replace(broker_id, client_id, terms)
+
+    desk.manager.replace = seen  # type: ignore[method-assign]
+    for listener in tuple(desk.exchange._listeners[PAPER]):
+        listener(OrderReported(changed(stop, terms=changed(stop.terms, quantity=Decimal(1)))))
+    await desk.pass_(5)
+    after = desk.trader().desk.current(memory)
+    assert after.revision > memory.revision, "the word was heard"
+    assert after.terms.quantity == 2
+    assert asked == [], "nothing was resized for it"
