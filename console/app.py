@@ -54,6 +54,7 @@ log = logging.getLogger(__name__)
 
 PULLS_LOCAL, PULLS_SSH, PULLS_BLURRED = 10.0, 4.0, 2.0
 ECHO_S = 1.0
+SHOWN_S = 0.05
 SHUTDOWN_TIMEOUT_S = 75.0
 
 
@@ -126,7 +127,8 @@ class SextantApp(QuietlyEndingApp, inherit_bindings=False):
         self._timer = self.set_interval(1 / self._pulls, self.pull)
         self.run_worker(self._seed_fills(), name="fills", exit_on_error=False)
         self.call_later(self.pull)
-        self.call_after_refresh(self._when_shown)
+        # a moment later: what is imported then would hold up the bytes that are on their way to the terminal
+        self.call_after_refresh(self.set_timer, SHOWN_S, self._when_shown)
 
     def pull(self) -> None:
         """Fold the engine's newest word and show it."""

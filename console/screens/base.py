@@ -15,7 +15,7 @@ from console import actions
 from console.actions import bindings, footer_keys
 from console.replica import Focus, Replica
 from console.widgets import top
-from console.widgets.lines import Pane
+from console.widgets.lines import INK_CLASSES, Pane
 
 if TYPE_CHECKING:
     from console.app import SextantApp
@@ -48,6 +48,7 @@ class FlowScreen(Screen[None]):
     """A screen over one flow: subclasses give a name, a body, and what to draw in it."""
 
     NAME: ClassVar[str]
+    COMPONENT_CLASSES = INK_CLASSES
     AUTO_FOCUS = "Table"
     ready = False
 

@@ -35,16 +35,20 @@ def entitle(widget: Widget, title: str | None = None, subtitle: str | None = Non
                 setattr(widget, name, content)
 
 
+INK_CLASSES = {f"lines--{ink}" for ink in INKS}
+"""Component classes of every screen that holds lines: styled once for a screen, not once for each of its widgets."""
+
+
 class Lines(Widget):
     """Base of everything drawn line by line.
 
     | Component class | Stands for |
     |---|---|
-    | `lines--<ink>` | each ink of console.widgets.spans.INKS |
+    | `lines--<ink>` | each ink of console.widgets.spans.INKS; of the screen, for they are the same for all of it |
     | `lines--cursor` | the marked line |
     """
 
-    COMPONENT_CLASSES = {f"lines--{ink}" for ink in (*INKS, "cursor")}
+    COMPONENT_CLASSES = {"lines--cursor"}
 
     def __init__(self, *, id: str | None = None, classes: str | None = None, title: str = "") -> None:
         super().__init__(id=id, classes=classes, markup=False)
@@ -101,7 +105,8 @@ class Lines(Widget):
         style = self._inks.get(name)
         if style is None:
             plain_name = name.removesuffix(REVERSED)
-            style = self.get_component_rich_style(f"lines--{plain_name}", partial=True)
+            holder = self if plain_name == "cursor" else self.screen
+            style = holder.get_component_rich_style(f"lines--{plain_name}", partial=True)
             if plain_name != name:
                 style += Style(reverse=True)
             self._inks[name] = style

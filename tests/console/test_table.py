@@ -3,8 +3,10 @@
 from dataclasses import replace
 
 from textual.app import App, ComposeResult
+from textual.screen import Screen
 
 from console.widgets.columns import Align, Column, Row, arrange, header_line, row_lines
+from console.widgets.lines import INK_CLASSES
 from console.widgets.spans import changed, fit, hatched, line, text_of, width_of, wrap
 from console.widgets.table import Table
 
@@ -45,9 +47,16 @@ def test_text_is_cut_wrapped_and_hatched_to_size() -> None:
     assert {width_of(row) for row in hatched(30, 7, ("Nothing here.", "Do this."))} == {30}
 
 
+class Inked(Screen[None]):
+    COMPONENT_CLASSES = INK_CLASSES
+
+
 class Bare(App[None]):
     CSS_PATH = None
-    CSS = "\n".join(f"Lines > .lines--{ink} {{ color: white; }}" for ink in ("text",))
+    CSS = "Screen > .lines--text { color: white; }"
+
+    def get_default_screen(self) -> Screen[None]:
+        return Inked(id="_default")
 
     def compose(self) -> ComposeResult:
         yield Table(COLUMNS, id="table")

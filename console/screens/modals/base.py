@@ -9,7 +9,7 @@ from textual.binding import Binding
 from textual.screen import ModalScreen
 
 from console.replica import Replica
-from console.widgets.lines import Pane
+from console.widgets.lines import INK_CLASSES, Pane
 from console.widgets.spans import Line
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ OPENING_KEY_SLEEPS_S = 0.5
 class DeskDialog(ModalScreen[None]):
     """A dialog over a flow screen."""
 
+    COMPONENT_CLASSES = INK_CLASSES
     BINDINGS = [Binding("escape", "close", "No", show=False)]
     ready = False
 
