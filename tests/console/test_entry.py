@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from textual import events
 from textual.app import App, ComposeResult
+from textual.screen import Screen
 
 from console.screens.modals.command import Choice
 from console.screens.modals.spec import Field, FieldKind
 from console.widgets.entry import Entry, TypedWord
+from console.widgets.lines import INK_CLASSES
 
 KEYS = {"\t": "tab", "<": "shift+tab", ">": "right", "-": "minus", "\x7f": "backspace", "\x01": "home", "\x05": "end"}
 
@@ -51,8 +53,18 @@ async def test_a_word_to_be_typed_takes_nothing_from_a_clipboard() -> None:
         assert app.entry.value == "RE"
 
 
+class Inked(Screen[None]):
+    """A screen with the inks that lines are drawn in."""
+
+    COMPONENT_CLASSES = INK_CLASSES
+
+
 class Fields(App[None]):
     """Two inputs and a choice between them."""
+
+    def get_default_screen(self) -> Screen[None]:
+        """With inks."""
+        return Inked(id="_default")
 
     def compose(self) -> ComposeResult:
         """One under the other."""

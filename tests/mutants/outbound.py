@@ -238,8 +238,8 @@ OUTBOUND = (
         name="leftover-stop-stays",
         says="Own exits beyond |position| are an excess and are cancelled.",
         path=GUARD,
-        old="            if lifecycle.may_cancel(order) and not order.is_in_doubt:\n",
-        new="            if False:\n",
+        old='            await self._submission.cancel(order, "the position is flat")\n',
+        new="            continue\n",
     ),
     Mutant(
         name="lost-after-one-negative",
