@@ -12,8 +12,8 @@ import signal
 import sys
 from types import FrameType
 
-from tests.simulation.__main__ import simulate
 from tests.simulation.options import options_of
+from tests.simulation.run import simulate
 
 SECONDS_AN_HOUR = 30.0
 """Processor time that a simulated hour may take; the unchanged program takes about two."""

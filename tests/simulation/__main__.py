@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import logging
 import multiprocessing
 import sys
 import time
@@ -20,15 +19,8 @@ import msgspec
 
 from tests.simulation.coverage import Coverage
 from tests.simulation.options import MODES, Options, options_of
-from tests.simulation.run import Result, Run
+from tests.simulation.run import Result, Run, simulate
 from tests.simulation.shrink import shrunk
-
-
-def simulate(options: Options) -> Result:
-    """One run, in this process."""
-    logging.disable(logging.CRITICAL)
-    sys.unraisablehook = lambda unraisable: None  # coroutines of dead lives are dropped, not closed
-    return Run(options).go()
 
 
 def batch(seeds: range, mode: str, hours: float) -> list[Options]:

@@ -6,6 +6,8 @@ give verdicts only). At the end of each quiet the three books must agree.
 
 from __future__ import annotations
 
+import logging
+import sys
 import time
 from collections import Counter
 
@@ -587,3 +589,10 @@ class Run:
             violations=oracle.findings.violations,
             trace=world.trace or [],
         )
+
+
+def simulate(options: Options) -> Result:
+    """One run, in this process. Here, and not beside the command: a pool's processes do not import a `__main__`."""
+    logging.disable(logging.CRITICAL)
+    sys.unraisablehook = lambda unraisable: None  # coroutines of dead lives are dropped, not closed
+    return Run(options).go()

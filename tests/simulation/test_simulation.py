@@ -41,7 +41,7 @@ def test_r4_a_seed_is_the_same_run_in_every_process_and_under_every_hash_seed() 
 
 @pytest.mark.slow
 def test_a_slice_of_seeds_ends_without_a_violation() -> None:
-    code, figures, said = simulate("206:208", "--hours", "1", "--mode", "all", "--no-coverage")
+    code, figures, said = simulate("206:208", "--hours", "1", "--mode", "all", "--no-coverage", "--jobs", "2")
     assert figures["violations"] == 0, said
     assert code == 0
 
