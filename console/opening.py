@@ -13,10 +13,9 @@ from engine.errors import SextantError
 if TYPE_CHECKING:
     from console.running import Hosted, RunningHost
     from engine.domain.settings import ShutdownPolicy
-    from engine.errors import DeskHeld
     from engine.events import Event
     from engine.queries import Answer, Query
-    from engine.snapshot import DeskSnapshot, RunFigures
+    from engine.snapshot import DeskSnapshot
 
 _T = TypeVar("_T")
 NOT_OPEN = "the desk is still being opened"
@@ -123,22 +122,6 @@ class OpeningHost:
         host = self._host
         if host is not None:
             host.trouble(key, text)
-
-    def wait_for_tape(self) -> None:
-        """Return when a recording was played to its end."""
-        host = self._host
-        if host is not None:
-            host.wait_for_tape()
-
-    def figures(self) -> RunFigures | None:
-        """What the run did."""
-        host = self._host
-        return None if host is None else host.figures()
-
-    def held(self) -> DeskHeld | None:
-        """Who took the desk over."""
-        host = self._host
-        return None if host is None else host.held()
 
 
 def _passed_on(done: Future[_T], to: Future[_T]) -> None:

@@ -9,12 +9,19 @@ from itertools import count
 from pathlib import Path
 
 from textual.pilot import Pilot
+from textual.screen import Screen
 
 from console.app import SextantApp
-from console.widgets.lines import Lines
+from console.widgets.lines import INK_CLASSES, Lines
 from console.widgets.spans import text_of
 from engine.snapshot import DeskSnapshot
 from tests.console.factory import StillClient, busy_desk
+
+
+class Inked(Screen[None]):
+    """A bare screen with the inks that lines are drawn in."""
+
+    COMPONENT_CLASSES = INK_CLASSES
 
 
 @dataclass

@@ -9,7 +9,7 @@ from textual.screen import Screen
 from console.screens.modals.command import Choice
 from console.screens.modals.spec import Field, FieldKind
 from console.widgets.entry import Entry, TypedWord
-from console.widgets.lines import INK_CLASSES
+from tests.console.stories import Inked
 
 KEYS = {"\t": "tab", "<": "shift+tab", ">": "right", "-": "minus", "\x7f": "backspace", "\x01": "home", "\x05": "end"}
 
@@ -51,12 +51,6 @@ async def test_a_word_to_be_typed_takes_nothing_from_a_clipboard() -> None:
         assert app.entry.value == ""
         await pilot.press("R", "E")
         assert app.entry.value == "RE"
-
-
-class Inked(Screen[None]):
-    """A screen with the inks that lines are drawn in."""
-
-    COMPONENT_CLASSES = INK_CLASSES
 
 
 class Fields(App[None]):

@@ -6,9 +6,9 @@ from textual.app import App, ComposeResult
 from textual.screen import Screen
 
 from console.widgets.columns import Align, Column, Row, arrange, header_line, row_lines
-from console.widgets.lines import INK_CLASSES
 from console.widgets.spans import changed, fit, hatched, line, text_of, width_of, wrap
 from console.widgets.table import Table
+from tests.console.stories import Inked
 
 COLUMNS = (
     Column("Name", 6),
@@ -45,10 +45,6 @@ def test_text_is_cut_wrapped_and_hatched_to_size() -> None:
     assert text_of(fit(line("abcdef"), 4)) == "abc…"
     assert [text_of(row) for row in wrap("one two three", 8)] == ["one two", "three"]
     assert {width_of(row) for row in hatched(30, 7, ("Nothing here.", "Do this."))} == {30}
-
-
-class Inked(Screen[None]):
-    COMPONENT_CLASSES = INK_CLASSES
 
 
 class Bare(App[None]):

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
-
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
 
 from console import actions
 from console.screens.modals.base import DeskDialog
-from console.widgets.lines import Lines, entitle
+from console.widgets.lines import entitle
+from console.widgets.scroller import Scroller
 from console.widgets.spans import Line, line, wrap
-
-if TYPE_CHECKING:
-    from console.app import SextantApp
 
 SCREENS = {
     "": "Everywhere",
@@ -71,39 +67,6 @@ def help_lines(width: int, keys: actions.KeyMap = actions.DEFAULT) -> list[Line]
     return lines[1:]
 
 
-class HelpText(Lines, can_focus=True):
-    """The text, a window of it."""
-
-    BINDINGS = [
-        Binding("up,k", "scroll_by(-1)", show=False),
-        Binding("down,j", "scroll_by(1)", show=False),
-        Binding("pageup", "scroll_by(-10)", show=False),
-        Binding("pagedown,space", "scroll_by(10)", show=False),
-        Binding("home", "scroll_by(-1000)", show=False),
-        Binding("end", "scroll_by(1000)", show=False),
-    ]
-    _top = 0
-
-    def draw(self, width: int, height: int) -> list[Line]:
-        """The lines in the window."""
-        lines = help_lines(width, cast("SextantApp", self.app).keys)
-        self._top = max(0, min(self._top, len(lines) - height))
-        return lines[self._top :]
-
-    def action_scroll_by(self, by: int) -> None:
-        """Move the window."""
-        self._top += by
-        self.redraw()
-
-    def on_mouse_scroll_down(self) -> None:
-        """Down."""
-        self.action_scroll_by(2)
-
-    def on_mouse_scroll_up(self) -> None:
-        """Up."""
-        self.action_scroll_by(-2)
-
-
 class HelpScreen(DeskDialog):
     """Keys and words."""
 
@@ -113,4 +76,9 @@ class HelpScreen(DeskDialog):
         """One text."""
         with Vertical(id="help") as box:
             entitle(box, "Help", "↑ ↓ scroll · Esc close")
-            yield HelpText()
+            yield Scroller()
+
+    def on_mount(self) -> None:
+        """Hand the text over; it stays as it is while it is read."""
+        keys = self.desk_app.keys
+        self.query_one(Scroller).paint(lambda width: help_lines(width, keys))
