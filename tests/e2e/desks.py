@@ -5,6 +5,15 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+SCREENS = {
+    "2": r"[Cc]loses (in )?[\d.]+m?s",
+    "3": "Open orders",
+    "4": "Disagreements",
+    "5": "Contributions",
+    "6": "filters: words that must all",
+    "1": "Sessions",
+}
+"""A screen's key, and what only that screen shows: the names of all of them stand in the footer of each."""
 AT_ONCE = '''
 from decimal import Decimal
 

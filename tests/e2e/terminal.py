@@ -147,7 +147,8 @@ class Terminal:
         return self._tmux("display-message", "-p", flags).strip() == CLEAN
 
     def escape(self, pattern: str) -> None:
-        """Press Escape and wait until this is gone: a key straight after Escape would be Alt and that key."""
+        """Press Escape once this is shown; wait until it is gone: a key straight after Escape would be Alt and that."""
+        self.wait_for(pattern)  # an Escape before the dialog opened would close nothing
         self.press("Escape")
         self.wait_without(pattern)
 

@@ -9,15 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Open, Sextant
-from tests.e2e.desks import at_once, intact
+from tests.e2e.desks import SCREENS, at_once, intact
 from tests.e2e.terminal import COLOURED, Terminal, gone, wait_until
 
 SESSIONS = ("es-cross", "cl-breakout", "nq-range", "euro-cross")
 CLOCK = re.compile(r"(\d\d:\d\d:\d\d) UTC")
-SCREENS = {
-    "2": r"Is it complete\?", "3": "Open orders", "4": "Disagreements", "5": "Contributions", "6": "Journal",
-    "1": "Sessions",
-}  # fmt: skip
 DIALOGS = r"Quit: stop the desk|Flatten (es|every)|Kill: no entries|type yes"
 
 
@@ -65,7 +61,7 @@ def test_a_fresh_desk_at_120x40_shows_itself_obeys_and_leaves(terminal: Open, se
     first = desk.wait_for(r"closes (?:in )?([\d.]+)s").group(1)
     wait_until(lambda: desk.wait_for(r"closes (?:in )?([\d.]+)s").group(1) != first, "the forming candle's time runs")
     desk.press("1")
-    desk.wait_for("Sessions")
+    desk.wait_for(SCREENS["1"])
 
     # Help is made from the table of actions; Escape leaves it.
     desk.press("?")
@@ -81,10 +77,10 @@ def test_a_fresh_desk_at_120x40_shows_itself_obeys_and_leaves(terminal: Open, se
     # Pasted text triggers nothing: the key after it still reaches the desk, and no dialog swallowed it.
     desk.paste("qyFK\n")
     desk.press("3")
-    desk.wait_for("Open orders")
+    desk.wait_for(SCREENS["3"])
     assert not desk.shows(DIALOGS)
     desk.press("1")
-    desk.wait_for("Sessions")
+    desk.wait_for(SCREENS["1"])
 
     # `q` asks and says what each policy means; Escape stays.
     desk.press("q")
@@ -125,7 +121,7 @@ def test_u11_80x24_loses_no_warning_and_no_control(terminal: Open, sextant: Sext
     desk.wait_for(r"q Quit")
     for key, words in SCREENS.items():
         desk.press(key)
-        desk.wait_for(words if key != "2" else r"closes (in )?[\d.]+m?s")
+        desk.wait_for(words)
     for text in (desk.screen(), desk.with_escapes()):
         assert len(text.splitlines()) <= 24
     assert COLOURED.search(desk.with_escapes()), "with colour by default, or the test of NO_COLOR proves nothing"
@@ -158,7 +154,7 @@ def test_no_color_means_none(terminal: Open, tmp_path: Path) -> None:
     trading(desk, "es-cross")
     for key, words in SCREENS.items():
         desk.press(key)
-        desk.wait_for(words if key != "2" else "forming")
+        desk.wait_for(words)
         found = COLOURED.search(desk.with_escapes())
         assert found is None, f"{found!r} on {words}"
     quit_and_check(desk)
