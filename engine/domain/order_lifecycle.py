@@ -343,30 +343,6 @@ def flagged(order: Order, now: Millis, flag: Flag) -> Order:
     return order if flag in order.flags else _moved(order, now, flags=order.flags | {flag})
 
 
-def asked_again(order: Order, now: Millis, *, complete_negative: bool, evidence: str, next_query: Millis) -> Order:
-    """A query about an order in doubt came back without it (`complete_negative`), or proved nothing.
-
-    Only consecutive complete negatives count: anything else begins the count anew.
-    """
-    if order.doubt is None:
-        return order
-    doubt = changed(
-        order.doubt,
-        tries=order.doubt.tries + 1,
-        negatives=order.doubt.negatives + 1 if complete_negative else 0,
-        next_query=next_query,
-        last_evidence=evidence,
-    )
-    return _moved(order, now, doubt=doubt)
-
-
-def ask_soon(order: Order, now: Millis) -> Order:
-    """Somebody saw something that may be this order: the next question is due now."""
-    if order.doubt is None or order.doubt.next_query <= now:
-        return order
-    return _moved(order, now, doubt=changed(order.doubt, next_query=now))
-
-
 def presumed_lost(order: Order, now: Millis, reason: str) -> Order:
     """Nobody has seen the order for long enough; it keeps its full size in heat until a typed word."""
     if order.state is not S.IN_DOUBT_SUBMIT:

@@ -142,6 +142,7 @@ class Doubt(Struct, frozen=True, kw_only=True):
     """What has been asked about an order whose fate is unknown.
 
     `negatives` counts consecutive complete answers without the order; `next_query` is when we ask again.
+    `candidates` are live orders at a broker that echoes no ids of ours, of which at most one is this order.
     """
 
     since: Millis
@@ -150,6 +151,7 @@ class Doubt(Struct, frozen=True, kw_only=True):
     negatives: int = 0
     next_query: Millis = 0
     last_evidence: str = ""
+    candidates: tuple[BrokerOrderId, ...] = ()
 
 
 class Order(Struct, frozen=True, kw_only=True):

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from engine.domain import order_doubt
 from engine.domain import order_lifecycle as lifecycle
 from engine.domain.broker import BrokerOrder, BrokerStatus, IdMode
-from engine.domain.ids import ClientOrderId, Millis
+from engine.domain.disagreements import DisagreementState
+from engine.domain.ids import BrokerOrderId, ClientOrderId, Millis
 from engine.domain.incarnations import record_of
 from engine.domain.order_book import book_executions
 from engine.domain.order_lifecycle import Evidence
@@ -169,29 +171,40 @@ class Recovery:
             if desk.current(after).open_for_fills:
                 await self.fetch_fills(order.created - CLOCKS_APART_MS)
             return
-        self._again(current, found == 0, "not found" if found == 0 else f"{found} orders look like it")
-        if found == 0:
+        if not found:
+            self._again(current, True, "not found", ())
             await self._consider_lost(desk.current(current))
+            return
+        self._again(current, False, f"{', '.join(found)} may be it", found)
+        if doubt.candidates != found:
+            desk.road.suspect(f"{order.client_id} cannot be told apart from {len(found)} others", orders=True)
 
-    def _again(self, order: Order, negative: bool, evidence: str) -> None:
+    def _again(
+        self, order: Order, negative: bool, evidence: str, candidates: tuple[BrokerOrderId, ...] | None = None
+    ) -> None:
         desk = self._desk
         assert order.doubt is not None
         tries = order.doubt.tries
         wait = QUERY_BACKOFF_MS[tries] if tries < len(QUERY_BACKOFF_MS) else QUERY_EVERY_MS
         if order.state is OrderState.LOST:
             wait = LOST_QUERY_EVERY_MS
-        after = lifecycle.asked_again(
-            order, desk.now(), complete_negative=negative, evidence=evidence, next_query=desk.now() + wait
+        after = order_doubt.asked_again(
+            order,
+            desk.now(),
+            complete_negative=negative,
+            evidence=evidence,
+            next_query=desk.now() + wait,
+            candidates=candidates,
         )
         desk.put(after, "asked", evidence)
 
-    def _match(self, order: Order, rows: tuple[BrokerOrder, ...]) -> BrokerOrder | int:
-        """The broker's record of this order, or how many candidates there are."""
+    def _match(self, order: Order, rows: tuple[BrokerOrder, ...]) -> BrokerOrder | tuple[BrokerOrderId, ...]:
+        """The broker's record of this order, or the live ones of which an operator has to say which it is."""
         mine = record_of(order, rows)
         if mine is not None:
             return mine
         if self._desk.road.capabilities.id_mode is not IdMode.NONE:
-            return 0
+            return ()
         assert order.doubt is not None
         alike = [
             row
@@ -202,13 +215,19 @@ class Recovery:
             and self._desk.book.by_broker_id(row.broker_id) is None
         ]
         alike = self._without_the_refused(order, alike)
-        if len(alike) != 1:
+        left = [row for row in alike if not self._is_another(row.broker_id)]
+        if len(alike) != 1 or not left:
             # several that look like it and have all ended: whichever it was, nothing of it works any more
-            return sum(not row.status.is_final for row in alike)
+            return tuple(row.broker_id for row in left if not row.status.is_final)
         self._desk.put(
             lifecycle.flagged(order, self._desk.now(), Flag.MATCHED_BY_SHAPE), "matched by shape", alike[0].broker_id
         )
         return alike[0]
+
+    def _is_another(self, broker_id: BrokerOrderId) -> bool:
+        """Whether an operator has said that this order is somebody else's."""
+        said = self._desk.disagreements.get(f"foreign:{broker_id}")
+        return said is not None and said.state is DisagreementState.IGNORED
 
     def _without_the_refused(self, order: Order, alike: list[BrokerOrder]) -> list[BrokerOrder]:
         """Leave out the records of like orders of ours that were refused at once, and so never learned their ids."""

@@ -6,6 +6,7 @@ from msgspec.structs import replace as changed
 
 from engine import commands as c
 from engine.desk_account import DeskAccount
+from engine.domain import order_doubt
 from engine.domain.broker import AcceptedOrder, BrokerFill, BrokerOrder
 from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
 from engine.domain.ids import DecisionKey
@@ -15,6 +16,12 @@ from engine.overrides.base import OverrideBase, Refusal, told
 from engine.session_run import SessionRun
 
 LOOK_BACK_MS = 5_000
+
+
+def perhaps(run: SessionRun, record: BrokerOrder) -> Order | None:
+    """The order in doubt of which this is one of several candidates."""
+    orders = (o for o in run.desk.book.open() if o.broker_id is None and o.doubt is not None)
+    return next((o for o in orders if o.doubt is not None and record.broker_id in o.doubt.candidates), None)
 
 
 class DisagreementOverrides(OverrideBase):
@@ -56,6 +63,10 @@ class DisagreementOverrides(OverrideBase):
                 updated=now,
             )
         )
+        for run in self._engine.sessions.values():  # one candidate less for an order in doubt
+            for order in run.desk.book.open():
+                if order.doubt is not None and found.order in order.doubt.candidates:
+                    run.desk.put(order_doubt.ask_soon(order, now), "ask soon", found.id)
         return "left alone; it still counts in heat"
 
     async def _adopt(self, command: c.AdoptOrder) -> str:
@@ -70,6 +81,8 @@ class DisagreementOverrides(OverrideBase):
         counted, fills = await self._executed(run, account, record)
         await self._committed(command.origin, f"adopt {command.order}", command.session, command.reason)
         now = self._engine.clock.now()
+        if (doubtful := perhaps(run, record)) is not None:
+            return self._tell_apart(run, account, doubtful, record, fills if counted else (), counted)
         closes = run.desk.book.position.quantity * record.terms.side.sign < 0
         stop_like = record.terms.type in (OrderType.STOP, OrderType.STOP_LIMIT)
         role = (Role.STOP if stop_like else Role.TARGET) if closes else Role.ENTRY
@@ -96,13 +109,36 @@ class DisagreementOverrides(OverrideBase):
             ),
             "adopted",
         )
-        for execution in fills if counted else ():
-            fill = run.desk.book.account_for(adopted, execution)
-            run.desk.record(FillBooked(fill=fill, order=adopted, position=run.desk.book.position, at=now))
-        account.reconciler.forget_foreign(record.broker_id)
-        account.ledger.settle(f"foreign:{record.broker_id}", DisagreementState.EXPLAINED, f"adopted by {run.id}", now)
-        self._reconcile_all()
+        self._now_ours(run, account, adopted, fills if counted else (), f"adopted by {run.id}")
         return f"{command.order} is now an order of {run.id}"
+
+    def _now_ours(
+        self, run: SessionRun, account: DeskAccount, order: Order, fills: tuple[BrokerFill, ...], done: str
+    ) -> None:
+        now = self._engine.clock.now()
+        for execution in fills:
+            fill = run.desk.book.account_for(order, execution)
+            run.desk.record(FillBooked(fill=fill, order=order, position=run.desk.book.position, at=now))
+        assert order.broker_id is not None
+        account.reconciler.forget_foreign(order.broker_id)
+        account.ledger.settle(f"foreign:{order.broker_id}", DisagreementState.EXPLAINED, done, now)
+        self._reconcile_all()
+
+    def _tell_apart(
+        self,
+        run: SessionRun,
+        account: DeskAccount,
+        doubtful: Order,
+        record: BrokerOrder,
+        fills: tuple[BrokerFill, ...],
+        counted: bool,
+    ) -> str:
+        """The operator has looked: of several orders that look like one in doubt, this is it."""
+        now = self._engine.clock.now()
+        known = order_doubt.told_apart(doubtful, now, record, counted=counted)
+        ours = run.desk.put(known, "told apart by hand", record.broker_id)
+        self._now_ours(run, account, ours, fills, f"it is {ours.client_id}")
+        return f"{record.broker_id} is {ours.client_id}"
 
     async def _executed(
         self, run: SessionRun, account: DeskAccount, record: BrokerOrder

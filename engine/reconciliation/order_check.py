@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Protocol, assert_never
 
+from engine.domain import order_doubt
 from engine.domain import order_lifecycle as lifecycle
 from engine.domain.broker import BrokerFill, BrokerOrder, BrokerStatus, Report
 from engine.domain.disagreement_ledger import DisagreementLedger
@@ -294,15 +295,21 @@ class OrderCheck:
         terms = record.terms
         prices = " ".join(str(p) for p in (terms.limit, terms.stop) if p is not None)
         if self._ledger.get(f"foreign:{record.broker_id}") is None:
+            book = () if desk is None else desk.book.open()
+            doubtful = next((o for o in book if o.doubt and record.broker_id in o.doubt.candidates), None)
+            known, done = "not ours", "left alone; adopt it, ignore it or cancel it"
+            if doubtful is not None:
+                known = f"perhaps {doubtful.client_id}"
+                done = "it looks like the order in doubt, and not alone: adopt it if it is that one, else ignore it"
             self._ledger.put(
                 self._row(
                     desk,
                     terms.symbol,
                     f"foreign:{record.broker_id}",
                     DisagreementKind.UNKNOWN_ORDER,
-                    memory="not ours",
+                    memory=known,
                     broker=f"{terms.side} {terms.quantity} {terms.type} {prices}".strip(),
-                    done="left alone; adopt it, ignore it or cancel it",
+                    done=done,
                     order=record.broker_id,
                     blocks_entries=True,
                 )
@@ -340,8 +347,10 @@ class OrderCheck:
             o for o in desk.book.open() if o.broker_id is None and o.is_open and lifecycle.looks_like(o, record.terms)
         ]
         for order in alike:
+            if order.doubt is not None and record.broker_id in order.doubt.candidates:
+                return False  # one of several: an operator says whether it is ours
             if order.state is OrderState.LOST:  # asked once a minute: now there is a reason to ask
-                desk.put(lifecycle.ask_soon(order, now), "ask soon", record.broker_id)
+                desk.put(order_doubt.ask_soon(order, now), "ask soon", record.broker_id)
         return bool(alike)
 
     def _revived(self, desk: SessionDesk, order: Order, record: BrokerOrder) -> None:

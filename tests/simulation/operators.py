@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from engine import commands as c
 from engine.domain.disagreements import Disagreement, DisagreementKind
-from engine.domain.ids import SessionId
+from engine.domain.ids import BrokerOrderId, SessionId
 from engine.domain.orders import Order, OrderState, OrderType, Side, Terms
 from engine.session_run import SessionRun
 from tests.simulation.streams import Stream
@@ -208,6 +208,9 @@ class Operator:
             order = item.order
             if order is None:
                 return
+            if item.memory.startswith("perhaps"):
+                self._tell_apart(desk, item, order)
+                return
             if roll < 0.3 and item.session is not None:
                 session = item.session
                 self._run.oracle.claimed(order)
@@ -220,6 +223,15 @@ class Operator:
             return
         if item.acknowledged_by is None:
             self._send(desk, lambda o: c.Acknowledge(origin=o, disagreement=item.id))
+
+    def _tell_apart(self, desk: Desk, item: Disagreement, order: BrokerOrderId) -> None:
+        """One of several that look like an order in doubt: whose it is stands on the broker's own screen."""
+        session = item.session
+        if session is not None and self._run.world.exchange.book.orders[order].record.client_id is not None:
+            self._run.oracle.claimed(order)
+            self._send(desk, lambda o: c.AdoptOrder(origin=o, order=order, session=session, reason="it is that one"))
+        else:
+            self._send(desk, lambda o: c.IgnoreForeign(origin=o, disagreement=item.id, reason="theirs"))
 
     def _look_after(self, desk: Desk, session: SessionRun) -> None:
         run, id = self._run, session.id

@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 from msgspec.structs import replace as changed
 
+from engine.domain import order_doubt
 from engine.domain import order_lifecycle as lifecycle
 from engine.domain.broker import BrokerStatus
 from engine.domain.ids import BrokerOrderId, ClientOrderId
@@ -298,12 +299,12 @@ def test_a_bust_does_not_forget_fills_that_are_still_to_come() -> None:
 def test_only_consecutive_complete_negatives_count_towards_lost() -> None:
     doubtful = lifecycle.doubted(lifecycle.sent(order(), NOW), NOW, "reset")
     for _ in range(3):
-        doubtful = lifecycle.asked_again(
+        doubtful = order_doubt.asked_again(
             doubtful, NOW, complete_negative=True, evidence="not found", next_query=NOW + 1
         )
     assert doubtful.doubt is not None
     assert (doubtful.doubt.negatives, doubtful.doubt.tries) == (3, 3)
-    doubtful = lifecycle.asked_again(doubtful, NOW, complete_negative=False, evidence="silence", next_query=NOW + 9)
+    doubtful = order_doubt.asked_again(doubtful, NOW, complete_negative=False, evidence="silence", next_query=NOW + 9)
     assert doubtful.doubt is not None
     assert (doubtful.doubt.negatives, doubtful.doubt.tries, doubtful.doubt.next_query) == (0, 4, NOW + 9)
 
