@@ -320,6 +320,9 @@ class Store(Protocol):
     def seal(self, reason: str) -> None:
         """Write nothing any more, queued or new: another engine's rows are the newer ones."""
 
+    def trouble(self) -> str:
+        """Why rows wait; empty while they do not. `health` has the figures, this is asked at every entry."""
+
     def health(self) -> StoreHealth:
         """Present state, without touching the database."""
 

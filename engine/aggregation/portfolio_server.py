@@ -193,17 +193,23 @@ class PortfolioServer:
         return None
 
     def _total_equity(self) -> Decimal | None:
-        if any(account not in self._equity for account in self._accounts):
-            return None
-        return sum((self._equity[account].value for account in self._accounts), ZERO)
+        total = ZERO
+        for account in self._accounts:
+            if (known := self._equity.get(account)) is None:
+                return None
+            total += known.value
+        return total
 
     def _money(self, group: str | None = None, *, whole: bool = True) -> Decimal:
-        parts = [
-            *(c for c in self._members.values() if c is not None),
-            *(c for c in self._unowned.values() if c is not None),
-        ]
-        total = sum((c.total for c in parts if whole or c.group == group), ZERO)
-        return total + sum((r.money for r in self._reservations.values() if whole or r.group == group), ZERO)
+        total = ZERO
+        for parts in (self._members.values(), self._unowned.values()):
+            for part in parts:
+                if part is not None and (whole or part.group == group):
+                    total += part.total
+        for reservation in self._reservations.values():
+            if whole or reservation.group == group:
+                total += reservation.money
+        return total
 
     def heat(self) -> Heat:
         """The total as a share of equity, or the floor while something is missing."""

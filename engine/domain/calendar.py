@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
@@ -10,6 +11,13 @@ from msgspec import Struct
 from engine.domain.ids import Millis
 
 WEEK_MINUTES = 7 * 24 * 60
+MINUTE_MS = 60_000
+
+
+@lru_cache(maxsize=256)
+def _wall_clock(zone: str, minute: int) -> datetime:
+    """A whole minute since the epoch on a zone's wall clock; asked several times a second for each session."""
+    return datetime.fromtimestamp(minute * 60, UTC).astimezone(ZoneInfo(zone))
 
 
 class Calendar(Struct, frozen=True):
@@ -32,7 +40,7 @@ class Calendar(Struct, frozen=True):
 
     def trade_date(self, at: Millis) -> date:
         """The exchange's trade date that `at` belongs to."""
-        local = self.local(at)
+        local = _wall_clock(self.zone, at // MINUTE_MS)
         rolls = self.day_rolls_at and local.hour * 60 + local.minute >= self.day_rolls_at
         return (local + timedelta(days=1)).date() if rolls else local.date()
 
@@ -44,7 +52,7 @@ class Calendar(Struct, frozen=True):
             return False
         if not self.open_minutes:
             return True
-        local = self.local(at)
+        local = _wall_clock(self.zone, at // MINUTE_MS)
         minute = local.weekday() * 1440 + local.hour * 60 + local.minute
         return any(begin <= minute < end or begin <= minute + WEEK_MINUTES < end for begin, end in self.open_minutes)
 
@@ -52,10 +60,10 @@ class Calendar(Struct, frozen=True):
         """When a market that is closed at `at` closed by its weekly hours; None on a holiday, and while it trades."""
         if self.is_open(at) or not self.open_minutes or self.trade_date(at) in self.holidays:
             return None
-        local = self.local(at)
+        local = _wall_clock(self.zone, at // MINUTE_MS)
         minute = local.weekday() * 1440 + local.hour * 60 + local.minute
         ago = min((minute - end) % WEEK_MINUTES for _, end in self.open_minutes)
-        return at - at % 60_000 - ago * 60_000
+        return at - at % MINUTE_MS - ago * MINUTE_MS
 
 
 ALWAYS_OPEN = Calendar()

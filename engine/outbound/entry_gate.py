@@ -40,8 +40,8 @@ class EntryGate:
             yield "the account link is down"
         if desk.road.locked_until is not None:
             yield "the broker has locked us out for now"
-        if not desk.store.health().ok:
-            yield f"the database does not answer: {desk.store.health().detail}"
+        if trouble := desk.store.trouble():
+            yield f"the database does not answer: {trouble}"
         if (unsure := desk.lease.why_no_entry()) is not None:
             yield unsure
 

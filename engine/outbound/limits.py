@@ -8,7 +8,6 @@ from enum import StrEnum
 
 from msgspec import Struct
 
-from engine.domain.ids import Millis
 from engine.domain.instruments import Instrument
 from engine.domain.orders import Terms
 from engine.domain.settings import EntryWindow, SessionLimits
@@ -98,8 +97,3 @@ def inside(window: EntryWindow, local: time) -> bool:
     if window.opens <= window.closes:
         return window.opens <= local < window.closes
     return local >= window.opens or local < window.closes
-
-
-def minute_before(now: Millis) -> Millis:
-    """The moment that counts as a minute ago."""
-    return now - 60_000

@@ -265,6 +265,10 @@ class SqlStore:
 
     # -------------------------------------------------------------------------------------- health
 
+    def trouble(self) -> str:
+        """Why rows wait; empty while they do not."""
+        return "not open for writing" if self._writer is None else self._writer.trouble()
+
     def health(self) -> StoreHealth:
         """Present state, without touching the database."""
         dead, died_of = self._dead_jobs

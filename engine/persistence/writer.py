@@ -181,21 +181,26 @@ class Writer:
         self._probe_wanted = not self._sealed
         self._wake.set()
 
+    def trouble(self) -> str:
+        """Why rows wait, without counting them; empty while nothing is wrong."""
+        if self._sealed or self._trouble:
+            return self._sealed or self._trouble
+        silent = self._silent()
+        return f"no answer for {silent:.0f} s" if silent > SILENT_SECONDS else ""
+
     def health(self) -> StoreHealth:
         """Present state."""
         waiting = sum(1 for item in (*self._intents, *self._records) if item.name)
-        silent = 0.0
-        if self._writing_since is not None:
-            silent = self._clock.monotonic() - self._writing_since
-        if self._sealed:
-            detail, since = self._sealed, self._since
-        elif self._trouble:
-            detail, since = self._trouble, self._since
-        elif silent > SILENT_SECONDS:
-            detail, since = f"no answer for {silent:.0f} s", self._clock.now() - round(silent * 1000)
-        else:
-            detail, since = "", None
+        detail, since = self.trouble(), None
+        if self._sealed or self._trouble:
+            since = self._since
+        elif detail:
+            since = self._clock.now() - round(self._silent() * 1000)
         return StoreHealth(ok=not detail, detail=detail, waiting=waiting, failed=self._failed, since=since)
+
+    def _silent(self) -> float:
+        """Seconds since what is being written was begun."""
+        return 0.0 if self._writing_since is None else self._clock.monotonic() - self._writing_since
 
     def _ill(self, error: StoreError) -> None:
         if not self._trouble:

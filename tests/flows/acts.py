@@ -167,6 +167,10 @@ class FailingStore:
         for record in waiting:
             self.real.record(record)
 
+    def trouble(self) -> str:
+        """The reason in `health`."""
+        return self.health().detail
+
     def health(self) -> StoreHealth:
         """In trouble as soon as a row could not be written; a silent one is not noticed here."""
         if self.down and self.waiting:

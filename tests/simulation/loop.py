@@ -113,7 +113,7 @@ class SimLoop(_Loop):
         """Call at a moment of virtual time, for a life or for the world."""
         self._count += 1
         timer = SimTimer(call, life)
-        heapq.heappush(self._timers, (max(at, self.at), self._count, timer))
+        heapq.heappush(self._timers, (at if at > self.at else self.at, self._count, timer))
         return timer
 
     def run_until(self, at: Millis, stop: Callable[[], bool] | None = None) -> bool:
@@ -275,12 +275,15 @@ class SimClock:
 
     def now(self) -> Millis:
         """UTC milliseconds; like the machine's clock of the product it never goes back."""
-        at = self._loop.at + self.offset_ms
-        if at > self._latest:
+        true = self._loop.at
+        at = true + self.offset_ms
+        if at < self._latest:
+            at = self._latest
+        else:
             self._latest = at
-        if self._latest != self._loop.at:
-            self.right_since = self._loop.at
-        return self._latest
+        if at != true:
+            self.right_since = true
+        return at
 
     def monotonic(self) -> float:
         """Virtual seconds, untouched by steps of the wall clock."""

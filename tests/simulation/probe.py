@@ -35,7 +35,7 @@ def mind(desk: Desk, run: SessionRun) -> Mind:
         closed=run.trader.gate.standing(),
         alive=run.dead is None and session.phase not in (Phase.STARTING, Phase.DEAD, Phase.STOOD_DOWN),
         foreign=frozenset(order.terms.symbol for order in desk.engine.accounts[book.account].reconciler.foreign),
-        stored=desk.store.health().ok,
+        stored=not desk.store.trouble(),
     )
 
 

@@ -220,7 +220,7 @@ class Run:
         minds = probe.minds(desk)
         self.oracle.look(minds, probe.heat(desk), desk.clock.now(), self._calm(desk, now))
         self.oracle.flat_promised(probe.promises(desk))
-        self._note_confirmed(desk)
+        self._note_confirmed(desk, minds)
         if desk.clock.now() == now:
             self._look_at_duties(desk, minds, now)
 
@@ -547,10 +547,10 @@ class Run:
         word = client_id.encode()
         return any(word in data for files in self.world.all_files for data in files.kept.values())
 
-    def _note_confirmed(self, desk: Desk) -> None:
+    def _note_confirmed(self, desk: Desk, minds: tuple[Mind, ...]) -> None:
         """When position checks told where each session stands, in the world's time."""
         ahead = max(0, desk.clock.now() - self.world.clock.now())
-        for mind in probe.minds(desk):
+        for mind in minds:
             if mind.confirmed_at is not None:
                 self.oracle.exposure.confirmed(mind.session, mind.confirmed_at - ahead)
 

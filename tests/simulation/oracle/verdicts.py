@@ -31,9 +31,14 @@ class Verdicts:
         self._findings = findings
         self._answers = answers
         self._seen = 0
+        self._changes = 0
 
     def look(self) -> None:
         """Everything since the last look."""
+        changes = self._truth.database.total_changes
+        if changes == self._changes:
+            return
+        self._changes = changes
         for number, client_id, word, event, at, detail in self._truth.database.execute(EVENTS, (self._seen,)):
             self._seen = number
             state = S(word)

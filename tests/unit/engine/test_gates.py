@@ -16,7 +16,7 @@ from engine.domain.orders import Order, OrderState, OrderType, Side
 from engine.domain.risk import Denied
 from engine.domain.settings import EntryWindow, SessionLimits
 from engine.outbound.entry_gate import EntryGate
-from engine.outbound.limits import Consequence, Exposure, breach, inside, minute_before
+from engine.outbound.limits import Consequence, Exposure, breach, inside
 from engine.session import Blocks, SessionDesk
 from engine.snapshot import Block, Phase
 from tests.unit.engine.samples import ES, d, order, terms
@@ -125,7 +125,6 @@ def test_outside_the_window_and_past_flat_by() -> None:
     flat = breach(changed(LIMITS, flat_by=time(15, 55)), ES, terms(1), exposure(local_time=time(15, 55)))
     assert flat is not None
     assert (flat.reason, flat.consequence) == ("past flat_by 15:55", Consequence.DENY)
-    assert minute_before(100_000) == 40_000
 
 
 # -- the door ---------------------------------------------------------------------------------------------
@@ -140,7 +139,7 @@ class Door:
         self.fresh = Freshness.FRESH
         self.orders: tuple[Order, ...] = ()
         self.refusal: Denied | None = None
-        self.health = SimpleNamespace(ok=True, detail="")
+        self.trouble = ""
         self.road = SimpleNamespace(is_up=True, locked_until=None)
         self.now = 1_000
         self.limits = LIMITS
@@ -154,7 +153,7 @@ class Door:
             lease=SimpleNamespace(why_no_entry=lambda: self.lost_lease, epoch=1),
             fresh=lambda: self.fresh,
             now=lambda: self.now,
-            store=SimpleNamespace(health=lambda: self.health),
+            store=SimpleNamespace(trouble=lambda: self.trouble),
             heat=SimpleNamespace(still_open=lambda session, order: self.refusal),
             book=SimpleNamespace(open=lambda: self.orders),
         )
@@ -187,7 +186,7 @@ def closed(door: Door, how: str) -> None:
         case "lock-out":
             door.road.locked_until = 5_000
         case _:
-            door.health = SimpleNamespace(ok=False, detail="disk full")
+            door.trouble = "disk full"
 
 
 REASONS = {
