@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from engine.persistence import postgres_session
 from tests.postgres import MISSING, Cluster, binaries, running_cluster
 
 # The same examples on every machine and every run; a slow machine is no failure.
@@ -13,11 +14,19 @@ settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Cluster]:
+def cluster() -> Iterator[Cluster]:
     """A private PostgreSQL server, started by the first test of this process that asks for it."""
     if binaries() is None:
         pytest.skip(MISSING)
     yield from running_cluster()
+
+
+@pytest.fixture
+def postgres(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """The same for a test in which a server that is merely slow, on a busy machine, is no server in trouble."""
+    monkeypatch.setattr(postgres_session, "CONNECT_SECONDS", 30.0)
+    monkeypatch.setattr(postgres_session, "SERVER_SECONDS", 20.0)
+    return cluster
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

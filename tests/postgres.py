@@ -52,6 +52,7 @@ DO $$ DECLARE name text; BEGIN
 END $$
 """
 PR_SET_PDEATHSIG = 1
+PATIENCE_S = 60.0
 
 
 def binaries() -> Path | None:
@@ -140,7 +141,7 @@ class Cluster:
             **self._as,
         )
         status = self.folder / "data" / "postmaster.pid"
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError, IndexError):  # the file may be read while it is still empty
                 lines = status.read_text().splitlines()
@@ -155,7 +156,7 @@ class Cluster:
         """SIGINT: fast shutdown; SIGQUIT: at once, as after a power cut."""
         if self._server is not None:
             self._server.send_signal(how)
-            self._server.wait(30)
+            self._server.wait(PATIENCE_S)
             self._server = None
 
     def processes(self) -> list[int]:
@@ -185,7 +186,7 @@ class Cluster:
             self.stop(signal.SIGQUIT)
         if self._server is not None:
             self._server.kill()
-            self._server.wait(10)
+            self._server.wait(PATIENCE_S)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def certificate(self, name: str) -> Path:
@@ -246,7 +247,12 @@ class Cluster:
 
         async def ask() -> list[tuple[Any, ...]]:
             raw = await asyncpg.connect(
-                host=str(self.folder), port=self.port, user=USER, database=database, timeout=10, command_timeout=20
+                host=str(self.folder),
+                port=self.port,
+                user=USER,
+                database=database,
+                timeout=PATIENCE_S,
+                command_timeout=PATIENCE_S,
             )
             try:
                 return [tuple(row) for row in await raw.fetch(statement)]
@@ -257,18 +263,27 @@ class Cluster:
 
     def await_setting(self, name: str, value: str) -> None:
         """Return when new sessions have it; a reload reaches them a moment later."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_S
         while self.sql(f"SHOW {name}") != [(value,)]:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
     def end_sessions(self, url: PostgresUrl, like: str = "sextant process%") -> int:
-        """pg_terminate_backend for a desk's sessions; how many there were."""
+        """pg_terminate_backend for a desk's sessions, until they are gone; how many there were."""
         rows = self.sql(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity "
             f"WHERE datname = '{url.database}' AND application_name LIKE '{like}'"
         )
+        for pid, _ in rows:
+            self.await_end(pid)
         return len(rows)
+
+    def await_end(self, backend: int) -> None:
+        """Return when a session of the server has ended: told to, it may still answer for a moment."""
+        deadline = time.monotonic() + PATIENCE_S
+        while self.sql(f"SELECT 1 FROM pg_stat_activity WHERE pid = {backend}"):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
 def _in_thread(call: Callable[[], T]) -> T:

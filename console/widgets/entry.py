@@ -18,7 +18,9 @@ async def in_order(field: Widget, event: events.Key) -> None:
     focused = field.screen.focused
     bindings = field._bindings.key_to_bindings.get(event.key)
     if focused is not None and focused is not field:
-        focused.post_message(events.Key(event.key, event.character))
+        passed_on = events.Key(event.key, event.character)
+        passed_on.time = event.time
+        focused.post_message(passed_on)
     elif event.key == "tab":
         field.screen.focus_next()
     elif event.key == "shift+tab":

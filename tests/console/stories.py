@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -12,10 +13,13 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 
 from console.app import SextantApp
+from console.screens.modals.palette import DeskPalette
 from console.widgets.lines import INK_CLASSES, Lines
 from console.widgets.spans import text_of
 from engine.snapshot import DeskSnapshot
 from tests.console.factory import StillClient, busy_desk
+
+PATIENCE_S = 60.0
 
 
 class Inked(Screen[None]):
@@ -60,6 +64,23 @@ class Story:
         await self.pilot.pause()
         self.app.pull()
         await self.pilot.pause()
+
+    async def until(self, so: Callable[[], bool], what: str) -> None:
+        """Let real time pass, for what waits on a timer of the app's own, until it is so."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not so():
+            assert time.monotonic() < deadline, f"not within {PATIENCE_S:g} s: {what}\n{self.text}"
+            await self.pilot.pause(0.02)
+
+    async def palette(self, words: str) -> None:
+        """Choose what the palette finds for these words."""
+        await self.press("ctrl+p")
+        palette = self.app.screen
+        assert isinstance(palette, DeskPalette)
+        await self.type(words)
+        await self.pilot.press("enter")
+        await self.until(lambda: palette not in self.app.screen_stack, "the palette closes")
+        await self.settle()
 
     def awake(self) -> None:
         """Let the half second pass in which the opening key sleeps."""

@@ -37,7 +37,7 @@ async def test_yes_carries_out_the_configured_policy_once_and_leaves_with_zero()
         assert "stopping the desk" in told.text
         await told.becomes(msgspec.structs.replace(desk, procedures=(finished(told),)))
         assert "entry sx3a cancelled" in told.text
-        await told.pilot.pause(0.6)
+        await told.until(lambda: told.app.return_code is not None, "it leaves by itself")
     assert told.app.return_code == 0
 
 

@@ -1,10 +1,14 @@
 """Stories of an operator at the keys: what is shown, what is asked, and the one command that leaves."""
 
+import asyncio
+
 import msgspec
 import pytest
 from textual import events
+from textual.command import Hits
 
 from console.client import EngineSilent
+from console.screens.modals.palette import DeskCommands
 from engine.commands import (
     Acknowledge,
     AcknowledgeAlert,
@@ -152,6 +156,19 @@ async def test_flatten_states_asks_sends_once_and_shows_every_step() -> None:
         assert told.dialog == ""
 
 
+async def test_a_key_that_waited_counts_from_when_it_was_pressed() -> None:
+    async with story() as told:
+        twice = events.Key("p", "p")  # pressed before the dialog is there, answered when the machine comes to it
+        await told.press("p")
+        told.watch.now += 60
+        twice.time -= 60
+        told.app.post_message(twice)
+        await told.settle()
+        await told.type("y")
+        await told.press("enter")
+        assert isinstance(only(told), Pause)
+
+
 async def test_escape_is_no_and_a_second_dialog_cannot_open() -> None:
     async with story() as told:
         await told.press("F", "K", "escape")
@@ -278,18 +295,9 @@ async def test_what_cannot_be_done_now_says_why() -> None:
         assert any("the kill latch is not set" in note for note in notes)
 
 
-async def palette(told: Story, words: str) -> None:
-    await told.press("ctrl+p")
-    await told.type(words)
-    await told.pilot.pause(0.3)
-    await told.press("enter")
-    await told.pilot.pause(0.1)
-    await told.settle()
-
-
 async def test_faults_are_in_the_palette_and_nowhere_else() -> None:
     async with story() as told:
-        await palette(told, "margin desk")
+        await told.palette("margin desk")
         assert told.dialog.startswith("Fault on paper-1")
         await answer(told, "")
         command = only(told)
@@ -309,13 +317,29 @@ async def test_a_palette_that_was_left_takes_nothing_else_with_it() -> None:
         assert told.app.screen is desk
 
 
-async def test_the_enter_that_chose_a_fault_does_not_show_it() -> None:
+async def test_enter_in_the_palette_means_what_was_typed_however_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, search = asyncio.Event(), DeskCommands.search
+
+    async def slow(self: DeskCommands, query: str) -> Hits:
+        await found.wait()
+        async for hit in search(self, query):
+            yield hit
+
+    monkeypatch.setattr(DeskCommands, "search", slow)
     async with story() as told:
         await told.press("ctrl+p")
-        await told.type("margin desk")
-        await told.pilot.pause(0.3)
-        await told.press("enter")
-        await told.pilot.pause(0.1)
+        await told.pilot.press(*"margin")
+        told.app.post_message(events.Key("enter", "\r"))
+        await told.pilot.pause()
+        found.set()
+        await told.until(lambda: told.dialog != "" or not told.app.is_running, "a dialog opens")
+        assert told.dialog.startswith("Fault on paper-1")
+        assert not told.client.sent
+
+
+async def test_the_enter_that_chose_a_fault_does_not_show_it() -> None:
+    async with story() as told:
+        await told.palette("margin desk")
         await told.press("enter")
         assert told.dialog.startswith("Fault on paper-1")
         assert not told.client.sent, "pressed twice, it still only opened the dialog"
@@ -326,7 +350,7 @@ async def test_the_enter_that_chose_a_fault_does_not_show_it() -> None:
 
 async def test_a_dead_session_is_stood_down_from_the_palette() -> None:
     async with story(change_session(busy_desk(), 0, phase=Phase.DEAD)) as told:
-        await palette(told, "stand down")
+        await told.palette("stand down")
         await answer(told, "confirmed by phone")
         assert isinstance(only(told), StandDown)
 

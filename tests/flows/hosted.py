@@ -19,7 +19,7 @@ from engine.snapshot import DeskSnapshot, Phase
 from tests.e2e.desks import ONE_SESSION
 
 SETTINGS = f"[desk]\nseed = 3\n{ONE_SESSION}"
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def eventually(predicate: Callable[[], Any], what: str) -> Any:

@@ -89,9 +89,9 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 
 @pytest.mark.postgres
 @pytest.mark.parametrize("make", _named(ON_POSTGRES))
-def test_on_postgresql(postgres: Cluster, start: Any, lived: Any, make: Any) -> None:
-    desk = start(postgres.database())
-    lived(desk, make(postgres, desk))
+def test_on_postgresql(cluster: Cluster, start: Any, lived: Any, make: Any) -> None:
+    desk = start(cluster.database())
+    lived(desk, make(cluster, desk))
 
 
 @pytest.mark.parametrize("make", _named(ON_SQLITE))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from time import monotonic
 
 from textual import events
 from textual.app import ComposeResult
@@ -200,13 +201,16 @@ class CommandDialog(DeskDialog):
                 return line(("Esc ", "key"), ("close", "dim"))
 
     def sleeps(self, event: events.Key) -> bool:
-        """Whether this is the key that opened the dialog, pressed or held within half a second: it cannot answer."""
+        """Whether this is the key that opened the dialog, pressed or held within half a second: it cannot answer.
+
+        What counts is when it was pressed: on a busy machine it may have waited for longer than that.
+        """
         if event.key not in self._opened_by.split(","):
             return False
-        now = self.desk_app.monotonic()
-        asleep = now - self._opened_at < OPENING_KEY_SLEEPS_S
+        pressed = self.desk_app.monotonic() - max(0.0, monotonic() - event.time)
+        asleep = pressed - self._opened_at < OPENING_KEY_SLEEPS_S
         if asleep:
-            self._opened_at = now
+            self._opened_at = max(self._opened_at, pressed)
         return asleep
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
+from textual import on
 from textual.await_complete import AwaitComplete
 from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
+from textual.widgets import Input
+from textual.worker import WorkerError
 
 from console import actions
 from console.formatting import plain
@@ -20,6 +24,14 @@ class DeskPalette(CommandPalette):
 
     def __init__(self) -> None:
         super().__init__(id="--command-palette")
+
+    @on(Input.Submitted)
+    async def enter_means_what_was_typed(self) -> None:
+        """Textual's own Enter, which follows, takes what the list shows: that may still be of the letters before."""
+        searches = [worker for worker in self.workers if worker.node is self and not worker.is_finished]
+        if searches:
+            with suppress(WorkerError):
+                await self.workers.wait_for_complete(searches)
 
     def dismiss(self, result: None = None) -> AwaitComplete:
         """Leave, unless it is left already."""

@@ -164,7 +164,6 @@ async def test_what_cannot_be_reached_is_said_without_secrets(
     postgres: Cluster, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    monkeypatch.setattr(postgres_session, "CONNECT_SECONDS", 0.3)
     url = postgres.emptied()
     change = msgspec.structs.replace
     with_tls = change(url, tls=(("sslmode", "require"),))
@@ -180,6 +179,7 @@ async def test_what_cannot_be_reached_is_said_without_secrets(
         said = await refusal(postgres_store(asked))
         assert said.startswith(f"The database {asked.place} cannot be used: "), said
         assert re.search(words, said), said
+    monkeypatch.setattr(postgres_session, "CONNECT_SECONDS", 0.3)
     with postgres.frozen():
         assert "does not answer" in await refusal(postgres_store(url))
     assert PASSWORD not in caplog.text

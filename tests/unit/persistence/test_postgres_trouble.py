@@ -114,15 +114,13 @@ async def test_a_server_that_became_read_only_is_looked_for_anew(postgres: Clust
 
 
 @pytest.fixture
-def clerk(postgres: Cluster) -> Iterator[PostgresUrl]:
+def clerk(postgres: Cluster) -> PostgresUrl:
     """A database whose owner is no superuser, so that limits hold for it."""
-    url = msgspec.structs.replace(postgres.database(), user="clerk", password="hush-1")
-    postgres.sql("CREATE ROLE clerk LOGIN PASSWORD 'hush-1'")
-    postgres.sql(f'ALTER DATABASE "{url.database}" OWNER TO clerk')
-    yield url
-    postgres.end_sessions(url)
-    postgres.sql(f'DROP DATABASE "{url.database}"')
-    postgres.sql("DROP ROLE clerk")
+    made = postgres.database()
+    url = msgspec.structs.replace(made, user=f"clerk_{made.database}", password="hush-1")
+    postgres.sql(f"CREATE ROLE {url.user} LOGIN PASSWORD 'hush-1'")
+    postgres.sql(f'ALTER DATABASE "{url.database}" OWNER TO {url.user}')
+    return url
 
 
 @pytest.mark.parametrize(
@@ -139,7 +137,7 @@ async def test_both_sessions_ended_and_no_new_one_given(
 ) -> None:
     monkeypatch.setattr(writer, "LONGEST_REST_SECONDS", 0.1)
     store = await a_desk(clerk)
-    postgres.sql(f"ALTER ROLE clerk {no}")
+    postgres.sql(f"ALTER ROLE {clerk.user} {no}")
     assert postgres.end_sessions(clerk) == 2
     store.record(override("waited"))
     with pytest.raises(StoreUnavailable, match=said) as raised:
@@ -148,7 +146,7 @@ async def test_both_sessions_ended_and_no_new_one_given(
     assert said in store.health().detail
     with pytest.raises(StoreUnavailable, match=said):
         await store.latches()
-    postgres.sql(f"ALTER ROLE clerk {yes}")
+    postgres.sql(f"ALTER ROLE {clerk.user} {yes}")
     await is_back(store, "b")
     await store.close()
 
