@@ -22,7 +22,7 @@ from engine.domain.broker import (
 )
 from engine.domain.disagreement_ledger import DisagreementLedger
 from engine.domain.disagreements import Disagreement
-from engine.domain.ids import AccountId, Millis, Symbol
+from engine.domain.ids import AccountId, BrokerOrderId, Millis, Symbol
 from engine.domain.lease import Holder
 from engine.domain.order_book import book_executions
 from engine.domain.order_lifecycle import Evidence
@@ -34,7 +34,7 @@ from engine.periodic import Tasks
 from engine.persistence.account_lease import AccountLease
 from engine.ports import AccountManager, Clock, FaultInjector, Store
 from engine.reconciliation.reconciler import Reconciler
-from engine.session import Reporter, SessionDesk
+from engine.session import NotSent, Reporter, Sent, SessionDesk
 
 log = logging.getLogger(__name__)
 FILLS_BACK_MS = 600_000
@@ -131,6 +131,12 @@ class DeskAccount:
             await self.reconciler.run_positions()
         finally:
             orders.cancel()
+
+    async def cancel_foreign(self, broker_id: BrokerOrderId) -> Sent:
+        """Ask once for the end of an order that is not ours; nothing leaves once another engine has the account."""
+        if (lost := await self.lease.why_nothing(self._numbers.exit_commit)) is not None:
+            return NotSent(lost)
+        return await self.link.cancel(broker_id)
 
     def disown(self, desk: SessionDesk) -> None:
         """A session was taken out: what appears on its contract from now on is nobody's."""

@@ -163,7 +163,7 @@ class DisagreementOverrides(OverrideBase):
 
     async def _cancel_foreign_order(self, account: DeskAccount, command: c.CancelForeign) -> None:
         self._engine.board.begin(command.origin.id, f"Cancel foreign order {command.order}", None)
-        answer = await account.link.cancel(command.order)
+        answer = await account.cancel_foreign(command.order)
         self._engine.board.end(command.origin.id, isinstance(answer, AcceptedOrder), told(answer))
         account.reconciler.suspect("a foreign order was cancelled by hand", orders=True)
 

@@ -103,7 +103,7 @@ class OrderOverrides(OrderChecks):
             for foreign in account.reconciler.foreign:
                 if foreign.broker_id in command.foreign:
                     say(f"cancelling foreign order {foreign.broker_id}")
-                    say(told(await account.link.cancel(foreign.broker_id)))
+                    say(told(await account.cancel_foreign(foreign.broker_id)))
                 elif any(run.desk.book.symbol == foreign.terms.symbol for run in runs):
                     say(f"foreign order {foreign.broker_id} is left alone")
         if command.session is None:

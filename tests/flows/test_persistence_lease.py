@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from brokers.paper import out_of_band
 from engine import commands as c
+from engine.domain.ids import SessionId
 from engine.domain.intents import IntentRecord
 from engine.domain.lease import Holder
-from engine.domain.orders import Role
+from engine.domain.orders import OrderType, Role, Side, Terms
 from engine.domain.settings import ShutdownPolicy
 from engine.errors import DeskHeld
 from engine.persistence.store import SqlStore
@@ -126,6 +129,26 @@ async def test_after_standing_still_an_exit_asks_who_commands_before_it_leaves(m
     assert desk.engine.lost.done()
     assert await seen_at_broker(desk) == sent
     exiting.cancel()
+
+
+@pytest.mark.parametrize("by", ["its own key", "flatten"])
+async def test_after_standing_still_a_foreign_order_is_not_cancelled_for_another_holder(
+    make_desk: Make, by: str
+) -> None:
+    desk = await make_desk().start()
+    terms = Terms(symbol=ES, side=Side.BUY, quantity=Decimal(1), type=OrderType.LIMIT, limit=Decimal(4900))
+    foreign = out_of_band.place_foreign(desk.exchange, PAPER, terms, desk.clock.now())
+    await desk.until(lambda: len(desk.engine.accounts[PAPER].reconciler.foreign) == 1, 10)
+    await taken_by_another(desk)
+    desk.clock._now += 60_000
+    if by == "flatten":
+        receipt = await desk.send(lambda o: c.Flatten(origin=o, session=SessionId(f"s-{ES}"), foreign=(foreign,)))
+    else:
+        receipt = await desk.send(lambda o: c.CancelForeign(origin=o, account=PAPER, order=foreign))
+    assert receipt.taken
+    await desk.pass_(5)
+    assert desk.engine.lost.done()
+    assert [o.broker_id for o in desk.exchange.open_orders(PAPER)] == [foreign]
 
 
 async def test_c4_after_standing_still_the_unchallenged_holder_goes_on(make_desk: Make) -> None:

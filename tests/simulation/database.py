@@ -68,6 +68,7 @@ class SimDatabase:
         self.writer = ""
         self.ended: set[str] = set()
         self.renewed: dict[tuple[str, int], float] = {}
+        self.taken: dict[tuple[str, int], float] = {}
         self.raw = sqlite3.connect(":memory:", isolation_level=None, cached_statements=PAGE_CACHE)
         self.raw.deserialize(_empty())
         self.raw.execute("PRAGMA foreign_keys = ON")
@@ -183,7 +184,8 @@ class SimConnection:
                 self._database.renewed[row[0], row[1]] = self._clock.monotonic() * 1000
             elif count and sql in (FIRST_LEASE, NEXT_LEASE):
                 account, epoch = (row[0], 1) if sql is FIRST_LEASE else (row[-2], row[-1] + 1)
-                self._database.renewed[account, epoch] = self._clock.monotonic() * 1000
+                now = self._clock.monotonic() * 1000
+                self._database.renewed[account, epoch] = self._database.taken[account, epoch] = now
                 if self._database.writer != self._life:
                     self._database.ended.add(self._database.writer)
                     self._database.writer = self._life

@@ -3,10 +3,12 @@
 While the first lives, nobody gets them: not on its machine (the lock), not from another (the lease, which is renewed),
 and no typed word changes that. Once it has stood still for the length of a lease, an engine on another machine whose
 operator typed that the first has certainly ended gets them all; and the first, when it goes on, sends nothing any more.
+Where the first one ends while another waits on its machine, that one gets them at once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace as changed
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 LOOK_MS = 250
 PATIENCE_MS = 60_000
+LEASE_MS = 10_000
 SEAMS = ("query: answered", "intent: before", "intent: after", "intent: after", "submit: answered")
 NEWEST = "SELECT epoch FROM leases WHERE account = ?"
 INTENT = (
@@ -72,9 +75,9 @@ class Rivals:
             return
         roll = run.faults.random()
         if roll < 0.2:
-            self._start("here", take_over=False, gets_it=False)
+            self._start(first, "here", take_over=False)
         elif roll < 0.4:
-            self._start("elsewhere", take_over=run.faults.chance(0.5), gets_it=False)
+            self._start(first, "elsewhere", take_over=run.faults.chance(0.5))
         else:
             stands = run.faults.uniform(14, 60)
             if run.faults.chance(0.6):
@@ -91,9 +94,9 @@ class Rivals:
         if first is not self._run.desk or self._rival is not None:
             return
         self._run.suspend(seconds)
-        self._start("elsewhere", take_over=True, gets_it=True)
+        self._start(first, "elsewhere", take_over=True)
 
-    def _start(self, where: str, *, take_over: bool, gets_it: bool) -> None:
+    def _start(self, first: Desk, where: str, *, take_over: bool) -> None:
         run, durable = self._run, self._run.world.durable
         self._came += 1
         name = f"life-rival-{self._came}"
@@ -104,12 +107,24 @@ class Rivals:
         run.world.hit("second engine")
         run.world.note(f"{name} starts {where}{', with the word' if take_over else ''}")
         rival.start()
-        self._look(rival, gets_it, run.world.loop.at)
+        self._look(rival, lambda: self._may_have_it(first, rival, where, take_over), run.world.loop.at)
 
-    def _look(self, rival: Desk, gets_it: bool, began: int) -> None:
+    def _may_have_it(self, first: Desk, rival: Desk, where: str, take_over: bool) -> bool:
+        """By the world: here once the first one has ended; elsewhere by a word, once it renewed nothing for a lease."""
+        if where == "here":
+            return first.life.dead
+        database = self._run.world.database
+        for account, held in rival.engine.accounts.items():
+            epoch = held.lease.epoch
+            renewed = (at for (of, number), at in database.renewed.items() if of == account and number < epoch)
+            if database.taken[account, epoch] - max(renewed, default=0.0) < LEASE_MS:
+                return False
+        return take_over
+
+    def _look(self, rival: Desk, may_have_it: Callable[[], bool], began: int) -> None:
         run = self._run
         if rival.is_up:
-            run.oracle.findings.check("I34 one", gets_it, f"{rival.life.name} commands beside a living engine")
+            run.oracle.findings.check("I34 one", may_have_it(), f"{rival.life.name} commands beside a living engine")
             run.world.hit("taken over")
             self._rival = None
             run.promote(rival)
@@ -120,4 +135,5 @@ class Rivals:
             self._gone.append(rival)
             self._rival = None
         else:
-            run.world.clock.call_at(run.world.clock.now() + LOOK_MS, lambda: self._look(rival, gets_it, began))
+            again = run.world.clock.now() + LOOK_MS
+            run.world.clock.call_at(again, lambda: self._look(rival, may_have_it, began))

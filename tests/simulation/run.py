@@ -287,8 +287,10 @@ class Run:
         return self._desks[-1] if self._desks else None
 
     def _new_life(self) -> None:
-        self._lives += 1
         self._restarting = False
+        if any(d.is_up and not d.life.paused and not d.engine.lost.done() for d in self._desks):
+            return  # a second engine has taken the accounts meanwhile
+        self._lives += 1
         world, word = self.world, self._take_over
         desk = Desk(world.durable, f"life-{self._lives}", lambda where: self._died(desk, where), take_over=word)
         self._desks.append(desk)
