@@ -85,6 +85,7 @@ class DeskAccount:
         )
         self.desks: list[SessionDesk] = []
         self._clock = clock
+        self._numbers = numbers
         self._store = store
         self._on_unowned = on_unowned
         self._unowned: dict[tuple[str, Symbol], Decimal] = {}
