@@ -12,6 +12,7 @@ from engine.domain.market import Tick
 from engine.persistence.intent_journal import IMPORTED, parse
 from tests.simulation.market import MINUTE_MS
 from tests.simulation.oracle.scene import Scene
+from tests.simulation.oracle.truth import ELSEWHERE
 
 if TYPE_CHECKING:
     from tests.simulation.desk import Desk
@@ -112,4 +113,4 @@ def forget_what_is_elsewhere(run: Run) -> None:
     for client_id in run.oracle.truth.left:
         if database.execute(RECORDED, (client_id,)).fetchone() is None:
             run.world.hit("order known elsewhere alone")
-            unrecorded.setdefault(client_id, "on the machine before")
+            unrecorded.setdefault(client_id, ELSEWHERE)

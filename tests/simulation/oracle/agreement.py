@@ -65,7 +65,9 @@ class Agreement:
         )
 
     def _is_ours(self, order: PaperOrder, mind: Mind) -> bool:
-        return order.record.client_id is not None or any(o.broker_id == order.id for o in mind.orders)
+        client_id = order.record.client_id
+        known = client_id is not None and not self._truth.is_missed(client_id)
+        return known or any(o.broker_id == order.id for o in mind.orders)
 
     def fills(self, place: Place, busted: Callable[[ClientOrderId], bool], life: str) -> Decimal:
         """I6: distinct fills sum to what the broker says filled, order by order.

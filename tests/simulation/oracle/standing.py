@@ -96,7 +96,7 @@ class Standing:
         place = (mind.account, mind.symbol)
         held = abs(self._truth.position(place).quantity)
         groups: dict[str, Decimal] = {}
-        for order in self._truth.ours_open(place):
+        for order in self._truth.known_open(place):
             sent = self._truth.sent.get(order.record.client_id) if order.record.client_id is not None else None
             if sent is None or sent.role is Role.ENTRY or order.record.status.value == "held":
                 continue
@@ -156,7 +156,7 @@ class Standing:
             if released.get(promise.session, 0) >= commanded.get(promise.command, 0):
                 continue
             place = places[promise.session]
-            held, resting = self._truth.position(place).quantity, self._truth.ours_open(place)
+            held, resting = self._truth.position(place).quantity, self._truth.known_open(place)
             behind = self._truth.changed_behind(place, promise.at - 10_000)
             self._findings.check(
                 "I43",

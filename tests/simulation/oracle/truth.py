@@ -15,6 +15,8 @@ from engine.domain.orders import ZERO, Order, Role
 from engine.domain.positions import Position
 
 LONGEST_TRIP_MS = 130_000
+ELSEWHERE = "on the machine before"
+"""A life of which nobody here knows more than the database does."""
 Place = tuple[AccountId, Symbol]
 
 
@@ -43,7 +45,7 @@ class Truth:
         self.busted: set[ClientOrderId] = set()
         # Sent while database and journal both failed, with an alarm that named it, and by which life.
         self.unrecorded: dict[ClientOrderId, str] = {}
-        self.dead: set[str] = set()
+        self.dead: set[str] = {ELSEWHERE}
         self.unrecorded_commands: set[ClientOrderId] = set()
 
     def now(self) -> Millis:
@@ -67,6 +69,10 @@ class Truth:
         """Open orders that carry our names."""
         return [order for order in self.open_at(place) if order.record.client_id is not None]
 
+    def known_open(self, place: Place) -> list[PaperOrder]:
+        """The same without those of which nobody alive knows: they are shown as a stranger's until one is adopted."""
+        return [o for o in self.ours_open(place) if o.id in self.claimed or not self.is_missed(o.record.client_id)]
+
     def role(self, order: PaperOrder) -> Role | None:
         """What it was sent for; None for an order that is not ours."""
         client_id = order.record.client_id
@@ -84,12 +90,16 @@ class Truth:
         left = self.left.get(client_id)
         return not works and (left is None or now - left > LONGEST_TRIP_MS)
 
+    def is_missed(self, client_id: ClientOrderId | None) -> bool:
+        """Whether a life that is dead sent this order without a record, under the loudest alarm."""
+        return client_id is not None and self.unrecorded.get(client_id) in self.dead
+
     def has_unrecorded(self, place: Place) -> bool:
-        """Whether a life that is dead sent an order there without a record, under the loudest alarm: it is missed."""
+        """Whether an order that is missed was sent there."""
         return any(
             self.sent[each].account == place[0] and self.sent[each].terms.symbol == place[1]
-            for each, life in self.unrecorded.items()
-            if life in self.dead and each in self.sent
+            for each in self.unrecorded
+            if each in self.sent and self.is_missed(each)
         )
 
     def reach(self, place: Place) -> Decimal:
