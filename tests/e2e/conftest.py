@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.terminal import Terminal
+from tests.e2e.terminal import PATIENCE_S, Terminal
 
 HERE = Path(__file__).parent
 OURS = ("SEXTANT_", "TEXTUAL", "TMUX", "SSH_", "XDG_")
@@ -51,7 +51,21 @@ class Outcome:
         return self.err[len("sextant: ") : -1]
 
 
+class Running:
+    """A desk without a screen that runs until it is told to stop."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def end(self) -> Outcome:
+        """SIGTERM, and how it ended."""
+        self.process.terminate()
+        out, err = self.process.communicate(timeout=PATIENCE_S)
+        return Outcome(self.process.returncode, out, err)
+
+
 Sextant = Callable[..., Outcome]
+Headless = Callable[..., Running]
 Open = Callable[..., Terminal]
 
 
@@ -81,7 +95,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 def sextant(program: Path, environment: dict[str, str], tmp_path: Path) -> Sextant:
     """Run one command to its end, without a terminal."""
 
-    def run(*arguments: str | Path, seconds: float = 60.0) -> Outcome:
+    def run(*arguments: str | Path, seconds: float = 180.0) -> Outcome:
         done = subprocess.run(
             [program, *arguments], env=environment, cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True,
             text=True, timeout=seconds,
@@ -89,6 +103,26 @@ def sextant(program: Path, environment: dict[str, str], tmp_path: Path) -> Sexta
         return Outcome(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+@pytest.fixture
+def headless(program: Path, environment: dict[str, str], tmp_path: Path) -> Iterator[Headless]:
+    """Start `sextant run --headless --json ARGUMENTS`; it is certainly gone after the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str | Path, umask: int = -1) -> Running:
+        started.append(
+            subprocess.Popen(
+                [program, "run", "--headless", "--json", *arguments], env=environment, cwd=tmp_path,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, umask=umask,
+            )
+        )  # fmt: skip
+        return Running(started[-1])
+
+    yield start
+    for each in started:
+        with each:
+            each.kill()
 
 
 @pytest.fixture(scope="session")

@@ -16,26 +16,29 @@ SCREENS = {
 """A screen's key, and what only that screen shows: the names of all of them stand in the footer of each."""
 AT_ONCE = '''
 from decimal import Decimal
+from pathlib import Path
 
 from engine.domain.decisions import Intent, Nothing, Submit
 from engine.domain.orders import Side
 
 
 class AtOnce:
-    """Enters at its first live candle (after `after` of them) and again whenever it is flat."""
+    """Enters at its first live candle (once the file `when` is there) and again whenever it is flat."""
 
-    def __init__(self, after=0, distance="0.005"):
-        self.after, self.distance = after, Decimal(str(distance))
+    def __init__(self, when="", distance="0.005"):
+        self.when, self.distance = when, Decimal(str(distance))
 
     def initial(self):
         return 0
 
     def decide(self, context):
-        live = context.state + (not context.warming)
-        if context.warming or context.position.quantity or context.orders or live <= self.after:
-            return Nothing(state=live, reason="waits")
+        if context.warming or context.position.quantity or context.orders or not self.may():
+            return Nothing(state=0, reason="waits")
         stop = context.candles[-1].close * (1 - self.distance)
-        return Submit(state=live, intent=Intent.ENTER, side=Side.BUY, stop_loss=context.instrument.nearest(stop))
+        return Submit(state=0, intent=Intent.ENTER, side=Side.BUY, stop_loss=context.instrument.nearest(stop))
+
+    def may(self):
+        return not self.when or Path(self.when).exists()
 '''
 
 ONE_SESSION = """\
@@ -93,7 +96,7 @@ sizing = {{ quantity = 3 }}
 account = "paper"
 symbol = "CLF7"
 strategy = "{strategy}"
-arguments = {{ after = 4, distance = "0.004" }}
+arguments = {{ when = "{go}", distance = "0.004" }}
 timeframe = "1s"
 warmup = 5
 sizing = {{ quantity = 5 }}
@@ -121,11 +124,14 @@ def at_once(directory: Path) -> str:
 
 
 def full_portfolio(directory: Path) -> Path:
-    """A configuration whose first entry leaves no room for a second under the block."""
+    """A configuration whose first entry leaves no room for a second under the block, which waits for the file `go`."""
     path = directory / "full.toml"
     path.write_text(
         FULL_PORTFOLIO.format(
-            strategy=at_once(directory), limits=LIMITS.format(name="filler"), limits2=LIMITS.format(name="fuller")
+            strategy=at_once(directory),
+            go=directory / "go",
+            limits=LIMITS.format(name="filler"),
+            limits2=LIMITS.format(name="fuller"),
         )
     )
     return path

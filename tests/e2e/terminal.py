@@ -19,7 +19,8 @@ CLEAN = "0 0 1 1"
 """alternate screen off, mouse off, cursor shown, lines wrap: what a shell expects."""
 COLOURED = re.compile(r"\x1b\[(?:[\d;:]*;)?(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])(?:[;:][\d;:]*)?m")
 """An escape that sets a foreground or background colour (bold, dim, reverse and underline are none)."""
-PATIENCE_S = 25.0
+PATIENCE_S = 90.0
+"""Long: it costs nothing when the event comes, and a loaded machine is no failure."""
 LOOK_EVERY_S = 0.05
 
 
@@ -184,5 +185,5 @@ class Terminal:
     def _tmux(self, *arguments: str) -> str:
         return subprocess.run(
             ["tmux", "-L", self._name, *arguments], env=self._environment, check=True, capture_output=True, text=True,
-            timeout=20,
+            timeout=PATIENCE_S,
         ).stdout  # fmt: skip

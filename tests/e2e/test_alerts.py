@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.terminal import PATIENCE_S
 from tests.unit.console.test_notify import DESK, SECRET, Receiver
 
 pytestmark = pytest.mark.e2e
@@ -37,7 +38,7 @@ def test_a_headless_desk_tells_its_channel(tmp_path: Path) -> None:
     with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as desk:
         try:
             body = receiver.body()
-            out, err = desk.communicate(timeout=90)
+            out, err = desk.communicate(timeout=PATIENCE_S)
         finally:
             desk.kill()
             receiver.server.shutdown()

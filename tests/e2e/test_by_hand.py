@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
+from console.screens.modals.base import OPENING_KEY_SLEEPS_S
 from tests.e2e.conftest import Open, Sextant
 from tests.e2e.desks import at_once, full_portfolio
 from tests.e2e.terminal import Terminal
 
-SHOWN_WITHIN_S = 31.0
-ADOPTED_WITHIN_S = 45.0
+NOTICED_WITHIN_S = 31.0
 
 
 def long_desk(desk: Terminal, state: Path, strategy: str) -> None:
@@ -25,14 +26,15 @@ def margin_desk(desk: Terminal, units: str) -> None:
     desk.press("C-p")
     desk.wait_for("Search for commands")
     desk.type("margin desk")
-    desk.wait_for("fault: Margin desk moves the position")
-    desk.wait_without("console: quit")
     desk.press("Enter", "Enter")  # pressed twice, it opens one dialog and closes nothing else
     desk.wait_for("argument, Enter shows the fault")
     desk.press("BSpace")
     desk.type(units)
     desk.wait_for(rf"(?m)^.*│ +{units} +│")
-    desk.press_until("Enter", "margin desk moved")  # Enter opened the dialog, so for half a second it does not answer
+    time.sleep(OPENING_KEY_SLEEPS_S)  # the dialog is open, and Enter, which opened it, does not answer for so long
+    desk.press("Enter")
+    desk.wait_for("margin desk moved")
+    desk.wait_without("argument, Enter shows the fault")
 
 
 def test_the_margin_desk_is_shown_and_adopted_and_entries_wait(
@@ -41,13 +43,12 @@ def test_the_margin_desk_is_shown_and_adopted_and_entries_wait(
     state = tmp_path / "desk"
     desk = terminal(120, 40)
     long_desk(desk, state, at_once(tmp_path))
-    began = time.monotonic()
     margin_desk(desk, "1")
+    moved = datetime.now(UTC)
     desk.press("4")
-    desk.wait_for(r"cl-breakout\s+position\s+\S+\s+6\s+6\s+5", SHOWN_WITHIN_S)
-    assert time.monotonic() - began < SHOWN_WITHIN_S
+    desk.wait_for(r"cl-breakout\s+position\s+\S+\s+6\s+6\s+5")
     desk.wait_for(r"ENTRIES BLOCKED.*(broker says 5|position waits for you)")
-    desk.wait_for(r"adopted the broker's 5", ADOPTED_WITHIN_S - (time.monotonic() - began))
+    desk.wait_for(r"adopted the broker's 5")
     desk.press("1")
     desk.wait_for(r"cl-breakout\s+trading.*LONG 5")
     desk.wait_for("entries wait for you")
@@ -63,6 +64,7 @@ def test_the_margin_desk_is_shown_and_adopted_and_entries_wait(
     desk.press("Enter")
     desk.wait_for(r"cl-breakout\s+position\s+\S+\s+6\s+6\s+5")
     desk.wait_for(r"note +seen it")
+    desk.wait_without("Acknowledge a disagreement")
     desk.wait_without("ENTRIES BLOCKED")
     desk.press("q")
     desk.wait_for("Quit: stop the desk")
@@ -70,6 +72,8 @@ def test_the_margin_desk_is_shown_and_adopted_and_entries_wait(
     assert desk.ended() == 0
     lines = sextant("journal", "--state-dir", state, "--kind", "disagreement", "--json").json
     assert "memory 6, database 6, broker 5" in lines[0]["text"]
+    noticed = min(datetime.fromisoformat(line["at"]) for line in lines)  # by the desk's clock: drawing is no part of it
+    assert (noticed - moved).total_seconds() < NOTICED_WITHIN_S
     stop = next(o for o in sextant("orders", "--state-dir", state, "--json").json if o["role"] == "stop")
     assert (stop["quantity"], stop["state"]) == ("5", "working"), "the stop was sized to what is held"
 
@@ -117,6 +121,8 @@ def test_a_full_portfolio_blocks_entries_with_a_banner_while_flatten_works(
     desk = terminal(120, 40)
     desk.run("run", "--state-dir", str(state), "--config", str(full_portfolio(tmp_path)))
     desk.wait_for(r"filler\s+trading.*LONG 3")
+    desk.wait_for(r"guard +covered")
+    (tmp_path / "go").touch()
     desk.wait_for(r"warn 0\.5 %  block 1\.3 %")
     margin_desk(desk, "-3")  # takes minus three off: heat grows past the block, as no entry of ours may make it
     desk.press("r")

@@ -160,13 +160,14 @@ def test_no_color_means_none(terminal: Open, tmp_path: Path) -> None:
     quit_and_check(desk)
 
 
-def test_a_hang_up_ends_the_desk_by_its_policy_within_seconds(terminal: Open, sextant: Sextant, tmp_path: Path) -> None:
+def test_a_hang_up_ends_the_desk_by_its_policy(terminal: Open, sextant: Sextant, tmp_path: Path) -> None:
     state = tmp_path / "desk"
     desk = terminal(120, 40)
     desk.run("run", "--state-dir", str(state), "--timeframe", "1s", "--symbol", "CLF7", "--strategy", at_once(tmp_path))
     desk.wait_for(r"cl-breakout\s+trading.*LONG 6")
+    desk.wait_for(r"guard +covered")
     desk.hang_up()
-    wait_until(lambda: gone(desk.pid), "the desk's end after a hang-up", 6)
+    wait_until(lambda: gone(desk.pid), "the desk's end after a hang-up")
     assert intact(state)
     orders = {order["role"]: order["state"] for order in sextant("orders", "--state-dir", state, "--json").json}
     assert orders == {"entry": "filled", "stop": "working"}, "the policy keeps protective exits"

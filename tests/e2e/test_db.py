@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
-import subprocess
 from pathlib import Path
 
-from tests.e2e.conftest import Sextant
+from tests.e2e.conftest import Headless, Sextant
 from tests.e2e.desks import at_once
 from tests.e2e.terminal import wait_until
 
-RUN = ("run", "--headless", "--json", "--symbol", "ESZ6", "--timeframe", "1s", "--warmup", "5")
+RUN = ("--symbol", "ESZ6", "--timeframe", "1s", "--warmup", "5")
 
 
-def test_a_desk_is_well_while_it_runs_and_after_it(
-    sextant: Sextant, program: Path, environment: dict[str, str], tmp_path: Path
-) -> None:
+def test_a_desk_is_well_while_it_runs_and_after_it(sextant: Sextant, headless: Headless, tmp_path: Path) -> None:
     state = tmp_path / "state"
     where: tuple[str | Path, ...] = ("--state-dir", state)
     missing = sextant("db", "check", *where)
@@ -24,16 +20,13 @@ def test_a_desk_is_well_while_it_runs_and_after_it(
     assert "BAD  database" in missing.out
     assert "There is no database" in sextant("db", "upgrade", *where).line
 
-    command: list[str | Path] = [program, *RUN, "--strategy", at_once(tmp_path), "--for", "12", *where]
-    with subprocess.Popen(
-        command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as desk:
-        wait_until(lambda: sextant("orders", "--json", *where).out.count("client_id") > 0, "an order", 30)
-        beside = sextant("db", "check", "--json", *where)
-        nothing = sextant("db", "upgrade", *where)
-        out, err = desk.communicate(timeout=60)
-    assert (desk.returncode, err) == (0, "")
-    assert json.loads(out)["fills"] > 0
+    desk = headless(*RUN, "--strategy", at_once(tmp_path), *where)
+    wait_until(lambda: '"filled"' in sextant("orders", "--json", *where).out, "a filled order")
+    beside = sextant("db", "check", "--json", *where)
+    nothing = sextant("db", "upgrade", *where)
+    done = desk.end()
+    assert (done.code, done.err) == (0, "")
+    assert done.json["fills"] > 0
     assert (beside.code, beside.err) == (0, ""), beside
     assert {each["ok"] for each in beside.json} == {True}
     assert nothing.out.startswith("Nothing to do: the database has schema ")

@@ -17,7 +17,7 @@ from brokers.paper.book import Book
 from brokers.paper.book_file import BookFile, UnsyncedFiles
 from tests.e2e.conftest import Sextant
 from tests.e2e.desks import full_portfolio
-from tests.e2e.terminal import wait_until
+from tests.e2e.terminal import PATIENCE_S, wait_until
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,7 +44,7 @@ class Venue:
     def stop(self, how: signal.Signals) -> None:
         assert self.process is not None
         self.process.send_signal(how)
-        self.process.wait(10)
+        self.process.wait(PATIENCE_S)
 
     def fills(self) -> int:
         path, book = self.socket.with_suffix(".book"), Book()
@@ -96,7 +96,7 @@ def test_a_desk_trades_on_an_exchange_process_waits_for_it_and_shares_no_account
         wait_until(lambda: _rows(state, "fills") == venue.fills(), "every fill is booked")
     finally:
         desk.terminate()
-        out, _ = desk.communicate(timeout=30)
+        out, _ = desk.communicate(timeout=PATIENCE_S)
     assert json.loads(out)["fills"] > 0
     assert desk.returncode == 0
     assert _rows(state, "fills") >= before

@@ -17,7 +17,7 @@ import pytest
 
 from tests.e2e.conftest import Open, Sextant
 from tests.e2e.desks import ONE_SESSION, at_once
-from tests.e2e.terminal import wait_until
+from tests.e2e.terminal import PATIENCE_S, wait_until
 from tests.e2e.test_postgres import database
 from tests.postgres import Cluster
 
@@ -95,7 +95,8 @@ def test_a_suspended_engine_whose_account_was_taken_over_sends_nothing_when_it_w
         return [row[0] for row in rows]
 
     def sent() -> list[dict[str, Any]]:
-        return [json.loads(line) for line in requests.read_text().splitlines()] if requests.exists() else []
+        written = requests.read_text() if requests.exists() else ""
+        return [json.loads(line) for line in written.splitlines(keepends=True) if line.endswith("\n")]
 
     exchange: list[str | Path] = [sys.executable, "-m", "brokers.paper", "--socket", socket, "--config", config]
     exchange += ["--requests", requests]
@@ -103,7 +104,7 @@ def test_a_suspended_engine_whose_account_was_taken_over_sends_nothing_when_it_w
     with process(exchange, {**environment, "PYTHONPATH": root}, tmp_path), contextlib.ExitStack() as stack:
         wait_until(socket.exists, "the exchange listens")
         first = stack.enter_context(process(run("one"), environment, tmp_path))
-        wait_until(lambda: len(sent()) >= 2, "the first engine trades", 60)
+        wait_until(lambda: len(sent()) >= 2, "the first engine trades")
         os.kill(first.pid, signal.SIGSTOP)
         known = len(sent())
 
@@ -113,13 +114,13 @@ def test_a_suspended_engine_whose_account_was_taken_over_sends_nothing_when_it_w
         assert epochs() == [1]
 
         second = stack.enter_context(process(run("two", "--take-over"), there, tmp_path))
-        wait_until(lambda: epochs() == [2], "the second engine commands", 60)
+        wait_until(lambda: epochs() == [2], "the second engine commands")
         os.kill(first.pid, signal.SIGCONT)
-        _, said = first.communicate(timeout=60)
+        _, said = first.communicate(timeout=PATIENCE_S)
         assert first.returncode == 3
         assert f"is now commanded by process {second.pid} on " in said
-        wait_until(lambda: len(submits(sent()[known:])) >= 2, "the second engine trades", 60)
+        wait_until(lambda: len(submits(sent()[known:])) >= 2, "the second engine trades")
         second.send_signal(signal.SIGTERM)
-        assert second.wait(60) == 0
+        assert second.wait(PATIENCE_S) == 0
         rows = postgres.sql("SELECT client_id FROM sextant.orders WHERE epoch = 2", url.rpartition("/")[2])
         assert submits(sent()[known:]) <= {client for (client,) in rows}

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Sextant
+from tests.e2e.conftest import Headless, Sextant
 from tests.e2e.desks import at_once
+from tests.e2e.terminal import wait_until
 from tests.postgres import PASSWORD, Cluster
 
 pytestmark = pytest.mark.postgres
-SHORT = ("run", "--headless", "--json", "--symbol", "ESZ6", "--timeframe", "1s", "--warmup", "5")
+MARKET = ("--symbol", "ESZ6", "--timeframe", "1s", "--warmup", "5")
+SHORT = ("run", "--headless", "--json", *MARKET)
 
 
 def database(postgres: Cluster, environment: dict[str, str]) -> str:
@@ -26,7 +26,7 @@ def database(postgres: Cluster, environment: dict[str, str]) -> str:
 
 
 def test_a_desk_runs_is_read_beside_and_is_found_again(
-    postgres: Cluster, sextant: Sextant, program: Path, environment: dict[str, str], tmp_path: Path
+    postgres: Cluster, sextant: Sextant, headless: Headless, environment: dict[str, str], tmp_path: Path
 ) -> None:
     where: tuple[str | Path, ...] = ("--db", database(postgres, environment), "--state-dir", tmp_path / "state")
     before = sextant("doctor", *where)
@@ -34,20 +34,11 @@ def test_a_desk_runs_is_read_beside_and_is_found_again(
     assert "holds no desk yet; one will be made (PostgreSQL" in before.out
     assert "There is no desk in the database" in sextant("orders", *where).line
 
-    command: list[str | Path] = [program, *SHORT, "--strategy", at_once(tmp_path), "--for", "12", *where]
-    with subprocess.Popen(
-        command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as desk:
-        deadline = time.monotonic() + 30
-        orders: list[object] = []
-        while time.monotonic() < deadline and not orders:
-            listed = sextant("orders", "--json", *where)
-            orders = listed.json if listed.code == 0 else []
-            time.sleep(0.3)
-        second = sextant(*SHORT, "--for", "1", "--db", where[1], "--state-dir", tmp_path / "other")
-        out, err = desk.communicate(timeout=60)
-    assert (desk.returncode, err) == (0, "")
-    assert orders, "the listing reads beside the running desk"
+    desk = headless(*MARKET, "--strategy", at_once(tmp_path), *where)
+    wait_until(lambda: "client_id" in sextant("orders", "--json", *where).out, "the listing reads beside the desk")
+    second = sextant(*SHORT, "--for", "1", "--db", where[1], "--state-dir", tmp_path / "other")
+    done = desk.end()
+    assert (done.code, done.err) == (0, "")
     assert second.code == 3
     assert "Another desk (sextant process" in second.line
 
@@ -61,7 +52,12 @@ def test_a_desk_runs_is_read_beside_and_is_found_again(
     assert {order["client_id"] for order in first} <= set(ids)
     assert len(ids) == len(set(ids))
     assert sextant("doctor", *where).code == 0
-    for text in (out, err, before.out, *(p.read_text("utf-8", "replace") for p in (tmp_path / "state").glob("*.log"))):
+    for text in (
+        done.out,
+        done.err,
+        before.out,
+        *(p.read_text("utf-8", "replace") for p in (tmp_path / "state").glob("*.log")),
+    ):
         assert PASSWORD not in text
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import stat
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from engine.domain.postgres_url import PostgresUrl
-from tests.e2e.conftest import Open, Sextant
+from tests.e2e.conftest import Headless, Open, Sextant
 from tests.e2e.desks import LIMITS, SCREENS
 from tests.e2e.terminal import wait_until
 from tests.postgres import PASSWORD, Cluster
@@ -99,31 +98,29 @@ def desk_with_secrets(url: PostgresUrl, outside: Path, state: Path) -> Path:
 
 
 def test_z1_no_secret_is_kept_and_no_file_is_open_to_others(
-    postgres: Cluster, sextant: Sextant, program: Path, environment: dict[str, str], tmp_path: Path
+    postgres: Cluster, sextant: Sextant, headless: Headless, environment: dict[str, str], tmp_path: Path
 ) -> None:
     url = postgres.database()
     state, outside = tmp_path / "state", tmp_path / "outside"
     config = desk_with_secrets(url, outside, state)
     environment |= ENVIRONMENT
     where: tuple[str | Path, ...] = ("--config", config)
-    command: list[str | Path] = [program, "run", "--headless", "--json", "--for", "15", *where]
-    with subprocess.Popen(
-        command, env=environment, cwd=outside, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, umask=0
-    ) as desk:
-        wait_until(lambda: sextant("orders", "--json", *where).out.count("client_id") > 0, "an order", 40)
-        assert postgres.end_sessions(url) > 0  # under its feet
-        wait_until(lambda: "is reached again" in "".join(text for _, text in texts(state)), "a reconnection", 30)
-        second = sextant("run", "--headless", "--for", "1", *where)
-        out, err = desk.communicate(timeout=60)
-    assert desk.returncode == 0, err
+    desk = headless(*where, umask=0)
+    wait_until(lambda: "client_id" in sextant("orders", "--json", *where).out, "an order")
+    assert postgres.end_sessions(url) > 0  # under its feet
+    wait_until(lambda: "is reached again" in "".join(text for _, text in texts(state)), "a reconnection")
+    told = "the strategy is clumsy"
+    wait_until(lambda: any(told in row for _, row in rows(postgres, url.database)), "the strategy's failure is told")
+    second = sextant("run", "--headless", "--for", "1", *where)
+    done = desk.end()
+    assert done.code == 0, done
     assert second.code == 3
 
     kept = list(rows(postgres, url.database))
-    assert any("the strategy is clumsy" in row for _, row in kept), "the strategy's failure is told"
     assert any("api_key" in row and "***" in row for _, row in kept), "the settings are kept without it"
     written_out = [*texts(state, Path(environment["HOME"]))]
     assert any("sextant.log" in name for name, _ in written_out)
-    said = [("stdout", out), ("stderr", err), ("second", second.out + second.err)]
+    said = [("stdout", done.out), ("stderr", done.err), ("second", second.out + second.err)]
     for listing in (("orders",), ("journal",), ("sessions", "--json"), ("db", "check"), ("db", "check", "--json")):
         done = sextant(*listing, *where)
         said.append((" ".join(listing), done.out + done.err))

@@ -26,7 +26,7 @@ from engine.snapshot import Alert, DeskSnapshot, Severity
 from tests.console.factory import NOW, busy_desk
 
 SECRET = "T0PSECRETTOKEN42"  # a canary: it must be found nowhere
-SOON = 20.0
+SOON = 60.0
 CRITICAL = Alert(id="naked", severity=Severity.CRITICAL, text="es-range is NAKED <b>", since=NOW)
 
 
