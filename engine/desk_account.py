@@ -26,7 +26,7 @@ from engine.domain.ids import AccountId, BrokerOrderId, Millis, Symbol
 from engine.domain.lease import Holder
 from engine.domain.order_book import book_executions
 from engine.domain.order_lifecycle import Evidence
-from engine.domain.orders import OrderState
+from engine.domain.orders import Order, OrderState
 from engine.domain.settings import Numbers
 from engine.errors import StoreError
 from engine.links import AccountLink
@@ -201,6 +201,8 @@ class DeskAccount:
                     after = desk.book.report(owner, record, Evidence.STREAM, self._clock.now())
                     if after.terms.quantity < owner.terms.quantity:  # or an old word about a leg that has grown since
                         self.reconciler.suspect(f"{after.client_id} is smaller by the stream", orders=True)
+                    elif _outgrew(after, desk.book.whole(after, record)):
+                        self.reconciler.suspect(f"{after.client_id} is larger by the stream", orders=True)
                 elif not record.status.is_final:
                     self.reconciler.suspect(f"the stream shows an order {record.broker_id} we do not know", orders=True)
                 return
@@ -237,3 +239,10 @@ class DeskAccount:
     def _sum_unowned(self, source: str, symbol: Symbol, size: Decimal) -> None:
         self._unowned[(source, symbol)] = abs(size)
         self._on_unowned(symbol, sum((v for (_, s), v in self._unowned.items() if s == symbol), Decimal(0)))
+
+
+def _outgrew(order: Order, record: BrokerOrder) -> bool:
+    """Whether the broker works a larger order than we know of: by a replace that came late, or by another's hand."""
+    settled = order.state in (OrderState.WORKING, OrderState.PARTIALLY_FILLED, OrderState.FILLED)
+    same = record.broker_id == order.broker_id and record.filled >= order.filled and not record.status.is_final
+    return settled and same and record.terms.quantity > order.terms.quantity

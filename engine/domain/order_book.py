@@ -8,7 +8,7 @@ from decimal import Decimal
 from msgspec import Struct
 
 from engine.domain import order_lifecycle as lifecycle
-from engine.domain.broker import BrokerFill, BrokerOrder, BrokerStatus, Capabilities, FillsKind, ReplaceId
+from engine.domain.broker import BrokerFill, BrokerOrder, BrokerStatus, Capabilities, FillsKind, ReplaceId, ReplaceQuantity
 from engine.domain.fills import Fill
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, SessionId, Symbol
 from engine.domain.incarnations import fill_price, unbooked, whole
@@ -61,6 +61,7 @@ class OrderBook:
         self._fills: dict[str, Fill] = {}
         self._last_words: dict[ClientOrderId, BrokerOrder] = {}
         self._adopted = False
+        self._larger: dict[ClientOrderId, Decimal] = {}
         self.forgotten: dict[OrderState, int] = {}
 
     # -- reading ------------------------------------------------------------------------------------------
@@ -156,12 +157,38 @@ class OrderBook:
             quantity, price = report.filled - order.filled, fill_price(order, report)
             order = self._book(order, self._interval(order, report, quantity, price, now), now)
         after = lifecycle.reported(order, now, report, evidence)
+        self._note_larger(order, after, report)
         if after is not order:
             moved = after.state is not order.state
             self.put(after, f"broker says {report.status}" if moved else "report", now, report.reason)
         if report.status.is_final and after.is_open and report.filled > after.filled:
             self._last_words[after.client_id] = report
         return after
+
+    def _note_larger(self, order: Order, after: Order, report: BrokerOrder) -> None:
+        """Keep how large the order may have become beyond what we know: fills alone then do not prove its end.
+
+        A replace that a query did not find may still be on its way, and a report may name a size that we do not know.
+        """
+        if after.state in TERMINAL:
+            self._larger.pop(order.client_id, None)
+            return
+        size = ZERO
+        if order.state is OrderState.IN_DOUBT_REPLACE and not after.is_in_doubt and order.wanted is not None:
+            size = ZERO if lifecycle.same_terms(after.terms, order.wanted) else order.wanted.quantity
+        elif order.state in (OrderState.WORKING, OrderState.PARTIALLY_FILLED) and report.filled >= order.filled:
+            size = report.terms.quantity
+        if size > after.terms.quantity:
+            self._larger[order.client_id] = max(size, self._larger.get(order.client_id, ZERO))
+
+    def _may_be(self, order: Order) -> Decimal:
+        """How large an order that filled whole as we know it may be at the broker."""
+        parent = self._orders.get(order.parent) if order.parent is not None else None
+        grown = parent.filled if parent is not None and self._capabilities.brackets else ZERO
+        rumour = self._larger.get(order.client_id, ZERO)
+        if rumour and self._capabilities.replace_quantity is ReplaceQuantity.REMAINING:
+            rumour += order.filled  # it was asked for when nothing, or less, had filled
+        return max(grown, rumour)
 
     def _interval(self, order: Order, report: BrokerOrder, quantity: Decimal, price: Decimal, now: Millis) -> Fill:
         """A fill where the broker tells cumulative quantities only."""
@@ -245,10 +272,9 @@ class OrderBook:
         self._adopted = self._adopted and bool(booked.position.quantity)
         after = lifecycle.with_fill(order, now, fill)
         if after.state is OrderState.FILLED and order.state in LIVE_AT_BROKER:
-            parent = self._orders.get(order.parent) if order.parent is not None else None
-            grown = parent.filled if parent is not None and self._capabilities.brackets else ZERO
-            if grown > after.terms.quantity:
-                after = lifecycle.may_be_larger(after, now, grown)
+            size = self._may_be(after)
+            if size > after.terms.quantity:
+                after = lifecycle.may_be_larger(after, now, size)
         self._store(after, now)
         self._on_change(Change(after, "fill", f"{fill.quantity} at {fill.price}", fill, booked.realised_points), now)
         self._bound_fills()
@@ -324,6 +350,7 @@ class OrderBook:
         for order in settled[:-KEEP_RECENT]:
             del self._orders[order.client_id]
             self._last_words.pop(order.client_id, None)
+            self._larger.pop(order.client_id, None)
             self.forgotten[order.state] = self.forgotten.get(order.state, 0) + 1
             if order.broker_id is not None:
                 self._by_broker.pop(order.broker_id, None)

@@ -205,6 +205,8 @@ def reported(order: Order, now: Millis, report: BrokerOrder, evidence: Evidence)
         news["broker_id"] = report.broker_id
     if order.parent is not None and not order.wanted and report.terms.quantity != order.terms.quantity:
         news["terms"] = changed(order.terms, quantity=report.terms.quantity)
+    if _outgrown(order, report, evidence):
+        news["terms"] = report.terms
     if report.reason and report.reason != order.reason:
         news["reason"] = report.reason
     state = _state_after(changed(order, **news), report, evidence)
@@ -222,6 +224,12 @@ def reported(order: Order, now: Millis, report: BrokerOrder, evidence: Evidence)
         if same_terms(report.terms, order.wanted):
             news["terms"] = order.wanted
     return _moved(order, now, **news) if news else order
+
+
+def _outgrown(order: Order, report: BrokerOrder, evidence: Evidence) -> bool:
+    """Whether an order that filled whole as we know it is proven to rest on, larger: by a replace that came late."""
+    asked = order.state is S.IN_DOUBT_REPLACE and evidence is Evidence.QUERY and not report.status.is_final
+    return asked and order.terms.quantity <= order.filled < report.terms.quantity
 
 
 def _state_after(order: Order, report: BrokerOrder, evidence: Evidence) -> OrderState:

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace as changed
 
 from engine.domain import order_lifecycle as lifecycle
-from engine.domain.broker import BrokerOrder, BrokerStatus, Capabilities, FillsKind, ReplaceId
+from engine.domain.broker import BrokerOrder, BrokerStatus, Capabilities, FillsKind, ReplaceId, ReplaceQuantity
 from engine.domain.ids import BrokerOrderId, ClientOrderId
 from engine.domain.incarnations import record_of
 from engine.domain.order_book import (
@@ -309,6 +309,50 @@ def test_a_filled_leg_that_the_broker_still_lists_larger_lives_after_all() -> No
     live = book.revive(stop, grown, 6)
     assert (live.state, live.remaining) == (S.PARTIALLY_FILLED, d(1))
     assert not book.outgrew(entry)
+
+
+def a_stop_whose_replace_was_not_found(quantity: ReplaceQuantity) -> tuple[OrderBook, Order]:
+    """A stop for two that was to cover four; a query still showed two, and the request may yet arrive."""
+    capabilities = Capabilities(replace_quantity=quantity)
+    book = OrderBook(SESSION, ACCOUNT, SYMBOL, capabilities, lambda change, now: None)
+    sell = terms(2, side=Side.SELL, type=OrderType.STOP, stop=d(90))
+    asked = order("s", S.IN_DOUBT_REPLACE, role=Role.STOP, of=sell, wanted=changed(sell, quantity=d(4)))
+    known = book.report(book.put(asked, "in doubt", 1), report(asked, B.WORKING), Evidence.QUERY, 2)
+    assert (known.state, known.terms.quantity) == (S.WORKING, d(2))
+    return book, known
+
+
+@pytest.mark.parametrize("quantity", list(ReplaceQuantity))
+def test_fills_do_not_end_an_order_whose_unanswered_replace_may_still_enlarge_it(quantity: ReplaceQuantity) -> None:
+    """A replace that a query did not find came a minute later: the order went on at the broker, and had ended here."""
+    book, known = a_stop_whose_replace_was_not_found(quantity)
+    known = book.execution(known, execution(known, 1, 2), 3)
+    assert (known.state, known.doubt and known.doubt.next_query) == (S.IN_DOUBT_REPLACE, 3)
+    assert known.at_most >= d(2)
+    by_market = changed(known.terms, quantity=d(5), type=OrderType.MARKET, stop=None)
+    rest = book.report(known, changed(report(known, B.PARTIALLY_FILLED, 2), terms=by_market), Evidence.QUERY, 4)
+    assert (rest.state, rest.terms, rest.remaining) == (S.PARTIALLY_FILLED, by_market, d(3))
+
+
+def test_an_order_whose_unanswered_replace_never_came_ends_by_the_brokers_word() -> None:
+    book, known = a_stop_whose_replace_was_not_found(ReplaceQuantity.TOTAL)
+    known = book.execution(known, execution(known, 1, 2), 3)
+    assert book.report(known, report(known, B.FILLED, 2), Evidence.QUERY, 4).state is S.FILLED
+
+
+def test_fills_do_not_end_an_order_that_the_stream_showed_larger_than_we_know() -> None:
+    book, _ = a_book()
+    known = book.put(order("o", S.WORKING, of=terms(2)), "accepted", 1)
+    larger = changed(report(known, B.WORKING), terms=terms(3))
+    known = book.report(known, larger, Evidence.STREAM, 2)
+    assert book.execution(known, execution(known, 1, 2), 3).state is S.IN_DOUBT_REPLACE
+
+
+def test_fills_end_an_order_that_was_replaced_as_asked() -> None:
+    book, _ = a_book()
+    known = book.put(order("o", S.IN_DOUBT_REPLACE, of=terms(2), wanted=terms(3)), "in doubt", 1)
+    known = book.report(known, changed(report(known, B.WORKING), terms=terms(3)), Evidence.QUERY, 2)
+    assert book.execution(known, execution(known, 1, 3), 3).state is S.FILLED
 
 
 def _replaced(of: Order, number: int, status: BrokerStatus, stop: int, after: str) -> BrokerOrder:
