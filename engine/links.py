@@ -86,6 +86,7 @@ class AccountLink:
         self._last_event: dict[Symbol, Millis] = {}
         self._waiters: list[_Waiter] = []
         self._reading = False
+        self._pictures: dict[str, Millis] = {}
         self._tasks = Tasks(f"account {manager.account}", lambda name, error: None)
 
     # -- life ---------------------------------------------------------------------------------------------
@@ -259,10 +260,12 @@ class AccountLink:
     async def _ask(self, query: Callable[[], Awaitable[Report[Row]]], what: str) -> Report[Row] | None:
         if not self.is_up:
             return None
-        begun = self._clock.now()
+        begun, seen = self._clock.now(), self._pictures.get(what)
         try:
             report = await within(self._clock, self._numbers.query_timeout, query())
-            if report.as_of >= begun - STALE_MS:
+            old = report.as_of < begun and _is_old_picture(report.as_of, seen)
+            self._pictures[what] = report.as_of
+            if report.as_of >= begun - STALE_MS and not old:
                 return report
             self.failed_queries += 1
             log.info("query %s of account %s gave an answer %d ms old", what, self.account, begun - report.as_of)
@@ -309,6 +312,15 @@ class AccountLink:
     async def balance(self) -> Report[Balance] | None:
         """Money."""
         return await self._ask(self._manager.balance, "balance")
+
+
+def _is_old_picture(as_of: Millis, seen: Millis | None) -> bool:
+    """Whether what the broker shows is no newer than what it had shown before the question.
+
+    Clocks differ, so an answer may look a little older than its question; but its time has gone on since the last
+    one. Whole seconds may be the broker's unit: the same one again then proves nothing.
+    """
+    return seen is not None and (as_of < seen or (as_of == seen and as_of % 1_000 != 0))
 
 
 class FeedLink:

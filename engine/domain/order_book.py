@@ -8,7 +8,15 @@ from decimal import Decimal
 from msgspec import Struct
 
 from engine.domain import order_lifecycle as lifecycle
-from engine.domain.broker import BrokerFill, BrokerOrder, BrokerStatus, Capabilities, FillsKind, ReplaceId, ReplaceQuantity
+from engine.domain.broker import (
+    BrokerFill,
+    BrokerOrder,
+    BrokerStatus,
+    Capabilities,
+    FillsKind,
+    ReplaceId,
+    ReplaceQuantity,
+)
 from engine.domain.fills import Fill
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, SessionId, Symbol
 from engine.domain.incarnations import fill_price, unbooked, whole
@@ -406,6 +414,15 @@ def held_quantity(orders: tuple[Order, ...], position: Position) -> Decimal:
         name = f"pair:{order.parent}" if order.linked and order.parent is not None else order.client_id
         groups[name] = max(groups.get(name, ZERO), order.at_most)
     return sum(groups.values(), ZERO)
+
+
+def still_held(orders: tuple[Order, ...], position: Position) -> Position:
+    """The position less what own orders closed of it by the broker's word, though their fills are still fetched."""
+    gone = sum((o.reported - o.filled for o in orders if o.open_for_fills and reduces(o, position)), ZERO)
+    if not gone:
+        return position
+    left = max(ZERO, abs(position.quantity) - gone)
+    return Position(left if position.quantity > 0 else -left, position.average_price if left else None)
 
 
 def closable(orders: tuple[Order, ...], position: Position) -> Decimal:

@@ -12,7 +12,7 @@ from msgspec.structs import replace as changed
 
 from engine.domain import order_lifecycle as lifecycle
 from engine.domain.ids import ClientOrderId, decision_key
-from engine.domain.order_book import closable
+from engine.domain.order_book import closable, still_held
 from engine.domain.orders import TERMINAL, Flag, Order, OrderState, OrderType, Role, Terms, side_of
 from engine.domain.positions import Position
 from engine.outbound.exits import (
@@ -140,24 +140,33 @@ class ExitRoad:
     async def _basis(self, say: Callable[[str], None]) -> tuple[Position, bool]:
         """The position to size by, and whether it had to come from memory."""
         desk = self._desk
-        memory = desk.book.position
         fresh = await desk.road.fresh_position(desk.book.symbol, desk.numbers.exit_sizing_read)
-        memory = desk.book.position
+        known = self._known()
         if fresh is None:
-            say(f"broker silent for {desk.numbers.exit_sizing_read:g} s: sized from memory ({memory.quantity})")
-            return memory, True
-        if fresh.quantity == memory.quantity:
-            return memory, False
-        desk.road.suspect(f"{desk.book.symbol}: broker {fresh.quantity}, memory {memory.quantity}")
-        say(f"broker says {fresh.quantity}, memory {memory.quantity}")
-        if fresh.quantity * memory.quantity > 0:
-            smaller = min(abs(fresh.quantity), abs(memory.quantity))
-            return Position(smaller if fresh.quantity > 0 else -smaller, memory.average_price), False
-        await desk.clock.sleep(desk.numbers.mismatch_reread)
-        again = await desk.road.fresh_position(desk.book.symbol, desk.numbers.query_timeout)
-        if again is None or again.quantity != fresh.quantity:
-            return desk.book.position, again is None
-        return Position(again.quantity, again.average_price), False
+            say(f"broker silent for {desk.numbers.exit_sizing_read:g} s: sized from memory ({known.quantity})")
+            return known, True
+        if fresh.quantity == known.quantity:
+            return known, False
+        desk.road.suspect(f"{desk.book.symbol}: broker {fresh.quantity}, memory {known.quantity}")
+        say(f"broker says {fresh.quantity}, memory {known.quantity}")
+        if fresh.quantity * known.quantity > 0:
+            smaller = min(abs(fresh.quantity), abs(known.quantity))
+            return Position(smaller if fresh.quantity > 0 else -smaller, known.average_price), False
+        for _ in range(desk.numbers.tries):
+            await desk.clock.sleep(desk.numbers.mismatch_reread)
+            again = await desk.road.fresh_position(desk.book.symbol, desk.numbers.query_timeout)
+            known = self._known()
+            if again is None or again.quantity == known.quantity:
+                return known, again is None
+            if again.quantity == fresh.quantity:
+                break
+            fresh = again  # it moves: what memory says and no read confirms is nothing to size by
+        return Position(fresh.quantity, fresh.average_price), False
+
+    def _known(self) -> Position:
+        """The position as memory has it, less what the broker says is closed; an adopted one counts that already."""
+        book = self._desk.book
+        return book.position if book.is_adopted else still_held(book.open(), book.position)
 
     async def _carry_out(
         self,
@@ -183,7 +192,7 @@ class ExitRoad:
                 if not lifecycle.may_replace(stop):
                     return Failed(f"stop {stop.client_id} is {stop.state}")
                 if others:  # what filled while they were cancelled is not closed again
-                    quantity = min(quantity, abs(desk.book.position.quantity))
+                    quantity = min(quantity, abs(self._known().quantity))
                     if not quantity:
                         return Left(None, "a protective order closed it")
                 wanted = changed(
@@ -242,7 +251,7 @@ class ExitRoad:
         orders = desk.book.open()
         if flags[Flag.FORCED]:
             orders = tuple(o for o in orders if o.is_entry or not unproven(o))
-        left = min(quantity, closable(orders, desk.book.position))
+        left = min(quantity, closable(orders, self._known()))
         if not left:
             return Left(None, "the protective order closed it")
         order = await self._submission.exit(ExitOrder(self._order(origin, desk.book.position, left, reason, flags)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, assert_never
@@ -118,15 +119,27 @@ class OverrideBase:
         written = self._tasks.spawn(self._written(), "override written")
         if await done_within(engine.clock, engine.plan.numbers.exit_commit, written) and written.result():
             return
+        journalled = self._tasks.spawn(self._journalled(noted), "override journalled")
+        hung = not await done_within(engine.clock, engine.plan.numbers.exit_commit, journalled)
+        failure = "the journal does not answer" if hung else journalled.result()
+        if failure is None:
+            return
+        log.critical("override %s is recorded nowhere yet: %s", noted.what, failure)
+        id = f"unwritten:{noted.key}"
+        text = f"{noted.what} by {noted.operator} is recorded nowhere yet ({failure}); it dies with this process"
+        engine.board.alert(id, Severity.CRITICAL, text, lasting=True)
+        if hung:  # whichever of the two answers first
+            await asyncio.wait({written, journalled}, return_when=asyncio.FIRST_COMPLETED)
+        if (written.done() and written.result()) or await journalled is None or await written:
+            engine.board.clear(id)
+
+    async def _journalled(self, noted: Noted) -> str | None:
+        """None when it is durable in the journal, else why not."""
         try:
-            await engine.plan.journal.append(noted)
+            await self._engine.plan.journal.append(noted)
         except OSError as error:
-            log.critical("override %s is recorded nowhere yet: %s", noted.what, error)
-            id = f"unwritten:{noted.key}"
-            text = f"{noted.what} by {noted.operator} is recorded nowhere yet ({error}); it dies with this process"
-            engine.board.alert(id, Severity.CRITICAL, text, lasting=True)
-            if await written:
-                engine.board.clear(id)
+            return str(error)
+        return None
 
     async def _written(self) -> bool:
         try:

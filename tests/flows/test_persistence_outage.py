@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -162,6 +163,29 @@ async def test_when_the_journal_fails_too_an_exit_leaves_with_the_loudest_alarm(
     assert "WITHOUT A RECORD" in alerts(desk)
     await desk.until(lambda: desk.position() == 0, 3)
     assert any(a.severity == "critical" and "WITHOUT A RECORD" in a.text for a in desk.engine.board.alerts())
+
+
+def _unwritten(desk: Desk) -> list[str]:
+    return [a.text for a in desk.engine.board.alerts() if a.lasting and "recorded nowhere yet" in a.text]
+
+
+async def test_a_pause_that_nothing_takes_says_so_within_a_second_until_something_does(
+    make_desk: Callable[..., Desk],
+) -> None:
+    """It has effect, and it dies with the process: a journal that hangs is no better than one that refuses."""
+    desk = await make_desk(wrap_store=FailingStore).start()
+    failing(desk).down = True
+    append, answers = desk.journal.append, asyncio.Event()
+
+    async def hangs(record: Any) -> None:
+        await answers.wait()
+        await append(record)
+
+    desk.journal.append = hangs  # type: ignore[method-assign]
+    await desk.send(lambda o: c.Pause(origin=o, session=S_ES))
+    await desk.until(lambda: len(_unwritten(desk)) == 2, 1)  # the deed, and what the next life has to know of it
+    answers.set()
+    await desk.until(lambda: not _unwritten(desk), 5)
 
 
 async def test_what_was_journalled_survives_a_crash_before_the_database_came_back(

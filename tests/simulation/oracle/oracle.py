@@ -86,8 +86,11 @@ class Oracle:
         self.truth.foreign.add(broker_id)
 
     def claimed(self, broker_id: BrokerOrderId) -> None:
-        """An operator says that a foreign order may be touched."""
+        """An operator says that a foreign order may be touched; what it filled before may be booked as a fill then."""
         self.truth.claimed.add(broker_id)
+        order = self.truth.exchange.book.orders.get(broker_id)
+        if order is not None and order.record.filled:
+            self._adopted_foreign.add((order.account, order.record.terms.symbol))
 
     def forced(self, session: SessionId) -> None:
         """An operator typed the word that names the risk of a reversal."""

@@ -1,0 +1,106 @@
+"""What an exit is sized by when the broker's answers, its reports and memory do not agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+
+import pytest
+
+from brokers.paper import out_of_band
+from engine.domain.broker import BrokerPosition, Capabilities, Report
+from engine.domain.ids import Symbol
+from engine.domain.order_lifecycle import Evidence
+from engine.domain.orders import Role
+from tests.flows.harness import ES, PAPER, Desk
+from tests.flows.script import in_position, leave
+from tests.flows.test_outbound_exits import before_the_close
+
+MakeDesk = Callable[..., Desk]
+
+
+def told(desk: Desk, *quantities: int) -> list[int]:
+    """Sizing reads name these positions, one each, and every other question fails; those not named yet."""
+    left = list(quantities)
+
+    async def fresh_position(symbol: Symbol, seconds: float) -> BrokerPosition:
+        return BrokerPosition(symbol, Decimal(left.pop(0)), Decimal(5000))
+
+    desk.trader().desk.road.fresh_position = fresh_position  # type: ignore[method-assign]
+    desk.faults.inject("fail-queries", None, "100")
+    return left
+
+
+async def test_two_reads_that_differ_from_each_other_and_from_memory_are_no_reason_to_size_by_memory(
+    make_desk: MakeDesk,
+) -> None:
+    """Memory says two, the first read nothing, the second one: the third decides, and nothing is turned round."""
+    desk = await in_position(make_desk())
+    await before_the_close(desk)
+    out_of_band.move_position(desk.exchange, PAPER, ES, Decimal(-1), desk.clock.now())
+    left = told(desk, 0, 1, 1)
+    desk.strategies[ES].script.append(leave)
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: desk.broker_position() != 1, 8)
+    assert desk.broker_position() == 0
+    assert not left
+
+
+async def test_reads_that_never_agree_leave_the_newest_to_size_by(make_desk: MakeDesk) -> None:
+    desk = await in_position(make_desk(), size=2)
+    await before_the_close(desk)
+    out_of_band.move_position(desk.exchange, PAPER, ES, Decimal(-1), desk.clock.now())
+    tries = desk.trader().desk.numbers.tries
+    told(desk, *(-n for n in range(tries)), 1)
+    desk.strategies[ES].script.append(leave)
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: desk.broker_position() != 1, 30)
+    assert desk.broker_position() == 0
+
+
+async def test_an_exit_whose_fill_is_reported_and_not_yet_fetched_is_not_made_twice(make_desk: MakeDesk) -> None:
+    """The position in memory still holds what the broker's word on the first exit says is gone."""
+    desk = await in_position(make_desk(capabilities=Capabilities(replace_may_change_type=False)))
+    await before_the_close(desk)
+    desk.link.armed.drop_fills = 1
+    left = told(desk, 2, 2, 0)  # before the first exit; an old picture after it; what is
+    desk.strategies[ES].script += [leave, leave]
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: desk.broker_position() == 0, 5)
+    (first,) = desk.orders(Role.EXIT)
+    (record,) = desk.exchange.orders_of(PAPER, first.client_id)
+    known = desk.trader().desk.book.report(first, record, Evidence.STREAM, desk.clock.now())
+    assert known.filled == 0
+    assert known.reported == desk.position() == 2
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: not left, 5)
+    await desk.pass_(1)
+    assert desk.broker_position() == 0
+    assert len(desk.orders(Role.EXIT)) == 1
+
+
+@pytest.mark.parametrize(("unit", "again"), [(1, "old"), (1_000, "counts")])
+async def test_an_answer_older_than_its_question_counts_unless_the_question_before_had_it(
+    make_desk: MakeDesk, unit: int, again: str
+) -> None:
+    """Clocks differ; but a picture that does not go on from one question to the next is an old one.
+
+    A broker that tells whole seconds shows the same one for a second.
+    """
+    desk = await in_position(make_desk())
+    tasks, road = desk.trader().desk.tasks, desk.trader().desk.road
+    await desk.clock.advance(desk.clock.now() // 1_000 * 1_000 + 1_234)
+    pictured = desk.clock.now() // unit * unit
+    await desk.clock.advance(desk.clock.now() + 10)
+
+    async def positions() -> Report[BrokerPosition]:
+        return Report((), pictured)
+
+    desk.manager.positions = positions  # type: ignore[method-assign]
+    answers = []
+    for _ in range(2):
+        asking = tasks.spawn(road.fresh_position(ES, 0.1), "position")
+        await desk.until(asking.done, 1)
+        answers.append(asking.result())
+    assert answers[0] is not None
+    assert (answers[1] is not None) is (again == "counts")
