@@ -203,6 +203,8 @@ class DeskAccount:
                         self.reconciler.suspect(f"{after.client_id} is smaller by the stream", orders=True)
                     elif _outgrew(after, desk.book.whole(after, record)):
                         self.reconciler.suspect(f"{after.client_id} is larger by the stream", orders=True)
+                    if record.filled > max(after.reported, after.filled):  # fills unheard, or a word of before a bust
+                        self.reconciler.suspect(f"{after.client_id} filled more by the stream", orders=True)
                 elif not record.status.is_final:
                     self.reconciler.suspect(f"the stream shows an order {record.broker_id} we do not know", orders=True)
                 return

@@ -194,12 +194,13 @@ def reported(order: Order, now: Millis, report: BrokerOrder, evidence: Evidence)
     """Book the broker's record of the order; returns the same object when it teaches nothing.
 
     A record with less filled than we know is stale. A final word with more filled than we know leaves the
-    order open for fills: they are fetched first, the state follows.
+    order open for fills: they are fetched first, the state follows. Once an execution was voided, the stream may bring
+    a word of before that: only a query says then that more has filled.
     """
     if report.filled < order.filled:
         return order
     news: dict[str, object] = {}
-    if report.filled > order.reported:
+    if report.filled > order.reported and (evidence is Evidence.QUERY or Flag.BUSTED not in order.flags):
         news["reported"] = report.filled
     if order.broker_id is None or (evidence is Evidence.QUERY and order.broker_id != report.broker_id):
         news["broker_id"] = report.broker_id

@@ -263,7 +263,8 @@ class Guard:
         self._uneven_since = self._uneven_since or now
         if covered < size:
             self._uncovered_since = self._uncovered_since or now
-            self._show(ProtectionState.COVERING)
+            if desk.protection is not ProtectionState.NAKED:
+                self._show(ProtectionState.COVERING)
         unproven = [o for o in desk.book.open() if o.role is Role.STOP and o.state in _UNPROVEN]
         if unproven:
             if covered < size:
@@ -441,8 +442,7 @@ class Guard:
 
     def _report_inert(self, stop: Order, since: Millis) -> None:
         desk = self._desk
-        held = desk.book.position.quantity
-        text = f"stop {stop.terms.stop} works at the broker, price is {desk.mark}, position still {held}"
+        text = f"stop {stop.terms.stop} works at the broker, price {desk.mark}, position {desk.book.position.quantity}"
         desk.protection = ProtectionState.INERT
         desk.reporter.alert(
             f"inert:{desk.id}", Severity.CRITICAL, f"{desk.id}: STOP NOT PROTECTING: {text}; flatten it", lasting=True

@@ -293,6 +293,14 @@ def test_a_bust_does_not_forget_fills_that_are_still_to_come() -> None:
     assert (after.filled, after.reported, after.open_for_fills) == (d(1), d(2), True)
 
 
+def test_a_word_of_the_stream_from_before_a_bust_does_not_bring_the_fill_back() -> None:
+    busted = lifecycle.without_fill(lifecycle.with_fill(order(state=S.WORKING), NOW, fill(2)), NOW, fill(2), fill(0))
+    late = lifecycle.reported(busted, NOW, report(busted, B.FILLED, 2), Evidence.STREAM)
+    assert not late.open_for_fills
+    asked = lifecycle.reported(busted, NOW, report(busted, B.PARTIALLY_FILLED, 2), Evidence.QUERY)
+    assert asked.open_for_fills
+
+
 # -- doubt and restart ------------------------------------------------------------------------------------
 
 
