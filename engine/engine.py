@@ -272,8 +272,10 @@ class Engine:
                 self._session_died(run.id, "its supervisor ended", final=True)
 
     def _on_lost(self, reason: str) -> None:
-        """Another engine commands: nothing of ours is sent or written from this step on."""
+        """Another engine commands: nothing of ours is sent or written from this step on, to whatever account."""
         self.store.seal(reason)
+        for account in self.accounts.values():
+            account.lease.lost_with(reason)
         self.board.alert("lease", Severity.CRITICAL, f"VIEW ONLY: {reason}", lasting=True)
         if not self.lost.done():
             self.lost.set_result(DeskHeld(reason))

@@ -152,6 +152,10 @@ class AccountLease:
         log.critical("account %s is commanded by %s (epoch %d)", self._account, self.lost_to, now.epoch)
         self._on_lost(f"Account {self._account} is now commanded by {self.lost_to}.")
 
+    def lost_with(self, reason: str) -> None:
+        """Another account of this desk was lost: a desk that only looks on commands none, though nobody has it yet."""
+        self.lost_to = self.lost_to or reason
+
     def told_of(self, holder: str) -> None:
         """A refused commit has named another holder: nothing leaves before that was looked at."""
         log.warning("a commit names another holder of %s: %s", self._account, holder)

@@ -47,6 +47,7 @@ from engine.views import take
 from engine.watchdog import ThreadWatchdog
 
 PAPER = AccountId("paper")
+IDLE = AccountId("idle")
 ES = Symbol("ESZ6")
 NQ = Symbol("NQZ6")
 START: Millis = 1_767_603_600_000  # Monday 2026-01-05 09:00 UTC
@@ -175,6 +176,7 @@ class Desk:
                 AccountTerms(
                     account=PAPER, equity=options.get("equity", Decimal(250_000)), capabilities=self.capabilities
                 ),
+                AccountTerms(account=IDLE, equity=Decimal(250_000), capabilities=self.capabilities),
             ),
             ExchangeOptions(slippage_ticks=0, max_fill=options.get("max_fill")),
             BookFile(state / "exchange.book", UnsyncedFiles()),
@@ -232,6 +234,7 @@ class Desk:
             source=self.feed,
             accounts=(
                 PlannedAccount(manager=self.manager, broker="paper", live=False, identity="paper", faults=self.faults),
+                *((self._idle(),) if self.options.get("idle") else ()),
             ),
             sessions=tuple(
                 PlannedSession(settings=self.session_settings(symbol), strategy=self.strategies[symbol])
@@ -243,6 +246,12 @@ class Desk:
             shutdown=ShutdownPolicy.CANCEL_ENTRIES,
             settle_journal=settled,
         )
+
+    def _idle(self) -> PlannedAccount:
+        """A second account of the desk, without a session."""
+        link = PaperLink(IDLE, self.exchange, self.clock, Random(2), LinkOptions(latency_ms=(5.0, 10.0)))
+        manager = PaperAccount(IDLE, self.exchange, link)
+        return PlannedAccount(manager=manager, broker="paper", live=False, identity="idle", faults=None)
 
     def session_settings(self, symbol: Symbol) -> SessionSettings:
         """Generous limits, two contracts, stops demanded; `options["session"]` replaces fields."""

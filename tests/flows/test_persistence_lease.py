@@ -19,6 +19,7 @@ from engine.domain.settings import ShutdownPolicy
 from engine.errors import DeskHeld
 from engine.persistence.store import SqlStore
 from engine.ports import Committed, NotHolder, Taken
+from engine.session import NotSent
 from tests.flows.acts import (
     FailingStore,
     alerts,
@@ -33,7 +34,7 @@ from tests.flows.acts import (
     rows,
     working,
 )
-from tests.flows.harness import ES, PAPER, Desk
+from tests.flows.harness import ES, IDLE, PAPER, Desk
 
 Make = Callable[..., Desk]
 ELSEWHERE = Holder("process 7 on another machine", "far away")
@@ -149,6 +150,19 @@ async def test_after_standing_still_a_foreign_order_is_not_cancelled_for_another
     await desk.pass_(5)
     assert desk.engine.lost.done()
     assert [o.broker_id for o in desk.exchange.open_orders(PAPER)] == [foreign]
+
+
+async def test_a_desk_that_lost_one_account_commands_no_other(make_desk: Make) -> None:
+    """It only looks on; what left for an account that nobody has taken yet would leave without a record."""
+    desk = await make_desk(idle=True).start()
+    terms = Terms(symbol=ES, side=Side.BUY, quantity=Decimal(1), type=OrderType.LIMIT, limit=Decimal(4900))
+    foreign = out_of_band.place_foreign(desk.exchange, IDLE, terms, desk.clock.now())
+    await taken_by_another(desk)
+    await desk.until(lambda: desk.engine.lost.done(), 4)
+    cancelling = asyncio.ensure_future(desk.engine.accounts[IDLE].cancel_foreign(foreign))
+    await desk.until(cancelling.done, 5)
+    assert isinstance(cancelling.result(), NotSent)
+    assert [o.broker_id for o in desk.exchange.open_orders(IDLE)] == [foreign]
 
 
 async def test_c4_after_standing_still_the_unchallenged_holder_goes_on(make_desk: Make) -> None:
