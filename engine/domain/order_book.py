@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 
 from msgspec import Struct
+from msgspec.structs import replace as changed
 
 from engine.domain import order_lifecycle as lifecycle
 from engine.domain.broker import (
@@ -15,7 +16,6 @@ from engine.domain.broker import (
     Capabilities,
     FillsKind,
     ReplaceId,
-    ReplaceQuantity,
 )
 from engine.domain.fills import Fill
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, SessionId, Symbol
@@ -23,6 +23,7 @@ from engine.domain.incarnations import fill_price, unbooked, whole
 from engine.domain.order_lifecycle import Evidence
 from engine.domain.orders import LIVE_AT_BROKER, TERMINAL, ZERO, Order, OrderState, Role, Side
 from engine.domain.positions import FLAT, Position, after_fill
+from engine.domain.rumours import Rumours
 
 KEEP_RECENT = 200
 KEEP_FILLS = 5_000
@@ -69,7 +70,7 @@ class OrderBook:
         self._fills: dict[str, Fill] = {}
         self._last_words: dict[ClientOrderId, BrokerOrder] = {}
         self._adopted = False
-        self._larger: dict[ClientOrderId, Decimal] = {}
+        self._rumours = Rumours()
         self.forgotten: dict[OrderState, int] = {}
 
     # -- reading ------------------------------------------------------------------------------------------
@@ -158,14 +159,14 @@ class OrderBook:
                 order = self._succeeded(order, report, now)
             elif report.broker_id != order.broker_id:
                 return self._of_the_past(order, report, now)
-            elif report.status is BrokerStatus.CANCELLED and order.wanted and evidence is Evidence.STREAM:
-                return order  # cancelled, or replaced by what we asked for: the answer or a query says which
+            elif (unsure := self._replaced_perhaps(order, report, evidence, now)) is not None:
+                return unsure
             report = self.whole(order, report)
         if self._capabilities.fills is FillsKind.CUMULATIVE and report.filled > order.filled:
             quantity, price = report.filled - order.filled, fill_price(order, report)
             order = self._book(order, self._interval(order, report, quantity, price, now), now)
         after = lifecycle.reported(order, now, report, evidence)
-        self._note_larger(order, after, report)
+        self._rumours.note(order, after, report)
         if after is not order:
             moved = after.state is not order.state
             self.put(after, f"broker says {report.status}" if moved else "report", now, report.reason)
@@ -173,30 +174,21 @@ class OrderBook:
             self._last_words[after.client_id] = report
         return after
 
-    def _note_larger(self, order: Order, after: Order, report: BrokerOrder) -> None:
-        """Keep how large the order may have become beyond what we know: fills alone then do not prove its end.
-
-        A replace that a query did not find may still be on its way, and a report may name a size that we do not know.
-        """
-        if after.state in TERMINAL:
-            self._larger.pop(order.client_id, None)
-            return
-        size = ZERO
-        if order.state is OrderState.IN_DOUBT_REPLACE and not after.is_in_doubt and order.wanted is not None:
-            size = ZERO if lifecycle.same_terms(after.terms, order.wanted) else order.wanted.quantity
-        elif order.state in (OrderState.WORKING, OrderState.PARTIALLY_FILLED) and report.filled >= order.filled:
-            size = report.terms.quantity
-        if size > after.terms.quantity:
-            self._larger[order.client_id] = max(size, self._larger.get(order.client_id, ZERO))
+    def _replaced_perhaps(self, order: Order, report: BrokerOrder, evidence: Evidence, now: Millis) -> Order | None:
+        """Cancelled, or replaced by what we asked for: the answer says which, a query where none is awaited."""
+        if report.status is not BrokerStatus.CANCELLED or evidence is not Evidence.STREAM:
+            return None
+        if order.wanted is not None:
+            return order
+        if (unfound := self._rumours.unfound(order)) is None:
+            return None
+        return self.put(lifecycle.may_be_other(order, now, unfound), "replaced perhaps", now, "cancelled by the stream")
 
     def _may_be(self, order: Order) -> Decimal:
         """How large an order that filled whole as we know it may be at the broker."""
         parent = self._orders.get(order.parent) if order.parent is not None else None
         grown = parent.filled if parent is not None and self._capabilities.brackets else ZERO
-        rumour = self._larger.get(order.client_id, ZERO)
-        if rumour and self._capabilities.replace_quantity is ReplaceQuantity.REMAINING:
-            rumour += order.filled  # it was asked for when nothing, or less, had filled
-        return max(grown, rumour)
+        return max(grown, self._rumours.size(order, self._capabilities.replace_quantity))
 
     def _interval(self, order: Order, report: BrokerOrder, quantity: Decimal, price: Decimal, now: Millis) -> Fill:
         """A fill where the broker tells cumulative quantities only."""
@@ -282,7 +274,7 @@ class OrderBook:
         if after.state is OrderState.FILLED and order.state in LIVE_AT_BROKER:
             size = self._may_be(after)
             if size > after.terms.quantity:
-                after = lifecycle.may_be_larger(after, now, size)
+                after = lifecycle.may_be_other(after, now, changed(after.terms, quantity=size))
         self._store(after, now)
         self._on_change(Change(after, "fill", f"{fill.quantity} at {fill.price}", fill, booked.realised_points), now)
         self._bound_fills()
@@ -358,7 +350,7 @@ class OrderBook:
         for order in settled[:-KEEP_RECENT]:
             del self._orders[order.client_id]
             self._last_words.pop(order.client_id, None)
-            self._larger.pop(order.client_id, None)
+            self._rumours.forget(order.client_id)
             self.forgotten[order.state] = self.forgotten.get(order.state, 0) + 1
             if order.broker_id is not None:
                 self._by_broker.pop(order.broker_id, None)

@@ -7,7 +7,6 @@ Facts: reported, with_fill, without_fill, lives_after_all, presumed_lost, declar
 
 from __future__ import annotations
 
-from decimal import Decimal
 from enum import StrEnum
 
 from msgspec.structs import replace as changed
@@ -335,15 +334,14 @@ def without_fill(order: Order, now: Millis, old: Fill, new: Fill) -> Order:
     )
 
 
-def may_be_larger(order: Order, now: Millis, size: Decimal) -> Order:
-    """The order may be `size` large at the broker, or what we know: that is the broker's to say, and asked at once.
+def may_be_other(order: Order, now: Millis, wanted: Terms) -> Order:
+    """The order may have these terms at the broker, or what we know: that is the broker's to say, and asked at once.
 
     Until then it may still fill that much, and guards nothing. So is a leg that filled whole as we know it while its
     entry had filled more, and an order that filled while it was replaced where the broker reads what remains.
     """
     since = order.sent if order.sent is not None else order.created
-    doubt = Doubt(since=now, sent=since, next_query=now, last_evidence=f"it may be {size} large")
-    wanted = changed(order.terms, quantity=size)
+    doubt = Doubt(since=now, sent=since, next_query=now, last_evidence=f"it may be {wanted.quantity} large")
     return _moved(order, now, state=S.IN_DOUBT_REPLACE, wanted=wanted, doubt=doubt)
 
 

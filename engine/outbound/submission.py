@@ -289,11 +289,11 @@ class Submission:
         match answer:
             case AcceptedOrder(broker_id=broker_id):
                 order = desk.put(lifecycle.replaced(order, desk.now(), broker_id), "replaced", reason)
-                crossed = order.filled - filled
-                if crossed > 0 and order.is_open and remaining:
+                if (crossed := order.filled - filled) > 0 and order.is_open and remaining:
                     # what filled before the broker read "so much remains" is not part of the total it made of it
-                    larger = lifecycle.may_be_larger(order, desk.now(), wanted.quantity + crossed)
-                    order = desk.put(larger, "replaced while it filled", f"{crossed} crossed the request")
+                    larger = changed(wanted, quantity=wanted.quantity + crossed)
+                    order = lifecycle.may_be_other(order, desk.now(), larger)
+                    desk.put(order, "replaced while it filled", f"{crossed} crossed the request")
                     desk.road.suspect(f"{order.client_id} filled while it was replaced", orders=True)
             case RefusedOrder(reason=why, not_open=True):
                 order = desk.put(lifecycle.doubted(order, desk.now(), why), "replace refused: not open", why)

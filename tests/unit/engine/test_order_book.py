@@ -355,6 +355,24 @@ def test_fills_end_an_order_that_was_replaced_as_asked() -> None:
     assert book.execution(known, execution(known, 1, 3), 3).state is S.FILLED
 
 
+def test_a_word_that_the_order_was_cancelled_may_tell_of_a_replace_that_was_given_up() -> None:
+    """Where ids change the replaced order ends as cancelled: whether another took its place is asked for."""
+    book = OrderBook(SESSION, ACCOUNT, SYMBOL, Capabilities(replace_id=ReplaceId.CHANGES), lambda change, now: None)
+    stop = terms(type=OrderType.STOP, stop=d(90), side=Side.SELL)
+    asked = order("o", S.IN_DOUBT_REPLACE, of=stop, wanted=changed(stop, stop=d(97)))
+    known = book.report(book.put(asked, "in doubt", 1), report(asked, B.WORKING), Evidence.QUERY, 2)
+    known = book.report(known, report(known, B.CANCELLED), Evidence.STREAM, 3)
+    assert (known.state, known.doubt and known.doubt.next_query) == (S.IN_DOUBT_REPLACE, 3)
+    late = book.report(known, _replaced(known, 3, B.WORKING, 97, str(known.broker_id)), Evidence.QUERY, 4)
+    assert (late.state, late.broker_id, late.terms.stop) == (S.WORKING, "B3", d(97))
+
+
+def test_a_word_that_an_order_was_cancelled_ends_it_where_every_replace_was_answered() -> None:
+    book = OrderBook(SESSION, ACCOUNT, SYMBOL, Capabilities(replace_id=ReplaceId.CHANGES), lambda change, now: None)
+    known = book.put(order("o", S.WORKING), "accepted", 1)
+    assert book.report(known, report(known, B.CANCELLED), Evidence.STREAM, 3).state is S.CANCELLED
+
+
 def _replaced(of: Order, number: int, status: BrokerStatus, stop: int, after: str) -> BrokerOrder:
     moved = changed(of.terms, stop=d(stop))
     return report(

@@ -1,0 +1,51 @@
+"""What an order may have become at the broker beyond what we know of it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from engine.domain import order_lifecycle as lifecycle
+from engine.domain.broker import BrokerOrder, ReplaceQuantity
+from engine.domain.ids import ClientOrderId
+from engine.domain.orders import TERMINAL, ZERO, Order, OrderState, Terms
+
+
+class Rumours:
+    """Replaces that a query did not find, and sizes that a report named: neither fills nor a word end the order then.
+
+    The request may still be on its way, and makes the order another when it arrives.
+    """
+
+    def __init__(self) -> None:
+        self._larger: dict[ClientOrderId, Decimal] = {}
+        self._unfound: dict[ClientOrderId, Terms] = {}
+
+    def note(self, order: Order, after: Order, report: BrokerOrder) -> None:
+        """Take in what a report made of an order."""
+        if after.state in TERMINAL:
+            self.forget(order.client_id)
+            return
+        size = ZERO
+        if order.state is OrderState.IN_DOUBT_REPLACE and not after.is_in_doubt and order.wanted is not None:
+            if not lifecycle.same_terms(after.terms, order.wanted):
+                self._unfound[order.client_id], size = order.wanted, order.wanted.quantity
+        elif order.state in (OrderState.WORKING, OrderState.PARTIALLY_FILLED) and report.filled >= order.filled:
+            size = report.terms.quantity
+        if size > after.terms.quantity:
+            self._larger[order.client_id] = max(size, self._larger.get(order.client_id, ZERO))
+
+    def forget(self, client_id: ClientOrderId) -> None:
+        """The order has ended by the broker's word."""
+        self._larger.pop(client_id, None)
+        self._unfound.pop(client_id, None)
+
+    def unfound(self, order: Order) -> Terms | None:
+        """What an open order may be replaced by though no answer is awaited."""
+        return self._unfound.get(order.client_id) if order.is_open else None
+
+    def size(self, order: Order, quantity: ReplaceQuantity) -> Decimal:
+        """How large an order that filled whole as we know it may be; zero where nothing says so."""
+        size = self._larger.get(order.client_id, ZERO)
+        if size and quantity is ReplaceQuantity.REMAINING:
+            size += order.filled  # it was asked for when nothing, or less, had filled
+        return size
