@@ -84,11 +84,12 @@ class Truth:
         return any(each.at >= since for each in self.behind[place])
 
     def never_arrives(self, client_id: ClientOrderId, now: Millis) -> bool:
-        """Whether no order of that name works at the broker, and none is under way."""
+        """Whether no order of that name works or has filled at the broker, and none is under way."""
         accounts = dict.fromkeys(account for account, _ in self.places)
-        works = any(order.is_open for a in accounts for order in self.exchange.book.by_client_id(a, client_id))
+        there = [order for a in accounts for order in self.exchange.book.by_client_id(a, client_id)]
+        acted = any(order.is_open or order.record.filled for order in there)
         left = self.left.get(client_id)
-        return not works and (left is None or now - left > LONGEST_TRIP_MS)
+        return not acted and (left is None or now - left > LONGEST_TRIP_MS)
 
     def is_missed(self, client_id: ClientOrderId | None) -> bool:
         """Whether a life that is dead sent this order without a record, under the loudest alarm."""
