@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from engine.persistence import postgres as session
 from engine.persistence import postgres_session
 from tests.postgres import MISSING, Cluster, binaries, running_cluster
 
@@ -26,6 +27,8 @@ def postgres(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     """The same for a test in which a server that is merely slow, on a busy machine, is no server in trouble."""
     monkeypatch.setattr(postgres_session, "CONNECT_SECONDS", 30.0)
     monkeypatch.setattr(postgres_session, "SERVER_SECONDS", 20.0)
+    # a session that is not seen to its end may hold the desk's lock for a moment longer
+    monkeypatch.setattr(session, "CLOSE_SECONDS", 30.0)
     return cluster
 
 

@@ -232,7 +232,7 @@ async def test_stop_ends_the_run_and_silences_the_sinks(feed: Feed) -> None:
     await feed.play(10)
     await feed.source.stop()
     assert feed.running is not None
-    await asyncio.wait_for(feed.running, 5)
+    await asyncio.wait_for(feed.running, 60)
     count = len(feed.ticks())
     await feed.clock.advance(feed.clock.now() + 10_000)
     assert len(feed.ticks()) == count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from decimal import Decimal
@@ -34,7 +35,7 @@ from engine.snapshot import DeskSnapshot, Phase, Procedure, ProtectionState, Ses
 T = TypeVar("T")
 PAPER = AccountId("paper")
 HOLDER, SECOND, RESTER = SessionId("holder"), SessionId("second"), SessionId("rester")
-PATIENCE = 25.0
+PATIENCE = 90.0
 STRATEGIES = '''
 from decimal import Decimal
 
@@ -135,6 +136,37 @@ def eventually(look: Callable[[], T | None], what: Callable[[], str] | str, seco
             raise AssertionError(f"not within {seconds:g} s: {what if isinstance(what, str) else what()}")
         time.sleep(0.01)
     return answer
+
+
+class Turns:
+    """A thread that wants its turn every hundredth of a second, and knows how long it has had to wait for them.
+
+    What a loaded machine keeps from this process it keeps from the desk as well: a limit that is the desk's own is
+    held against the time that it had.
+    """
+
+    def __init__(self) -> None:
+        self._late, self._over = 0.0, threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Turns:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        before = time.monotonic()
+        while not self._over.wait(0.01):
+            now = time.monotonic()
+            self._late += max(0.0, now - before - 0.015)
+            before = now
+
+    def had(self, began: float) -> float:
+        """Seconds since then that this process was not kept from its turn."""
+        return time.monotonic() - began - self._late
 
 
 class Wire:

@@ -75,7 +75,9 @@ def lived(
 
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[PostgresUrl | Path], RunningDesk]]:
-    """Start a desk; it is stopped after the test."""
+    """Start a desk, stopped after the test; only what a scenario makes slow is slow, not the disk of a busy machine."""
+    monkeypatch.setattr(os, "fdatasync", lambda descriptor: None)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
     with ExitStack() as stack:
 

@@ -51,7 +51,7 @@ class Exchanges:
     def up(self, *more: str) -> subprocess.Popen[bytes]:
         """A process that takes connections."""
         process = self.start(*more)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             assert process.poll() is None, self.told(process)
             with socket.socket(socket.AF_UNIX) as knock:
@@ -62,7 +62,7 @@ class Exchanges:
 
     def told(self, process: subprocess.Popen[bytes]) -> str:
         """What it wrote to stderr once it has ended."""
-        return process.communicate(timeout=20)[1].decode()
+        return process.communicate(timeout=60)[1].decode()
 
     def end(self) -> None:
         for process in self._all:

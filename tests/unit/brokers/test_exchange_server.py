@@ -39,7 +39,7 @@ async def raw(desk: RemoteWire, data: bytes) -> bytes:
     """What comes back for these bytes until the exchange hangs up."""
     reader, writer = await asyncio.open_unix_connection(str(desk.place.path))
     writer.write(data)
-    answer = await asyncio.wait_for(reader.read(), 5)
+    answer = await asyncio.wait_for(reader.read(), 60)
     writer.close()
     return answer
 

@@ -258,7 +258,7 @@ async def test_after_stop_no_sink_is_called_and_run_ends() -> None:
     await feed.start()
     await feed.wait(5)
     await feed.source.stop()
-    await asyncio.wait_for(feed.running, 1)
+    await asyncio.wait_for(feed.running, 60)
     count = len(feed.seen)
     await feed.wait(5)
     assert len(feed.seen) == count

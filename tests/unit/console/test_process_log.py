@@ -144,10 +144,10 @@ def test_a_line_is_one_line_of_printable_text(text: str) -> None:
 
 
 def test_a_long_hostile_line_is_quick() -> None:
-    started = time.perf_counter()
+    started = time.process_time()  # ours alone: a busy machine does not count
     for hostile in ("token" * 20_000, "a-" * 50_000, "key=" * 25_000, "://" * 33_000, '"password":"\\' * 8_000):
         harmless(hostile)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_one_event_is_one_line_and_control_characters_stay_out(log: Path) -> None:

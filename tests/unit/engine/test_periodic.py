@@ -189,7 +189,7 @@ async def test_a_bell_wakes_before_time_and_keeps_one_ring(clock: TapeClock) -> 
     await cancel_and_wait(task)
     early = Bell()
     early.ring()
-    await asyncio.wait_for(early.wait(clock, 30), 5)
+    await asyncio.wait_for(early.wait(clock, 30), 20)
 
 
 async def test_a_failure_is_told_and_spreads_no_further(clock: TapeClock, caplog: pytest.LogCaptureFixture) -> None:

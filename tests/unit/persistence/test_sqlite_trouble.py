@@ -157,7 +157,7 @@ async def test_a_malformed_file_is_told_keeps_every_row_waiting_and_is_used_agai
     assert "malformed" in health.detail
     with file.open("r+b") as mended:
         mended.write(whole)
-    await asyncio.wait_for(store.settled(), 10)
+    await asyncio.wait_for(store.settled(), 60)
     assert store.health().ok
     assert await store.commit(submit("b")) == Committed()
     await store.close()
