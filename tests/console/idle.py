@@ -8,7 +8,7 @@ import pytest
 from textual.screen import UPDATE_PERIOD
 
 ROUNDS = 60
-"""What was asked for is done in far fewer; where an app is so slow that its timers overtake each other, it ends here."""
+"""What was asked for is done in far fewer; where an app's timers overtake each other, it ends here."""
 
 
 async def idle(*seconds: float) -> None:
