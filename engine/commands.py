@@ -195,12 +195,16 @@ class StandDown(Struct, frozen=True, kw_only=True, tag=True):
 
 
 class ChangeHeatLimits(Struct, frozen=True, kw_only=True, tag=True):
-    """Set portfolio limits live, in percent of equity; None leaves one alone. Needs a reason."""
+    """Set portfolio limits live, in percent of equity; None leaves one alone. What loosens any needs a reason.
+
+    `groups` gives groups of correlated instruments their block, by name.
+    """
 
     origin: Origin
     warn: Decimal | None = None
     block: Decimal | None = None
     release: Decimal | None = None
+    groups: dict[str, Decimal] = {}
     reason: str = ""
 
 

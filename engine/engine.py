@@ -143,7 +143,7 @@ class Engine:
     async def _read_limits(self) -> None:
         with self.clock.outside():
             kept = await self.store.limits()
-        self.portfolio.take_limits(kept)
+        self.portfolio.set_limits({change.name: change.percent for change in kept})
 
     async def _add_account(self, planned: PlannedAccount) -> None:
         account = DeskAccount(

@@ -8,6 +8,7 @@ from console.screens.modals import dialogs, limits, tickets
 from engine.commands import AskNow, ReconcileNow
 from engine.domain.ids import AccountId, Symbol
 from engine.domain.orders import OrderState
+from engine.domain.risk import PortfolioSettings
 
 CHARTS = ("market", "desk")
 
@@ -343,7 +344,7 @@ class StoppedEntries(Action):
 
 
 class HeatLimitsEditor(Action):
-    """Set the portfolio's warning, block and release; looser ones need a reason and a typed word."""
+    """Set the portfolio's warning, block and release, and the blocks of groups; looser needs a reason and a word."""
 
     name, key, title, group, screens, rank = "heat_limits", "l", "Limits", "heat", ("heat",), 84
     otherwise = "the engine has not said its limits yet"
@@ -353,7 +354,8 @@ class HeatLimitsEditor(Action):
 
     def step(self, desk: Replica, focus: Focus) -> Step:
         assert desk.snapshot is not None
-        return Ask(limits.heat_limits(desk.snapshot.heat.limits))
+        heat = desk.snapshot.heat
+        return Ask(limits.heat_limits(PortfolioSettings(limits=heat.limits, groups=heat.groups)))
 
 
 class ShowFault(Action):

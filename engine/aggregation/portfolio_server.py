@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 
 from msgspec import Struct
-from msgspec.structs import replace as changed
 
 from engine.domain.broker import Balance
 from engine.domain.ids import AccountId, ClientOrderId, Millis, SessionId, Symbol
 from engine.domain.orders import ZERO
-from engine.domain.records import LimitsChanged
 from engine.domain.risk import (
     Approved,
     CompleteHeat,
     Contribution,
     Denied,
-    GroupLimits,
     Heat,
-    HeatLimits,
     HeatOutlook,
     IncompleteHeat,
     PortfolioSettings,
     Reservation,
     Stance,
     StanceNotice,
+    with_limits,
 )
 from engine.ports import Clock
 from engine.snapshot import HeatView
@@ -133,23 +130,10 @@ class PortfolioServer:
             return True
         return known.unconfirmed is not None and abs(value - known.unconfirmed) <= abs(known.unconfirmed) / 100
 
-    def set_limits(self, limits: HeatLimits) -> None:
-        """Limits set live by a recorded override."""
-        self.settings = changed(self.settings, limits=limits)
+    def set_limits(self, percents: Mapping[str, Decimal]) -> None:
+        """Limits set live by a recorded override, in percent by name; those of an earlier life before any of this."""
+        self.settings = with_limits(self.settings, percents)
         self._push()
-
-    def take_limits(self, kept: tuple[LimitsChanged, ...]) -> None:
-        """Use the newest live settings, in their order, over those of the configuration."""
-        groups = {group.name: group for group in self.settings.groups}
-        values = {name: getattr(self.settings.limits, name) for name in ("warn", "block", "release")}
-        for change in kept:
-            kind, _, group = change.name.partition(":")
-            if kind == "group" and group in groups:
-                groups[group] = GroupLimits(name=group, block=change.percent)
-            elif change.name in values:
-                values[change.name] = change.percent
-        self.settings = changed(self.settings, groups=tuple(groups.values()))
-        self.set_limits(HeatLimits(**values))
 
     def check(self) -> None:
         """Look again at ages; called on a timer."""

@@ -81,9 +81,11 @@ class Concluded(Struct, frozen=True, kw_only=True, tag="outcome"):
 
 
 PAUSE_NOTE = "pause held"
+"""A note by which an import restores a session's pause."""
+LIMIT_NOTE = "heat limit "
+"""Begins a note by which an import restores a tightened limit: its name follows, its percent is the amount."""
 FLATTENED = "paused: flatten"
 """Begins the reason of a pause under which a position that still appears is closed, in this life and the next."""
-"""A note by which an import restores a session's pause."""
 
 
 class Noted(Struct, frozen=True, kw_only=True, tag="noted"):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
 from typing import TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from engine.domain.ids import ClientOrderId, Millis, SessionId, Symbol
 from engine.domain.orders import ZERO
@@ -109,6 +111,46 @@ class PortfolioSettings(Struct, frozen=True, kw_only=True):
     equity_max_age_ms: int = 120_000
     dead_after_ms: int = 45_000
     equity_jump: Decimal = Decimal("0.20")
+
+
+GROUP = "group:"
+"""Before a group's name where its block is named beside `warn`, `block` and `release`."""
+
+
+def with_limits(settings: PortfolioSettings, percents: Mapping[str, Decimal]) -> PortfolioSettings:
+    """The settings with these limits, in percent of equity, by name (`warn`, `block`, `release`, `group:NAME`).
+
+    A name that the settings do not know is passed over: a group may have left the configuration.
+    """
+    own = {name: value for name, value in percents.items() if name in HeatLimits.__struct_fields__}
+    groups = tuple(replace(group, block=percents.get(GROUP + group.name, group.block)) for group in settings.groups)
+    return replace(settings, limits=replace(settings.limits, **own), groups=groups)
+
+
+def problem_of(settings: PortfolioSettings) -> str | None:
+    """Why these limits cannot be, in one sentence."""
+    limits = settings.limits
+    if not 0 < limits.warn < limits.block or not 0 <= limits.release < limits.block:
+        return f"warn {limits.warn} must be above 0 and below block {limits.block}, release below block"
+    wrong = next((group for group in settings.groups if group.block <= limits.release), None)
+    if wrong is not None:
+        return f"block {wrong.block} of group {wrong.name} must be above release {limits.release}"
+    return None
+
+
+def looser(before: PortfolioSettings, after: PortfolioSettings) -> bool:
+    """Whether any of it lets more risk in: a higher warning or block, or a block that is released sooner."""
+    old, new = before.limits, after.limits
+    blocks = {group.name: group.block for group in before.groups}
+    return (
+        new.warn > old.warn
+        or new.block > old.block
+        or new.block - new.release > old.block - old.release
+        or any(
+            group.block > blocks[group.name] or group.block - new.release > blocks[group.name] - old.release
+            for group in after.groups
+        )
+    )
 
 
 class Approved(Struct, frozen=True, kw_only=True):

@@ -15,8 +15,9 @@ from msgspec.structs import replace as changed
 from engine import commands as c
 from engine.board import tell_dead_jobs
 from engine.domain.ids import CommandId
-from engine.domain.intents import FLATTENED
+from engine.domain.intents import FLATTENED, LIMIT_NOTE
 from engine.domain.records import LatchKind, LimitsChanged
+from engine.domain.risk import GROUP, looser, problem_of, with_limits
 from engine.engine import Engine
 from engine.errors import SextantError, StoreError
 from engine.overrides.base import Refusal
@@ -256,28 +257,35 @@ class Overrides(OrderOverrides, DisagreementOverrides):
         return f"{run.id} is out of the portfolio"
 
     async def _limits(self, command: c.ChangeHeatLimits) -> str:
-        limits = self._engine.portfolio.settings.limits
-        wanted = {
-            name: value
-            for name, value in (("warn", command.warn), ("block", command.block), ("release", command.release))
-            if value is not None
-        }
-        after = changed(limits, **wanted)
-        if not 0 < after.warn < after.block or not 0 <= after.release < after.block:
-            raise Refusal(f"warn {after.warn} must be above 0 and below block {after.block}, release below block")
-        await self._committed(command.origin, f"heat limits {wanted}", None, command.reason)
+        portfolio, origin, reason = self._engine.portfolio, command.origin, command.reason
+        before = portfolio.settings
+        own = (("warn", command.warn), ("block", command.block), ("release", command.release))
+        wanted = {name: value for name, value in own if value is not None}
+        wanted |= {GROUP + name: value for name, value in command.groups.items()}
+        if strange := sorted(command.groups.keys() - {group.name for group in before.groups}):
+            raise Refusal(f"there is no group {strange[0]} in the configuration")
+        after = with_limits(before, wanted)
+        if (problem := problem_of(after)) is not None:
+            raise Refusal(problem)
+        what = "heat limits " + ", ".join(f"{name} {value} %" for name, value in wanted.items())
+        loosens = looser(before, after)
+        if loosens:
+            await self._committed(origin, what, None, reason)
+            if portfolio.settings is not before:  # somebody may have tightened them while this was being written
+                raise Refusal("the limits were changed meanwhile: look at them and ask again")
+        else:
+            self._note(origin, what, None, reason)
         for name, value in wanted.items():
+            noted = self._noted(origin, f"override/{origin.id}/{name}", LIMIT_NOTE + name, None, reason)
             self._engine.store.record(
-                LimitsChanged(
-                    name=name,
-                    percent=value,
-                    at=self._engine.clock.now(),
-                    by=command.origin.operator,
-                    reason=command.reason,
-                )
+                LimitsChanged(name=name, percent=value, at=noted.at, by=origin.operator, reason=reason)
             )
-        self._engine.portfolio.set_limits(after)
-        return f"warn {after.warn} %, block {after.block} %, release {after.release} points under it"
+            if not loosens:  # a looser one that is lost leaves the tighter one in force
+                self._secure(changed(noted, amount=value))
+        portfolio.set_limits(wanted)
+        now = after.limits
+        groups = "".join(f", {group.name} {group.block} %" for group in after.groups)
+        return f"warn {now.warn} %, block {now.block} %, release {now.release} points under it{groups}"
 
     def _inject(self, command: c.InjectFault) -> str:
         account = self._engine.accounts.get(command.account)

@@ -16,6 +16,7 @@ from msgspec import Struct
 from engine.domain import order_lifecycle as lifecycle
 from engine.domain.ids import BrokerOrderId, CommandId, DecisionKey, Millis
 from engine.domain.intents import (
+    LIMIT_NOTE,
     PAUSE_NOTE,
     CancelIntent,
     Concluded,
@@ -27,7 +28,7 @@ from engine.domain.intents import (
     SubmitIntent,
 )
 from engine.domain.orders import Doubt, Flag, Order, OrderState
-from engine.domain.records import LatchKind, LatchSet, OverrideRecorded
+from engine.domain.records import LatchKind, LatchSet, LimitsChanged, OverrideRecorded
 from engine.persistence.intent_journal import FileIntentJournal
 from engine.persistence.order_rows import put_order
 from engine.persistence.statements import import_key, statements_of
@@ -138,6 +139,10 @@ async def _note(store: SqlStore, note: Noted) -> Imported:
             session=note.session, kind=LatchKind.PAUSE, held=True, reason=note.detail, at=note.at, by=note.operator
         )
         statements += statements_of(held)
+    if note.what.startswith(LIMIT_NOTE) and note.amount is not None:
+        name = note.what.removeprefix(LIMIT_NOTE)
+        limit = LimitsChanged(name=name, percent=note.amount, at=note.at, by=note.operator, reason=note.detail)
+        statements += statements_of(limit)
     counts = await store.apply(note.what, statements)
     return Imported(note.key, note.what, "noted", bool(counts[0]))
 

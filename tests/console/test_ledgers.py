@@ -5,14 +5,11 @@ from __future__ import annotations
 from decimal import Decimal as D
 
 import msgspec
-import pytest
 
 from console.replica import Replica
-from console.screens.modals.limits import looser
 from console.screens.reconciliation import Filter, after, ledger_title
 from engine.commands import ChangeHeatLimits
 from engine.domain.disagreements import DisagreementKind
-from engine.domain.risk import HeatLimits
 from tests.console.factory import blocked_desk, busy_desk
 from tests.console.stories import Story, story
 
@@ -69,14 +66,26 @@ async def test_limits_that_stay_as_they_are_are_not_sent() -> None:
         assert told.client.sent == []
 
 
-@pytest.mark.parametrize(
-    ("new", "is_looser"),
-    [({"warn": D(7)}, True), ({"warn": D(5)}, False), ({"block": D(9)}, True), ({"block": D(7)}, False),
-     ({"release": D("0.2")}, True), ({"release": D(1)}, False), ({"block": D(7), "release": D("0.1")}, False),
-     ({"warn": D(5), "block": D("8.1")}, True)],
-)  # fmt: skip
-def test_what_lets_more_risk_in(new: dict[str, D | None], is_looser: bool) -> None:
-    assert looser({"warn": None, "block": None, "release": None, **new}, HeatLimits()) is is_looser
+async def test_a_groups_block_is_set_beside_the_portfolios() -> None:
+    async with story(size=NARROW) as told:
+        await told.press("5", "l")
+        told.awake()
+        assert "group us-index  2.6 % of its block, now 4 %" in told.text
+        await give(told, **{"group-0": "3", "yes": "y"})
+        await told.press("enter")
+        (command,) = told.client.sent
+        assert isinstance(command, ChangeHeatLimits)
+        assert (command.block, command.groups) == (None, {"us-index": D(3)})
+
+
+async def test_limits_that_cannot_be_say_why_before_they_are_sent() -> None:
+    async with story(size=NARROW) as told:
+        await told.press("5", "l")
+        told.awake()
+        await give(told, block="5", yes="y")
+        await told.press("enter")
+        assert "warn 6 must be above 0 and below block 5" in told.text
+        assert told.client.sent == []
 
 
 # -- heat -----------------------------------------------------------------------------------------------------

@@ -16,7 +16,6 @@ from engine.domain.risk import (
     CompleteHeat,
     Contribution,
     GroupLimits,
-    HeatLimits,
     IncompleteHeat,
     PortfolioSettings,
     Stance,
@@ -115,7 +114,7 @@ async def test_r14_check_and_reservation_are_one_step_for_two_sessions_that_deci
         seen.append(portfolio._money() * 100 / 250_000)
         return desk.position(ES) != 0 or desk.position(NQ) != 0
 
-    portfolio.set_limits(HeatLimits(warn=Decimal(2), block=Decimal(6)))
+    portfolio.set_limits({"warn": Decimal(2), "block": Decimal(6)})
     start = desk.clock.now() // MINUTE * MINUTE + MINUTE
     await desk.clock.advance(start)
     desk.feed.trade(ES, "5000")
@@ -374,7 +373,7 @@ async def test_no_total_before_every_trader_has_agreed_with_its_broker(make_desk
 
 
 async def _heat_block(desk: Desk) -> None:
-    desk.engine.portfolio.set_limits(HeatLimits(warn=Decimal("0.01"), block=Decimal("0.02")))
+    desk.engine.portfolio.set_limits({"warn": Decimal("0.01"), "block": Decimal("0.02")})
 
 
 async def _incomplete(desk: Desk) -> None:

@@ -11,7 +11,6 @@ from engine import commands as c
 from engine.domain.ids import Millis, SessionId
 from engine.domain.intents import SubmitIntent
 from engine.domain.orders import OrderState, OrderType, Role, Side, Terms
-from engine.domain.records import LimitsChanged
 from engine.domain.risk import GroupLimits, HeatLimits, PortfolioSettings
 from engine.session import KEEP_STOPPED
 from engine.snapshot import SessionView
@@ -132,9 +131,13 @@ async def test_an_entry_given_up_at_the_send_counts_and_the_list_is_bounded(
     assert (len(view(desk).stopped), view(desk).stopped_entries) == (KEEP_STOPPED, KEEP_STOPPED + 6)
 
 
-async def test_a_groups_kept_limit_counts_again_after_a_restart(make_desk: Callable[..., Desk]) -> None:
+async def test_a_groups_limit_set_live_counts_again_after_a_restart(make_desk: Callable[..., Desk]) -> None:
     groups = (GroupLimits(name="us-index", block=Decimal(4)),)
     desk = await make_desk(portfolio=PortfolioSettings(groups=groups)).start()
-    kept = LimitsChanged(name="group:us-index", percent=Decimal(3), at=desk.clock.now(), by="test", reason="less")
-    desk.engine.portfolio.take_limits((kept,))
-    assert desk.snapshot().heat.groups == (GroupLimits(name="us-index", block=Decimal(3)),)
+    strange = await desk.send(lambda o: c.ChangeHeatLimits(origin=o, groups={"metals": Decimal(1)}, reason="less"))
+    assert (strange.taken, strange.message) == (False, "there is no group metals in the configuration")
+    taken = await desk.send(lambda o: c.ChangeHeatLimits(origin=o, groups={"us-index": Decimal(3)}, reason="less"))
+    assert taken.message.endswith("group us-index 3 %") or "us-index 3 %" in taken.message
+    await desk.stop()
+    again = await next_life(desk, make_desk)
+    assert again.snapshot().heat.groups == (GroupLimits(name="us-index", block=Decimal(3)),)

@@ -444,7 +444,7 @@ async def test_heat_limits_change_live_need_a_reason_and_are_kept(make_desk: Cal
         {"block": Decimal(5), "reason": "below warn"},
         {"warn": Decimal(0), "reason": "zero"},
         {"release": Decimal(9), "reason": "more than block"},
-        {"block": Decimal(7), "reason": ""},
+        {"block": Decimal(9), "reason": ""},
     ):
         receipt = await desk.send(lambda o, w=wrong: c.ChangeHeatLimits(origin=o, **w))  # type: ignore[misc]
         assert not receipt.taken, wrong

@@ -15,7 +15,7 @@ import pytest
 
 from engine import commands as c
 from engine.domain.decisions import Cancel
-from engine.domain.ids import SessionId
+from engine.domain.ids import CommandId, SessionId
 from engine.domain.intents import Concluded, JournalRecord, Noted, Outcome, Prepared
 from engine.domain.orders import Flag, OrderState, Role
 from engine.domain.settings import Numbers
@@ -224,6 +224,47 @@ async def test_a_pause_by_hand_holds_in_the_next_life_though_the_database_was_do
     await again.stop()
     third = await next_life(again, make_desk)
     assert third.blocks() == ()
+
+
+async def test_tighter_heat_limits_need_no_database_and_hold_in_the_next_life(make_desk: Callable[..., Desk]) -> None:
+    desk = await make_desk(wrap_store=FailingStore).start()
+    failing(desk).down = True
+    raised = await desk.send(lambda o: c.ChangeHeatLimits(origin=o, block=Decimal(9), reason="more room"))
+    assert not raised.taken, "what adds risk is kept first"
+    lowered = await desk.send(lambda o: c.ChangeHeatLimits(origin=o, block=Decimal(7)))
+    assert lowered.taken, "what lowers risk waits for nothing and needs no essay"
+    assert desk.engine.portfolio.settings.limits.block == 7
+    await desk.pass_(1)
+    await kill(desk)
+    again = await next_life(desk, make_desk)
+    assert again.engine.portfolio.settings.limits.block == 7
+
+
+async def test_a_looser_limit_committed_late_does_not_undo_a_tighter_one_given_meanwhile(
+    make_desk: Callable[..., Desk],
+) -> None:
+    desk = await make_desk(wrap_store=FailingStore).start()
+    write, begun, go_on = failing(desk).real.write, asyncio.Event(), asyncio.Event()
+
+    async def slowly(record: Any) -> None:
+        begun.set()
+        await go_on.wait()
+        await write(record)
+
+    failing(desk).real.write = slowly  # type: ignore[method-assign]
+    higher, lower = (
+        c.Origin(id=CommandId(f"by-test-{n}"), operator="test", place="test", at=desk.clock.now()) for n in (1, 2)
+    )
+    raising = asyncio.create_task(
+        desk.overrides.dispatch(c.ChangeHeatLimits(origin=higher, block=Decimal(9), reason="more room"))
+    )
+    await begun.wait()
+    await desk.overrides.dispatch(c.ChangeHeatLimits(origin=lower, block=Decimal(5), warn=Decimal(4)))
+    go_on.set()
+    receipt = await raising
+    assert "changed meanwhile" in receipt.message
+    assert not receipt.taken
+    assert desk.engine.portfolio.settings.limits.block == 5
 
 
 async def test_a_kill_holds_in_the_next_life_though_the_database_was_down(make_desk: Callable[..., Desk]) -> None:

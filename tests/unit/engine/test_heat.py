@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from engine.aggregation.heat import RiskScale, confirmed_stops, contribution, entry_risk, planned_risk, position_risk
 from engine.domain.orders import LIVE_AT_BROKER, Order, OrderState, OrderType, Role, Side
 from engine.domain.positions import FLAT, Position
+from engine.domain.risk import GroupLimits, PortfolioSettings, looser, problem_of, with_limits
 from tests.unit.engine.samples import ES, SESSION, d, order, terms
 
 S = OrderState
@@ -117,3 +118,41 @@ def test_every_contract_counts_once_and_never_under_the_floor(
     assert covered >= (abs(held) - uncovered) * SCALE.floor(mark) * ES.point_value
     farthest = max([abs(mark - price) for price, _ in stops if (mark - price) * held > 0], default=Decimal(0))
     assert covered <= (abs(held) - uncovered) * max(farthest, SCALE.floor(mark)) * ES.point_value
+
+
+# -- limits -----------------------------------------------------------------------------------------------
+
+LIMITS = PortfolioSettings(groups=(GroupLimits(name="us-index", block=d(4)),))
+
+
+@pytest.mark.parametrize(
+    ("new", "loosens"),
+    [
+        ({"warn": d(7)}, True),
+        ({"warn": d(5)}, False),
+        ({"block": d(9)}, True),
+        ({"block": d(7)}, False),
+        ({"release": d("0.2")}, True),
+        ({"release": d(1)}, False),
+        ({"block": d(7), "release": d("0.1"), "group:us-index": d(3)}, False),
+        ({"warn": d(5), "block": d("8.1")}, True),
+        ({"group:us-index": d(3)}, False),
+        ({"group:us-index": d(5)}, True),
+        ({"block": d(7), "group:us-index": d("4.1")}, True),
+        ({"block": d(7), "release": d("0.1")}, True),  # the group would be released at 3.9 instead of 3.5
+    ],
+)
+def test_what_lets_more_risk_in(new: dict[str, Decimal], loosens: bool) -> None:
+    assert looser(LIMITS, with_limits(LIMITS, new)) is loosens
+
+
+def test_limits_that_cannot_be_are_told_and_groups_that_are_gone_passed_over() -> None:
+    assert problem_of(LIMITS) is None
+    assert with_limits(LIMITS, {"group:metals": d(1), "nothing": d(1)}) == LIMITS
+    for new, words in (
+        ({"block": d(6)}, "below block 6"),
+        ({"warn": d(0)}, "above 0"),
+        ({"release": d(8)}, "release below block"),
+        ({"group:us-index": d("0.5")}, "group us-index must be above release 0.5"),
+    ):
+        assert words in (problem_of(with_limits(LIMITS, new)) or "")

@@ -18,7 +18,6 @@ from engine.domain.risk import (
     Contribution,
     Denied,
     GroupLimits,
-    HeatLimits,
     IncompleteHeat,
     PortfolioSettings,
     Stance,
@@ -283,9 +282,9 @@ def test_a_group_blocks_its_own_members_only() -> None:
 def test_limits_set_live_take_effect_at_once() -> None:
     desk = Portfolio()
     desk.report(A, 4_000)
-    desk.server.set_limits(HeatLimits(warn=d(2), block=d(4)))
+    desk.server.set_limits({"warn": d(2), "block": d(4)})
     assert desk.stance() is Stance.BLOCK
-    desk.server.set_limits(HeatLimits())
+    desk.server.set_limits({"warn": d(6), "block": d(8)})
     assert desk.stance() is Stance.OPEN
 
 
