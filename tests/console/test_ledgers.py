@@ -32,7 +32,7 @@ async def test_a_tighter_block_takes_a_yes() -> None:
     async with story(size=NARROW) as told:
         await told.press("5", "l")
         told.awake()
-        assert "block, now 8 %" in told.text
+        assert "block, now 8" in told.text
         await give(told, block="7", yes="y")
         await told.press("enter", "enter")
         (command,) = told.client.sent
@@ -70,7 +70,7 @@ async def test_a_groups_block_is_set_beside_the_portfolios() -> None:
     async with story(size=NARROW) as told:
         await told.press("5", "l")
         told.awake()
-        assert "group us-index  2.6 % of its block, now 4 %" in told.text
+        assert "group us-index  2.6 %, its block now 4 %" in told.text
         await give(told, **{"group-0": "3", "yes": "y"})
         await told.press("enter")
         (command,) = told.client.sent

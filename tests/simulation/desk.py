@@ -27,6 +27,7 @@ from engine.persistence.recovery_import import import_journal, settle_journal
 from engine.persistence.store import SqlStore
 from engine.plan import EnginePlan, PlannedAccount, PlannedSession
 from tests.simulation.database import SimConnections, SimDatabase
+from tests.simulation.deeds import raises
 from tests.simulation.feed import FeedTrouble, SimFeed
 from tests.simulation.files import InlineBlocking, SimFiles
 from tests.simulation.loop import Life, SimClock, SimLoop, within_life
@@ -276,8 +277,9 @@ class Desk:
 
     async def _dispatch(self, command: c.Command) -> None:
         self.durable.witness.commanding(self.life, command)
+        raised = raises(command, self.engine.portfolio.settings.limits)
         receipt = await self.overrides.dispatch(command)
-        self.durable.witness.receipt(self.life, command, receipt)
+        self.durable.witness.receipt(self.life, command, receipt, raised)
 
     def position(self, session: SessionId) -> Decimal:
         """What memory believes."""

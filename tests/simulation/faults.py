@@ -206,6 +206,7 @@ def _margin_desk(run: Run) -> None:
 
 def _out_of_band_cancel(run: Run) -> None:
     account, symbol = _a_place(run)
+    run.world.exchange.roll(run.world.clock.now())  # what expires in this moment is not open any more
     broker_id = out_of_band.newest_open(run.world.exchange, account, symbol)
     if broker_id is not None:
         run.world.hit("out-of-band cancel")

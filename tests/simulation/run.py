@@ -22,6 +22,7 @@ from engine.errors import DeskHeld
 from engine.snapshot import LoopLag
 from engine.views import take
 from tests.simulation import faults, house_faults, probe, scenes
+from tests.simulation.deeds import lowers
 from tests.simulation.desk import Desk
 from tests.simulation.loop import Life, no_garbage_collection
 from tests.simulation.operators import NAMES, Operator
@@ -40,8 +41,6 @@ AUDIT_MS = 300_000
 RECONCILED_MS = 25_000
 NEWS_MS = 2_000
 RESTART_SECONDS = (0.0, 60.0)
-RAISING = (c.Resume, c.ReleaseKill, c.ReleaseLatch, c.AdoptOrder, c.DeclareDead, c.ChangeHeatLimits, c.IgnoreForeign)
-LOWERING = (c.Pause, c.Kill, c.Flatten, c.CancelOrder, c.CancelEntries)
 
 
 class Result(Struct, kw_only=True):
@@ -491,8 +490,8 @@ class Run:
             case _:
                 pass
 
-    def receipt(self, life: Life, command: c.Command, receipt: c.Receipt) -> None:
-        """A command was taken, or not."""
+    def receipt(self, life: Life, command: c.Command, receipt: c.Receipt, raised: bool) -> None:
+        """A command was taken, or not; `raised` by the limits of when it was given."""
         name = type(command).__name__
         self.world.hit(f"command {name}{'' if receipt.taken else ' refused'}")
         requests, audit = self.oracle.requests, self.oracle.audit
@@ -506,9 +505,9 @@ class Run:
         if not receipt.taken:
             return
         id = str(command.origin.id)
-        if isinstance(command, RAISING) or (isinstance(command, c.SubmitByHand) and not command.is_exit):
+        if raised:
             audit.raised(id, name)
-        if isinstance(command, LOWERING):
+        elif lowers(command):
             audit.lowered(id, name, life.name)
         sessions = tuple(s.id for s in self.world.durable.sessions)
         match command:

@@ -67,7 +67,7 @@ class Witness(Protocol):
     def commanding(self, life: Life, command: Command) -> None:
         """An operator's command reaches the engine."""
 
-    def receipt(self, life: Life, command: Command, receipt: Receipt) -> None:
+    def receipt(self, life: Life, command: Command, receipt: Receipt, raised: bool) -> None:
         """The engine took it, or said why not."""
 
 

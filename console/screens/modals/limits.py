@@ -66,7 +66,7 @@ def heat_limits(now: PortfolioSettings) -> Form:
 
 def _label(name: str, value: Decimal) -> str:
     """A limit as a person reads it; what a group's block is now stands with the facts."""
-    return name.removeprefix(GROUP) if name.startswith(GROUP) else f"{name}, now {f.size(value)} %"
+    return name.removeprefix(GROUP) if name.startswith(GROUP) else f"{name}, now {f.size(value)}"
 
 
 def _id(place: int) -> str:
@@ -83,9 +83,7 @@ def _facts(desk: Replica) -> list[Line]:
     shares = dict(heat.group_percent)
     for group in heat.groups:
         share = f.size(shares[group.name].quantize(Decimal("0.1"))) if group.name in shares else "?"
-        lines.append(
-            line((f"group {group.name}  ", "dim"), (f"{share} % of its block, now {f.size(group.block)} %", ink))
-        )
+        lines.append(line((f"group {group.name}  ", "dim"), (f"{share} %, its block now {f.size(group.block)} %", ink)))
     return lines + wrap(
         "Over the block no entry leaves; entries open again that many points under it: release.", 66, "dim"
     )
