@@ -61,6 +61,7 @@ def _think_better(run: Run, order: BrokerOrderId, seconds: float) -> None:
     world = run.world
 
     def cancel() -> None:
+        world.exchange.roll(world.clock.now())
         if world.exchange.book.orders[order].is_open:
             out_of_band.cancel_order(world.exchange, order, world.clock.now(), "its owner cancelled it")
 
