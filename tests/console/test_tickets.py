@@ -61,10 +61,8 @@ async def answered(told: Story) -> None:
     """Until the engine was asked about what stands in the form now."""
     dialog = told.app.screen
     wanted = dialog.form.query(dialog._given())  # type: ignore[attr-defined]
-    for _ in range(100):
-        if isinstance(wanted, str) or checks(told)[-1:] == [wanted]:
-            break
-        await told.pilot.pause(0.02)
+    if not isinstance(wanted, str):
+        await told.until(lambda: checks(told)[-1:] == [wanted], "the engine is asked")
     await told.settle()
 
 

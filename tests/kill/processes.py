@@ -41,7 +41,7 @@ class ExchangeProcess:
         command: list[str | Path] = [sys.executable, "-m", "brokers.paper", "--socket", self.socket, "--config", config]
         command += ["--requests", folder / "requests"]
         self._process = subprocess.Popen(command, cwd=ROOT)
-        wait_for("the exchange listens", 20, self.socket.exists)
+        wait_for("the exchange listens", 60, self.socket.exists)
 
     def hold_market(self, hold: bool) -> None:
         """Stop the trades, so that what is compared does not move."""
@@ -58,7 +58,7 @@ class ExchangeProcess:
     def stop(self) -> None:
         """SIGTERM: it writes its whole book. Raises Stalled unless it ends well."""
         self._process.terminate()
-        if (code := self._process.wait(20)) != 0:
+        if (code := self._process.wait(60)) != 0:
             raise Stalled(f"the exchange ended with {code}")
 
     def kill(self) -> None:

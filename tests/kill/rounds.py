@@ -23,9 +23,9 @@ from tests.kill.processes import DeskProcess, ExchangeProcess, Stalled, wait_for
 from tests.kill.trail import Database, Key, PostgresTrail, SqliteTrail, Trail, keys_in, read_trail
 from tests.postgres import MISSING, PASSWORD, Cluster, binaries, running_cluster
 
-FIRST_ORDER_S = 45.0
+FIRST_ORDER_S = 120.0
 STRIKE_WITHIN_S = 1.5
-QUIET_S = 90.0
+QUIET_S = 180.0
 ENGINE, KILLED, STOPPED, FROZEN, FROZEN_AND_ENGINE = "engine", "server", "server+engine", "frozen", "frozen+engine"
 ROTATION = (ENGINE, KILLED, ENGINE, STOPPED, FROZEN, FROZEN_AND_ENGINE)
 

@@ -43,7 +43,7 @@ def test_killed_three_times_nothing_is_lost_and_a_missing_row_would_be_seen() ->
     tell(result)
     assert result.is_clean, result.line("sqlite")
     assert result.kills.total() == 3
-    assert result.verdict.acknowledged["requests"] > 10
+    assert result.verdict.acknowledged["requests"] >= 3, "each life sent something before it was struck"
     fill, intent, state, position = doctored
     assert fill.lost
     assert intent.lost

@@ -35,6 +35,7 @@ def still(*keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
         for key in keys:
             await pilot.press(key)
             await pilot.pause()
+        await pilot.app.workers.wait_for_complete()
         for field in pilot.app.screen.query("Input"):
             field.cursor_blink = False  # type: ignore[attr-defined]
         await pilot.pause(0.2)
