@@ -100,7 +100,7 @@ class RealtimeTrader:
         self._close_timer: Timer | None = None
         self._armed_for: Millis | None = None
         self._subscribed = False
-        self._refilling = False
+        self._refilling: CandleStream | None = None
         self._broken: BaseException | None = None
         self._reporting = False
         self._reported: Millis = 0
@@ -278,26 +278,26 @@ class RealtimeTrader:
         self._subscribed = True
 
     async def _join(self, *, warmup: bool) -> None:
-        """Ask for history until it overlaps the live feed; the seam's proof stands in the snapshot."""
-        desk = self.desk
-        while True:
+        """Ask for history until it overlaps the live feed, or the session starts again; the snapshot has the proof."""
+        desk, stream = self.desk, self.stream
+        while self.stream is stream:
             if self._feed.is_up:
-                wanted = self.stream.wanted_since(desk.settings.warmup, self._feed.time)
-                line = self.stream.line
+                wanted = stream.wanted_since(desk.settings.warmup, self._feed.time)
+                line = stream.line
                 history = await self._feed.history(desk.book.symbol, desk.settings.timeframe, wanted)
-                if history is not None and self._held_since(line):
+                if history is not None and self._held_since(stream, line):
                     if self._feed.candle_step is not None:
                         history = changed(history, forming=None)
-                    joined = self.stream.join(history, warmup=warmup)
+                    joined = stream.join(history, warmup=warmup)
                     if not isinstance(joined, NoOverlap):
                         desk.blocks.clear("gap")
                         self._place_all(joined.placements)
                         return
             await desk.clock.sleep(RETRY_HISTORY_SECONDS)
 
-    def _held_since(self, line: int) -> bool:
-        """Whether the feed's line has neither broken nor come back since."""
-        return self._feed.is_up and self.stream.line == line
+    def _held_since(self, stream: CandleStream, line: int) -> bool:
+        """Whether the feed's line has neither broken nor come back since, and the session not started again."""
+        return self._feed.is_up and self.stream is stream and stream.line == line
 
     def _place_all(self, placements: tuple[Placement, ...]) -> None:
         """What history taught, in order; an exit that a later candle supersedes is not sent."""
@@ -324,15 +324,16 @@ class RealtimeTrader:
         elif self.stream.is_buffering:
             self.stream.link_restored(desk.now())
             desk.blocks.set("gap", "the gap in the feed is being filled")
-            if desk.phase in (Phase.WARMING, Phase.TRADING) and not self._refilling:
-                self._refilling = True
+            if desk.phase in (Phase.WARMING, Phase.TRADING) and self._refilling is not self.stream:
+                self._refilling = self.stream
                 desk.tasks.launch(self._refill(), "fill the gap")
 
     async def _refill(self) -> None:
+        stream = self.stream
         try:
             await self._join(warmup=False)
         finally:
-            self._refilling = False
+            self._refilling = None if self._refilling is stream else self._refilling
 
     def upkeep(self) -> None:
         """Once a second: the heat report, the day, the daily loss, flat-by, and blocks by disagreements."""

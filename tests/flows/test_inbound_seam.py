@@ -234,6 +234,30 @@ async def test_the_link_that_fails_again_while_the_gap_is_filled_starts_the_fill
     assert desk.blocks() == ()
 
 
+async def test_a_session_that_starts_again_while_a_gap_is_filled_loses_no_candle_by_the_old_answer(
+    make_desk: MakeDesk,
+) -> None:
+    """Two answers of history under one stream: the second threw away the window that was forming."""
+    desk = await make_desk().start()
+    await desk.next_candle(ES, "5001")
+    desk.feed.history_delay = 30.0
+    await cut_for(desk, 1)
+    await desk.pass_(20)
+    desk.trader().start_over("test")
+    await desk.until(lambda: desk.trader().desk.phase is not Phase.TRADING, 5)
+    await desk.until(lambda: desk.trader().desk.phase is Phase.TRADING, 60)
+    desk.feed.trade(ES, "5055")
+    first = desk.clock.now() - desk.clock.now() % MINUTE
+    for _ in range(3):
+        await desk.pass_(20)
+        desk.feed.trade(ES, "5000")
+    await desk.next_candle(ES, "5000")
+    starts = [c.start for c in view(desk).candles]
+    assert starts == list(range(starts[0], starts[-1] + 1, MINUTE))
+    assert next(c.high for c in view(desk).candles if c.start == first) == Decimal(5055)
+    assert desk.blocks() == ()
+
+
 async def test_an_exit_decided_on_a_backfilled_candle_is_sent_once(make_desk: MakeDesk) -> None:
     desk = await in_position(make_desk())
     desk.strategies[ES].script += [nothing, leave, nothing]
