@@ -139,6 +139,11 @@ def _looks_on(desk: Replica) -> bool:
     return desk.snapshot is not None and bool(desk.snapshot.view_only)
 
 
+def key_of(name: str, keys: KeyMap = DEFAULT) -> str:
+    """The key of an action as a hint prints it."""
+    return keys.shown(BY_NAME[name])
+
+
 def footer_keys(desk: Replica, focus: Focus, keys: KeyMap = DEFAULT) -> list[tuple[str, str, str]]:
     """(shown key, title, action's name), the most important first, only what can be done now."""
     shown = [action for action in ACTIONS if action.rank and offered(action, desk, focus)]
@@ -175,6 +180,7 @@ __all__ = [
     "checked_keys",
     "faults",
     "footer_keys",
+    "key_of",
     "offered",
     "order_of",
     "why_not",

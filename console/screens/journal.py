@@ -11,6 +11,7 @@ from textual.binding import Binding
 from textual.timer import Timer
 from textual.widgets import Input
 
+from console.actions import key_of
 from console.client import EngineSilent
 from console.journal import Book, Kind, Wanted
 from console.replica import Focus, Replica
@@ -60,7 +61,7 @@ class JournalScreen(FlowScreen):
     def body(self) -> ComposeResult:
         """Chips, filter, lines, one line whole."""
         yield Pane(id="chips")
-        yield Filter(placeholder="/ filters: words that must all occur", id="filter")
+        yield Filter(id="filter")
         yield Lister(COLUMNS, id="lines", classes="frame", title="Journal")
         yield Pane(id="line", classes="frame", title="Line")
 
@@ -68,24 +69,26 @@ class JournalScreen(FlowScreen):
 
     def show_body(self, desk: Replica) -> None:
         """Draw what is known, and ask for what may be missing."""
+        hint = f"{key_of('filter_journal', self.desk_app.keys)} filters: words that must all occur"
+        self.query_one(Filter).placeholder = hint
         self.query_one("#chips", Pane).paint(lambda w, h: [ledger.chips(self.book.wanted.kind)])
         self._show_lines()
         self._ask_if_due(desk)
 
     def _show_lines(self, came: int = 0) -> None:
-        desk, lines = self.desk_app.desk, self.query_one(Lister)
+        desk, keys, lines = self.desk_app.desk, self.desk_app.keys, self.query_one(Lister)
         searching = self._asking and self.desk_app.monotonic() - self._asked_at > SHOWN_AFTER_S
         now, kind = desk.now, self.book.wanted.kind
         lines.columns = ledger.columns_of(kind)
-        lines.empty = ledger.empty(self.book, failure=self.failure, searching=self._asking)
+        lines.empty = ledger.empty(self.book, failure=self.failure, searching=self._asking, keys=keys)
         lines.hold(self.book.entries, lambda entry: ledger.row(entry, kind, now), came)
-        stands = ledger.standing(self.book, lines.place, failure=self.failure, searching=searching)
+        stands = ledger.standing(self.book, lines.place, failure=self.failure, searching=searching, keys=keys)
         entitle(lines, f"{self.book.wanted.shown} · {stands}")
         pane, chosen = self.query_one("#line", Pane), lines.chosen
         if chosen is None:
             pane.paint(lambda w, h: hatched(w, h, ()))
         else:
-            pane.paint(lambda w, h: ledger.whole(chosen, w)[:h])
+            pane.paint(lambda w, h: ledger.whole(chosen, w, keys)[:h])
 
     def focus_now(self) -> Focus:
         """The order that the selected line is about."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from console import formatting as f
+from console.actions import DEFAULT, KeyMap, key_of
 from console.journal import LOG_KINDS, Book, Entry, Kind
 from console.widgets.columns import Column, Row
 from console.widgets.spans import Line, Span, line, outside, wrap
@@ -68,7 +69,7 @@ def row(entry: Entry, listed: Kind, now: int) -> Row:
     )
 
 
-def whole(entry: Entry, width: int) -> list[Line]:
+def whole(entry: Entry, width: int, keys: KeyMap = DEFAULT) -> list[Line]:
     """The selected line with nothing cut off."""
     where = f"  {entry.session}" if entry.session else ""
     head = line(
@@ -77,19 +78,20 @@ def whole(entry: Entry, width: int) -> list[Line]:
         outside(entry.kind, _INK.get(entry.kind, "dim")),
         outside(where),
         outside(f"  {entry.subject}", "dim"),
-        ("  Enter: life of the order" if entry.order else "", "key"),
+        (f"  {key_of('order_life', keys)}: life of the order" if entry.order else "", "key"),
     )
     return [head, *(line(" ", *words) for words in wrap(entry.text, width - 2))]
 
 
-def empty(book: Book, *, failure: str, searching: bool) -> tuple[str, ...]:
+def empty(book: Book, *, failure: str, searching: bool, keys: KeyMap = DEFAULT) -> tuple[str, ...]:
     """What an empty table says."""
     if failure:
         return ("No answer from the audit trail.", failure, "It is asked again by itself.")
     if searching or not book.begun:
         return ("Searching …" if book.wanted.text.split() else "Reading …", looked(book))
     if book.wanted.text.split():
-        return (f"Nothing fits {book.wanted.shown}.", "Escape clears the filter, [ and ] change the kind.")
+        clear, back, on = (key_of(name, keys) for name in ("clear_filter", "previous_kind", "next_kind"))
+        return (f"Nothing fits {book.wanted.shown}.", f"{clear} clears the filter, {back} and {on} change the kind.")
     return _NOTHING[book.wanted.kind]
 
 
@@ -98,7 +100,7 @@ def looked(book: Book) -> str:
     return f"looked through {book.looked:,} lines so far" if book.looked else "the newest are looked through first"
 
 
-def standing(book: Book, place: int, *, failure: str, searching: bool) -> str:
+def standing(book: Book, place: int, *, failure: str, searching: bool, keys: KeyMap = DEFAULT) -> str:
     """The table's foot: where the cursor is, whether older lines follow, what is going on."""
     count = len(book.entries)
     here = f"{place + 1:,} of {count:,}" if count else "0"
@@ -107,5 +109,5 @@ def standing(book: Book, place: int, *, failure: str, searching: bool) -> str:
     if searching:
         return f"{here} · {looked(book)} …"
     if book.full:
-        return f"{here} · narrow the filter, or e exports all of it"
+        return f"{here} · narrow the filter, or {key_of('export_journal', keys)} exports all of it"
     return here if book.ended else f"{here} and older"

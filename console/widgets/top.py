@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from console import formatting as f
-from console.actions import BY_NAME, DEFAULT, KeyMap
+from console.actions import DEFAULT, KeyMap, key_of
 from console.replica import Replica
 from console.widgets.spans import Line, Span, fit, line, outside, spread, width_of
 from engine.domain.risk import CompleteHeat, IncompleteHeat, Stance
@@ -162,15 +162,11 @@ def banner(desk: Replica, width: int, keys: KeyMap = DEFAULT) -> list[Line]:
     if block.since is not None:
         facts.append(f"since {f.clock(block.since)}")
     facts.append(f"{block.stopped} {'entry' if block.stopped == 1 else 'entries'} stopped")
-    facts.append(f"{block.resting} resting" + (f" ({_key('cancel_entries', keys)} cancels)" if block.resting else ""))
+    facts.append(f"{block.resting} resting" + (f" ({key_of('cancel_entries', keys)} cancels)" if block.resting else ""))
     tail = line((" · ".join(facts), "text"), (" · ", "faint"), ("exits are open ", "ok"))
     if width_of(head) + width_of(tail) + 2 <= width:
         return [spread(head, tail, width)]
     return [fit(head, width), fit((Span(" "), *tail), width)]
-
-
-def _key(action: str, keys: KeyMap) -> str:
-    return keys.shown(BY_NAME[action])
 
 
 def alert_lines(desk: Replica, width: int, height: int, keys: KeyMap = DEFAULT) -> list[Line]:
@@ -181,7 +177,7 @@ def alert_lines(desk: Replica, width: int, height: int, keys: KeyMap = DEFAULT) 
     lines = [_alert(alert, desk.now, width) for alert in alerts[:height]]
     waiting = sum(not alert.acknowledged for alert in alerts)
     count = (
-        line((f" {len(alerts)} · ", "dim"), (_key("acknowledge_alert", keys), "key"), (" acknowledge ", "dim"))
+        line((f" {len(alerts)} · ", "dim"), (key_of("acknowledge_alert", keys), "key"), (" acknowledge ", "dim"))
         if waiting
         else line("")
     )

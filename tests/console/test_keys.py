@@ -11,8 +11,11 @@ from console.actions import ACTIONS, KeyMap, checked_keys
 from console.actions.keys import TAKEN, key_named, shown
 from console.app import SextantApp
 from console.config_text import describe
+from console.journal import Book, Wanted
+from console.screens.journal import Filter
 from console.screens.modals.help import help_lines
 from console.screens.modals.palette import DeskCommands
+from console.widgets.ledger import empty
 from console.widgets.spans import text_of
 from engine.errors import ConfigurationError
 from tests.console.factory import StillClient, blocked_desk
@@ -105,3 +108,17 @@ async def test_bindings_footer_banner_and_palette_follow() -> None:
         assert app.screen.id == "--command-palette"
         offered = [hit.text async for hit in DeskCommands(app.screen).discover()]
         assert "session: flatten  [f8]" in offered
+
+
+async def test_the_hints_of_the_journal_follow() -> None:
+    changed = checked_keys({"filter_journal": "f3", "next_kind": "f4", "previous_kind": "f5", "clear_filter": "f6"})
+    app = SextantApp(StillClient(blocked_desk()), operator="operator", place="desk", monotonic=Watch(), keys=changed)
+    async with app.run_test(size=(140, 40)) as pilot:
+        told = Story(app, app.client, pilot)  # type: ignore[arg-type]
+        await told.press("6")
+        assert app.screen.query_one(Filter).placeholder == "f3 filters: words that must all occur"
+    book = Book(Wanted(text="nowhere"))
+    book.begun = True
+    assert (
+        empty(book, failure="", searching=False, keys=app.keys)[1] == "f6 clears the filter, f5 and f4 change the kind."
+    )
