@@ -1,22 +1,25 @@
 """Who is told of an alert outside the screen, when, and how often. Values and policy; no Textual, no network.
 
-One message for each alert and severity; again after a while for as long as nobody has acknowledged it; never more
-than so many a minute for one channel, what exceeds that is told as a number.
+One message for each alert and severity; again after a while for as long as nobody has acknowledged it; one more when
+what stood is over; never more than so many a minute for one channel, what exceeds that is told as a number.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Container, Sequence, Set
 from enum import StrEnum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from console.formatting import clock, plain
 from engine.domain.ids import Millis, SessionId
 from engine.snapshot import Alert, Severity
 
 LONGEST = 500
+OVER_AFTER_S = 60.0
+"""An alert that stood is told to be over once it has been gone for so long: until then it may come back."""
 LOUDNESS = {Severity.NOTE: 0, Severity.WARNING: 1, Severity.CRITICAL: 2}
 OF_CHANNEL = "notify:"
 """What the id of a channel's own trouble begins with: that channel is not told of it."""
@@ -84,12 +87,24 @@ class Notice(Struct, frozen=True, kw_only=True):
     since: Millis
     session: SessionId | None = None
     again: bool = False
+    over: bool = False
 
     @property
     def line(self) -> str:
         """One line of plain text."""
+        if self.over:
+            return plain(f"over: {self.severity.value.upper()} since {clock(self.since)} UTC: {self.text}", LONGEST)
         still = f"still, since {clock(self.since)} UTC: " if self.again else ""
         return plain(f"{self.severity.value.upper()} {still}{self.text}", LONGEST)
+
+
+class _Told(Struct):
+    """An alert that was told: when, in which words, whether it stood until it was over, and since when it is gone."""
+
+    at: float
+    notice: Notice
+    stood: bool
+    gone_since: float | None = None
 
 
 class Policy:
@@ -97,32 +112,44 @@ class Policy:
 
     def __init__(self, again_after: float) -> None:
         self._again_after = again_after
-        self._told: dict[tuple[str, Severity], float] = {}
+        self._told: dict[tuple[str, Severity], _Told] = {}
 
     def due(self, alerts: Sequence[Alert], now: float) -> list[Notice]:
-        """The alerts to tell; a second look at the same ones tells nothing."""
+        """The alerts to tell, then those that are over; a second look at the same ones tells nothing."""
         waiting = {(alert.id, alert.severity): alert for alert in alerts if not alert.acknowledged}
-        # An alert that comes and goes is not told each time: it is forgotten no sooner than it would be repeated.
-        for key, told in list(self._told.items()):
-            if key not in waiting and now - told >= self._again_after:
-                del self._told[key]
+        over = self._over({alert.id for alert in alerts}, waiting, now)
         notices = []
         for key, alert in waiting.items():
-            told_at = self._told.get(key)
-            if told_at is not None and now - told_at < self._again_after:
+            told = self._told.get(key)
+            if told is not None and now - told.at < self._again_after:
                 continue
-            self._told[key] = now
-            notices.append(
-                Notice(
-                    id=alert.id,
-                    severity=alert.severity,
-                    text=alert.text,
-                    since=alert.since,
-                    session=alert.session,
-                    again=told_at is not None,
-                )
+            notice = Notice(
+                id=alert.id,
+                severity=alert.severity,
+                text=alert.text,
+                since=alert.since,
+                session=alert.session,
+                again=told is not None,
             )
-        return sorted(notices, key=lambda notice: -LOUDNESS[notice.severity])
+            self._told[key] = _Told(now, notice, alert.lasting)
+            notices.append(notice)
+        return [*sorted(notices, key=lambda notice: -LOUDNESS[notice.severity]), *over]
+
+    def _over(self, present: Set[str], waiting: Container[tuple[str, Severity]], now: float) -> list[Notice]:
+        """What stood and is gone for good; what merely passed by is forgotten when it would have been repeated."""
+        over = []
+        for key, told in list(self._told.items()):
+            if key in waiting:
+                told.gone_since = None
+                continue
+            told.gone_since = now if told.gone_since is None else told.gone_since
+            if told.stood and key[0] not in present:  # not acknowledged, not of another severity: gone
+                if now - told.gone_since >= OVER_AFTER_S:
+                    over.append(replace(told.notice, again=False, over=True))
+                    del self._told[key]
+            elif now - told.at >= self._again_after:
+                del self._told[key]
+        return over
 
 
 class Limit:
@@ -171,7 +198,7 @@ def desktop_message(notice: Notice, title: str, code: Desktop, *, in_tmux: bool)
 
 def sounds(settings: AlertSettings, notice: Notice, title: str, *, in_tmux: bool) -> str:
     """What the terminal is sent for a notice: the bell, which tmux passes on by itself, and the desktop message."""
-    bell = "\x07" if settings.bell.takes(notice.severity) else ""
+    bell = "\x07" if settings.bell.takes(notice.severity) and not notice.over else ""
     if not settings.desktop.takes(notice.severity):
         return bell
     return bell + desktop_message(notice, title, settings.desktop_code, in_tmux=in_tmux)

@@ -109,7 +109,10 @@ def body_of(form: Form, notice: Notice, desk: str) -> tuple[bytes, dict[str, str
             return json.dumps(said).encode(), as_json
         case Form.NTFY:
             title = desk.encode("ascii", "replace").decode()
-            return notice.line.encode(), {"title": title, "priority": PRIORITY[notice.severity]}
+            return notice.line.encode(), {
+                "title": title,
+                "priority": "default" if notice.over else PRIORITY[notice.severity],
+            }
         case Form.JSON:
             said = {
                 "desk": desk,
@@ -119,6 +122,7 @@ def body_of(form: Form, notice: Notice, desk: str) -> tuple[bytes, dict[str, str
                 "session": notice.session,
                 "since": datetime.fromtimestamp(notice.since / 1000, UTC).isoformat(),
                 "again": notice.again,
+                "over": notice.over,
             }
             return json.dumps(said).encode(), as_json
 

@@ -38,6 +38,31 @@ def test_an_alert_that_comes_and_goes_is_not_told_each_time() -> None:
     assert not back.again
 
 
+def test_what_stood_is_told_to_be_over_once_it_is_gone_for_a_minute_and_anew_if_it_comes_back() -> None:
+    policy, standing = Policy(300), replace(ALERT, lasting=True)
+    policy.due([standing], 0)
+    assert policy.due([], 10) == []
+    assert policy.due([standing], 30) == [], "it came back before anybody was told otherwise"
+    assert policy.due([], 40) == policy.due([], 99) == []
+    (over,) = policy.due([], 100)
+    assert (over.over, over.line) == (True, "over: CRITICAL since 13:52:07 UTC: heat over its block")
+    assert policy.due([], 101) == []
+    (again,) = policy.due([standing], 102)
+    assert not again.over
+    assert sounds(AlertSettings(), over, "t", in_tmux=False) == "", "nobody is woken for it"
+
+
+def test_an_acknowledged_alert_or_one_of_another_severity_is_not_over_and_a_passing_one_never_is() -> None:
+    policy, standing = Policy(300), replace(ALERT, lasting=True)
+    policy.due([standing], 0)
+    assert policy.due([replace(standing, acknowledged=True)], 200) == []
+    (warning,) = policy.due([replace(standing, severity=Severity.WARNING)], 250)
+    assert (warning.severity, warning.over) == (Severity.WARNING, False)
+    passing = Policy(300)
+    passing.due([ALERT], 0)
+    assert [passing.due([], second) for second in (10, 200, 400)] == [[], [], []]
+
+
 def test_a_storm_becomes_one_number() -> None:
     limit = Limit(From.WARNING, 3)
     storm = [replace(NOTICE, id=str(n), severity=Severity.WARNING, text=f"t{n}") for n in range(49)]
