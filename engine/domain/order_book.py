@@ -16,6 +16,7 @@ from engine.domain.broker import (
     Capabilities,
     FillsKind,
     ReplaceId,
+    ReplaceQuantity,
 )
 from engine.domain.fills import Fill
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, SessionId, Symbol
@@ -275,6 +276,8 @@ class OrderBook:
             size = self._may_be(after)
             if size > after.terms.quantity:
                 after = lifecycle.may_be_other(after, now, changed(after.terms, quantity=size))
+        elif order.wanted is not None and self._capabilities.replace_quantity is ReplaceQuantity.REMAINING:
+            self._rumours.crossed(order.client_id, order.wanted)
         self._store(after, now)
         self._on_change(Change(after, "fill", f"{fill.quantity} at {fill.price}", fill, booked.realised_points), now)
         self._bound_fills()

@@ -203,7 +203,8 @@ def reported(order: Order, now: Millis, report: BrokerOrder, evidence: Evidence)
         news["reported"] = report.filled
     if order.broker_id is None or (evidence is Evidence.QUERY and order.broker_id != report.broker_id):
         news["broker_id"] = report.broker_id
-    if order.parent is not None and not order.wanted and report.terms.quantity != order.terms.quantity:
+    follows = order.parent is not None and not order.wanted and order.state not in TERMINAL
+    if follows and report.terms.quantity != order.terms.quantity:
         news["terms"] = changed(order.terms, quantity=report.terms.quantity)
     if _outgrown(order, report, evidence):
         news["terms"] = report.terms

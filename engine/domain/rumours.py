@@ -34,6 +34,10 @@ class Rumours:
         if size > after.terms.quantity:
             self._larger[order.client_id] = max(size, self._larger.get(order.client_id, ZERO))
 
+    def crossed(self, client_id: ClientOrderId, wanted: Terms) -> None:
+        """Something filled while a replace of what remains was under way: that may be no part of what comes of it."""
+        self._larger[client_id] = max(wanted.quantity, self._larger.get(client_id, ZERO))
+
     def forget(self, client_id: ClientOrderId) -> None:
         """The order has ended by the broker's word."""
         self._larger.pop(client_id, None)

@@ -334,6 +334,31 @@ def test_fills_do_not_end_an_order_whose_unanswered_replace_may_still_enlarge_it
     assert (rest.state, rest.terms, rest.remaining) == (S.PARTIALLY_FILLED, by_market, d(3))
 
 
+def test_what_fills_before_a_replace_of_the_rest_arrives_is_no_part_of_it() -> None:
+    """Sold out for four by a replace that came late, two had filled by then: the broker made six of it."""
+    capabilities = Capabilities(replace_quantity=ReplaceQuantity.REMAINING)
+    book = OrderBook(SESSION, ACCOUNT, SYMBOL, capabilities, lambda change, now: None)
+    sell = terms(4, side=Side.SELL, type=OrderType.STOP, stop=d(90))
+    out = changed(sell, type=OrderType.MARKET, stop=None)
+    asked = book.put(order("s", S.IN_DOUBT_REPLACE, role=Role.STOP, of=sell, wanted=out), "in doubt", 1)
+    asked = book.execution(asked, execution(asked, 1, 2), 2)
+    asked = book.execution(asked, execution(asked, 2, 2), 3)
+    assert (asked.state, asked.doubt and asked.doubt.next_query) == (S.IN_DOUBT_REPLACE, 3)
+    larger = changed(report(asked, B.PARTIALLY_FILLED, 4), terms=changed(out, quantity=d(6)))
+    asked = book.report(asked, larger, Evidence.QUERY, 4)
+    assert (asked.state, asked.remaining) == (S.PARTIALLY_FILLED, d(2))
+
+
+def test_a_leg_that_has_ended_is_not_made_larger_by_a_record() -> None:
+    """It is open again by `revive`, which needs to see that the broker has it larger than it was."""
+    book, _, stop = a_leg_of_an_entry(entry_filled=1)
+    stop = book.execution(stop, execution(stop, 2, 1), 3)
+    grown = changed(report(stop, B.PARTIALLY_FILLED, 1), terms=changed(stop.terms, quantity=d(2)))
+    stop = book.report(stop, grown, Evidence.STREAM, 4)
+    assert (stop.state, stop.terms.quantity) == (S.FILLED, d(1))
+    assert book.revive(stop, grown, 5).state is S.PARTIALLY_FILLED
+
+
 def test_an_order_whose_unanswered_replace_never_came_ends_by_the_brokers_word() -> None:
     book, known = a_stop_whose_replace_was_not_found(ReplaceQuantity.TOTAL)
     known = book.execution(known, execution(known, 1, 2), 3)
