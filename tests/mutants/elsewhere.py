@@ -127,7 +127,7 @@ ELSEWHERE = (
         name="failed-query-reads-as-flat",
         says="A failed, partial, truncated or stale answer changes nothing but a counter.",
         path="engine/links.py",
-        old="            if report.as_of >= begun - STALE_MS:\n",
+        old="            if report.as_of >= begun - STALE_MS and not old:\n",
         new="            if True:\n",
     ),
     Mutant(
@@ -155,8 +155,8 @@ ELSEWHERE = (
         name="heat-of-twice-the-equity",
         says="Heat = sum of contributions / equity; equity is the broker's, over the portfolio's accounts.",
         path=PORTFOLIO,
-        old="        return sum((self._equity[account].value for account in self._accounts), ZERO)\n",
-        new="        return 2 * sum((self._equity[account].value for account in self._accounts), ZERO)\n",
+        old="            total += known.value\n",
+        new="            total += 2 * known.value\n",
     ),
     Mutant(
         name="working-entries-weigh-nothing",

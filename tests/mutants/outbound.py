@@ -49,7 +49,13 @@ OUTBOUND = (
         path=SUBMISSION,
         old='                return "the database did not take the order in time"\n',
         new="                return None\n",
-        also=(Edit(GATE, "        if not desk.store.health().ok:\n", "        if False:\n"),),
+        also=(
+            Edit(
+                GATE,
+                "        if trouble := desk.store.trouble():\n",
+                "        if (trouble := desk.store.trouble()) and False:\n",
+            ),
+        ),
     ),
     Mutant(
         name="unknown-commit-is-durable",
@@ -202,8 +208,8 @@ OUTBOUND = (
         name="exit-sized-from-stale-memory",
         says="An exit is sized by a fresh read; memory only when the broker is silent for a second.",
         path=ROAD,
-        old="        if fresh.quantity == memory.quantity:\n            return memory, False\n",
-        new="        if fresh is not None:\n            return memory, False\n",
+        old="        if fresh.quantity == known.quantity:\n            return known, False\n",
+        new="        if fresh is not None:\n            return known, False\n",
     ),
     Mutant(
         name="stop-cancelled-without-proof",
@@ -274,8 +280,8 @@ OUTBOUND = (
         name="two-alike-one-is-taken",
         says="Mode none: exactly one candidate is adopted and marked; several go to the operator.",
         path=RECOVERY,
-        old="        if len(alike) != 1:\n",
-        new="        if not alike:\n",
+        old="        if len(alike) != 1 or not left:\n",
+        new="        if not alike or not left:\n",
     ),
     Mutant(
         name="flat-without-asking",
@@ -354,7 +360,7 @@ OUTBOUND = (
         says="Larger cumulative quantity wins over any status word; a status with less than ours is stale.",
         path=LIFECYCLE,
         old="    if report.filled < order.filled:\n        return order\n",
-        new="",
+        new="    if report.filled < order.filled:\n        order = changed(order, filled=report.filled)\n",
     ),
     Mutant(
         name="restart-believes-what-was-under-way",

@@ -15,7 +15,7 @@ from brokers.paper.book import is_held
 from engine.domain.broker import BrokerStatus
 from engine.domain.ids import AccountId, Symbol
 from engine.domain.orders import OrderType, Side, Terms, TimeInForce
-from tests.simulation import house_faults, scenes
+from tests.simulation import broker_faults, house_faults, scenes
 from tests.simulation.market import MINUTE_MS
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def arm(run: Run) -> None:
         world.hit("violent market")
         world.market.violence = 1 + 4 * strength["violent market"]
     house_faults.arm(run)
+    broker_faults.arm(run)
     run.misbehave()
 
 
@@ -348,7 +349,8 @@ MODIFIERS = ("crash in recovery", "two operators at once")
 
 def kinds() -> tuple[str, ...]:
     """Every fault kind that a seed may switch on."""
-    return (*standing(), *SUDDEN, *MODIFIERS, *house_faults.STANDING, *house_faults.SUDDEN)
+    mine = (*standing(), *SUDDEN, *MODIFIERS)
+    return (*mine, *house_faults.STANDING, *house_faults.SUDDEN, *broker_faults.STANDING, *broker_faults.SUDDEN)
 
 
 def schedule(run: Run) -> None:
@@ -356,6 +358,7 @@ def schedule(run: Run) -> None:
     for name, (act, mean) in (SUDDEN | house_faults.SUDDEN).items():
         if name in run.options.faults:
             _again(run, act, mean / max(0.1, run.options.faults[name]))
+    broker_faults.schedule(run)
 
 
 def _again(run: Run, act: Act, mean: float) -> None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING
 
 from brokers.paper import out_of_band
-from engine.domain.broker import IdMode
-from engine.domain.ids import BrokerOrderId, Millis
-from engine.domain.orders import Role
+from engine.domain.broker import IdMode, SubmitRequest
+from engine.domain.ids import AccountId, BrokerOrderId, Millis
+from engine.domain.orders import OrderType, Role
 from engine.domain.risk import GroupLimits, HeatLimits
 from engine.domain.settings import Numbers
 
@@ -29,6 +30,8 @@ STRATEGY: dict[str, tuple[str, float]] = {"oversized entries": ("oversized", 0.0
 STANDING = ("tight heat", "rate limit", *STRATEGY, "short deadline")
 SHORT = Numbers(intent_deadline=1.0)
 """An entry that does not leave within a second is dropped."""
+TWINS = 0.5
+"""Of the resting entries of a broker that echoes no ids, at full intensity."""
 MOST_REQUESTS = 4
 """That a broker under "rate limit" takes from an account in ten seconds."""
 
@@ -66,6 +69,30 @@ def _think_better(run: Run, order: BrokerOrderId, seconds: float) -> None:
             out_of_band.cancel_order(world.exchange, order, world.clock.now(), "its owner cancelled it")
 
     world.clock.call_at(world.clock.now() + round(seconds * 1000), cancel)
+
+
+def _twins(run: Run, account: AccountId, strength: float, request: SubmitRequest) -> bool:
+    """The same idea just as our own answer is lost: what the broker tells then fits three orders, and names none."""
+    world = run.world
+    rng = world.streams.of(f"twins/{account}")
+    sent = run.oracle.truth.sent.get(request.client_id)
+    if (
+        sent is None
+        or sent.role is not Role.ENTRY
+        or request.terms.type is OrderType.MARKET
+        or not rng.chance(strength)
+    ):
+        return False
+
+    def place() -> None:
+        world.hit("look-alike order")
+        for _ in range(2):
+            theirs = out_of_band.place_foreign(world.exchange, account, request.terms, world.clock.now())
+            run.oracle.foreign(theirs)
+            _think_better(run, theirs, rng.uniform(5, 60))
+
+    world.clock.call_at(world.clock.now() + rng.randint(50, 900), place)
+    return True
 
 
 def _look_alike(run: Run) -> None:
@@ -155,6 +182,10 @@ def arm(run: Run) -> None:
         run.world.hit("tight heat")
     if "short deadline" in run.options.faults:
         run.world.hit("short deadline")
+    strength = TWINS * run.options.faults.get("look-alike order", 0.0)
+    for account, trouble in run.world.durable.wires.items():
+        if strength and run.world.exchange.capabilities(account).id_mode is IdMode.NONE:
+            trouble.twins = partial(_twins, run, account, strength)
     if "rate limit" in run.options.faults:
         for trouble in run.world.durable.wires.values():
             trouble.most_requests = MOST_REQUESTS

@@ -88,7 +88,7 @@ class Run:
             on_violation=self._violated,
             traded=self._traded,
             journalled=self._journalled,
-            answers=lambda account, client_id, since: scenes.answers(self, account, client_id, since),
+            answers=scenes.Answers(self),
             limits=world.durable.sessions[0].limits,
             instruments=world.durable.instruments,
         )
@@ -218,7 +218,7 @@ class Run:
             return
         minds = probe.minds(desk)
         self.oracle.look(minds, probe.heat(desk), desk.clock.now(), self._calm(desk, now))
-        self.oracle.flat_promised(probe.promises(desk))
+        self.oracle.flat_promised(probe.promises(desk), minds)
         self._note_confirmed(desk, minds)
         if desk.clock.now() == now:
             self._look_at_duties(desk, minds, now)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.simulation.run import Run
 
 STEADY_MS = 5_000
+TRIP_MS = 20
 WINDOW = 5
 LATCH = Path("/desk/KILL")
 IN_TIME_MS = 1_000
@@ -66,10 +67,24 @@ def amended(run: Run, desk: Desk, tick: Tick) -> None:
             run.oracle.duties.amended(desk.life.name, session.id, start)
 
 
-def answers(run: Run, account: AccountId, client_id: ClientOrderId, since: Millis) -> int:
-    """How many complete answers about orders an account's broker has given."""
-    names = ("orders", f"order {client_id}")
-    return sum(at >= since and name in names for at, name in run.world.durable.wires[account].answered)
+class Answers:
+    """The complete answers about orders that the account's brokers have given."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def _of(self, account: AccountId, client_id: ClientOrderId) -> list[Millis]:
+        names = ("orders", f"order {client_id}")
+        return [at for at, name in self._run.world.durable.wires[account].answered if name in names]
+
+    def since(self, account: AccountId, client_id: ClientOrderId, since: Millis) -> int:
+        """How many there were since a moment."""
+        return sum(at >= since for at in self._of(account, client_id))
+
+    def came(self, account: AccountId, client_id: ClientOrderId, since: Millis, until: Millis) -> bool:
+        """Whether one came between two moments of the desk's clock, if that is right."""
+        wrong_clock = "clock step" in self._run.options.faults
+        return wrong_clock or any(since - TRIP_MS <= at <= until for at in self._of(account, client_id))
 
 
 def forget_what_nothing_took(run: Run, desk: Desk) -> None:

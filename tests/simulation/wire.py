@@ -98,6 +98,10 @@ class WireTrouble:
         self.stale_query = 0.0
         self.slow_query = 0.0
         self.lag_query = 0.0
+        self.forgets: Callable[[str, tuple[BrokerOrder, ...]], tuple[BrokerOrder, ...]] | None = None
+        """What a complete answer about orders leaves out of its rows."""
+        self.twins: Callable[[SubmitRequest], bool] | None = None
+        """Whether somebody else has the same idea as this request, whose answer is then lost."""
 
 
 class Wire:
@@ -263,6 +267,8 @@ class Wire:
         self._witness.sending(self._life, self.account, kind, request, about)
         lost = rng.chance(trouble.lose_request)
         mute = not lost and rng.chance(trouble.lose_answer)
+        if request is not None and trouble.twins is not None and trouble.twins(request):
+            lost, mute = False, True
         late = 0
         if rng.chance(trouble.slow):
             late = round(rng.uniform(*trouble.slow_seconds) * 1000)
@@ -358,6 +364,8 @@ class Wire:
             rows = read()
             if lagging >= 0 and rng.chance(trouble.lag_query):
                 rows = self._as_it_was(lagging, rows)
+            if trouble.forgets is not None and name.removeprefix("open ").startswith("order"):
+                rows = trouble.forgets(name, rows)  # type: ignore[arg-type, assignment]
             report = self._last[name] = Report(rows, self._now())
             trouble.answered.append((self._now(), name))
             return report

@@ -5,8 +5,10 @@ engine claims comes as values (mind.py), taken by probe.py. Where each invariant
 
 requests.py    I1 I2 I11 I14 I16 (entries) I22 I23 I26 I27 I32 I33
 sending.py     I15 (used once ever) I17 (gap) I19 (prompt) I34, and the gate's own rules by name: deadline, fresh data,
-               confirmed lease, limits, an adopted difference, an exit beside one in doubt (protocol, rule 9)
-verdicts.py    I12 (no end without proof, LOST by time) I30 (LOST by complete answers), one candidate only (rule 8)
+               confirmed lease, limits, an adopted difference, an exit beside one in doubt (protocol, rule 9), a
+               stop beside one in doubt (rule 7)
+verdicts.py    I12 (no end without proof, LOST by time) I30 (LOST and "not found" by complete answers, differences by
+               settled ones), one candidate only (rule 8)
 weight.py      I21 I23 (what a contribution weighs at least) I32 (counted)
 duties.py      I18, doubts are asked about (rule 5), the journal settles, the alarm of a full disk
 exposure.py    I9 I20 I43

@@ -73,7 +73,8 @@ class Agreement:
         """I6: distinct fills sum to what the broker says filled, order by order.
 
         Returns what moved the position without the desk ever hearing of it, and what it therefore has to adopt: busts,
-        and fills of orders that a life sent without a record (database and journal both failed) and died.
+        fills of orders that a life sent without a record (database and journal both failed) and died, and fills after
+        a cancel of which a life that died had not heard.
         """
         unheard = Decimal(0)
         account, symbol = place
@@ -90,7 +91,8 @@ class Agreement:
         for client_id, quantity in filled.items():
             have = booked.get(client_id, Decimal(0))
             died_unrecorded = self._truth.unrecorded.get(client_id, life) != life
-            unknown = have < quantity and (died_unrecorded or self._nameless(client_id))
+            died_late = self._truth.late.get(client_id, life) != life
+            unknown = have < quantity and (died_unrecorded or died_late or self._nameless(client_id))
             if unknown or (busted(client_id) and have > quantity):
                 unheard += (quantity - have) * self._truth.sent[client_id].terms.side.sign
             else:

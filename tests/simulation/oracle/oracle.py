@@ -24,7 +24,7 @@ from tests.simulation.oracle.requests import Requests
 from tests.simulation.oracle.sending import Sending
 from tests.simulation.oracle.standing import Standing
 from tests.simulation.oracle.truth import Behind, Place, Truth
-from tests.simulation.oracle.verdicts import Verdicts
+from tests.simulation.oracle.verdicts import Answers, Verdicts
 from tests.simulation.oracle.weight import Weight
 
 VERDICT_MS = 90_000
@@ -45,7 +45,7 @@ class Oracle:
         on_violation: Callable[[Violation], None],
         traded: Callable[[str, Millis], bool],
         journalled: Callable[[str], bool],
-        answers: Callable[[AccountId, ClientOrderId, Millis], int],
+        answers: Answers,
         limits: SessionLimits,
         instruments: tuple[Instrument, ...],
     ) -> None:
@@ -127,9 +127,9 @@ class Oracle:
 
     # -- commands of operators ----------------------------------------------------------------------------
 
-    def flat_promised(self, promises: tuple[Promise, ...]) -> None:
+    def flat_promised(self, promises: tuple[Promise, ...], minds: tuple[Mind, ...]) -> None:
         """The engine said "flat confirmed"."""
-        for promise in self.standing.promises(promises, self._released, self.commanded):
+        for promise in self.standing.promises(promises, minds, self._released, self.commanded):
             if self._released.get(promise.session, 0) < self.commanded.get(promise.command, 0):
                 self.exposure.flat[promise.session] = promise.command
 

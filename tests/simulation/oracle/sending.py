@@ -124,3 +124,20 @@ class Sending:
                 and other.terms.side is order.terms.side
             ]
             check("rule 9", not doubtful, lambda: f"exit {order.client_id} leaves beside {doubtful} in doubt")
+        if order.role is Role.STOP:
+            self._stop(mind, order)
+
+    def _stop(self, mind: Mind, order: Order) -> None:
+        """Rule 7: a stop is placed again on the broker's word on each before it; legs that sleep guard nothing."""
+        asleep = {o.client_id for o in mind.orders if o.role is Role.ENTRY and not o.filled and not o.reported}
+        doubtful = [
+            other.client_id
+            for other in mind.orders
+            if other.role is Role.STOP
+            and other.client_id != order.client_id
+            and other.state is OrderState.IN_DOUBT_SUBMIT
+            and other.parent not in asleep
+        ]
+        self._findings.check(
+            "rule 7 stop", not doubtful, lambda: f"stop {order.client_id} leaves beside {doubtful} in doubt"
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from engine.domain.ids import ClientOrderId, Millis, SessionId
-from engine.domain.orders import IN_DOUBT, LIVE_AT_BROKER, TERMINAL, ZERO, Flag, OrderState, OrderType, Role
+from engine.domain.orders import IN_DOUBT, LIVE_AT_BROKER, TERMINAL, ZERO, Flag, Order, OrderState, OrderType, Role
 from engine.domain.risk import CompleteHeat
 from engine.snapshot import Phase, ProtectionState
 from tests.simulation.oracle.findings import Findings
@@ -146,9 +146,14 @@ class Standing:
         self._times[life] = now
 
     def promises(
-        self, promises: tuple[Promise, ...], released: dict[SessionId, Millis], commanded: dict[str, Millis]
+        self,
+        promises: tuple[Promise, ...],
+        minds: tuple[Mind, ...],
+        released: dict[SessionId, Millis],
+        commanded: dict[str, Millis],
     ) -> tuple[Promise, ...]:
         """New words of "flat confirmed": true now; returns those that bind from now on."""
+        known = sessions_of(minds)
         fresh = tuple(p for p in promises if f"{p.command}:{p.session}" not in self._promised)
         places = {session: place for place, session in self._truth.places.items()}
         for promise in fresh:
@@ -163,7 +168,26 @@ class Standing:
                 (not held and not resting) or behind,
                 f"{promise.session} was confirmed flat: {held} at the broker, own orders {[o.id for o in resting]}",
             )
+            mind = known.get(promise.session)
+            open_then = [] if mind is None else [o.client_id for o in mind.orders if _was_unproven(o, promise.at)]
+            self._findings.check(
+                "I43 unproven",
+                not open_then,
+                f"{promise.session} was confirmed flat beside {open_then} of unknown fate",
+            )
         return fresh
+
+
+def _was_unproven(order: Order, at: Millis) -> bool:
+    """Whether the order had left by then and nobody knew, nor knows, what became of it."""
+    if order.state is OrderState.SUBMITTING:
+        return order.sent is not None and order.sent < at
+    return (
+        order.state in (*IN_DOUBT, OrderState.LOST)
+        and order.doubt is not None
+        and order.doubt.sent < at
+        and order.doubt.since <= at
+    )
 
 
 def sessions_of(minds: tuple[Mind, ...]) -> dict[SessionId, Mind]:

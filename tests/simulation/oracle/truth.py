@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from brokers.paper.book import PaperOrder
 from brokers.paper.exchange import PaperExchange
+from engine.domain.broker import IdMode
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, SessionId, Symbol
 from engine.domain.orders import ZERO, Order, Role
 from engine.domain.positions import Position
@@ -45,6 +46,8 @@ class Truth:
         self.busted: set[ClientOrderId] = set()
         # Sent while database and journal both failed, with an alarm that named it, and by which life.
         self.unrecorded: dict[ClientOrderId, str] = {}
+        # Filled after their cancel was told, and in which life.
+        self.late: dict[ClientOrderId, str] = {}
         self.dead: set[str] = {ELSEWHERE}
         self.unrecorded_commands: set[ClientOrderId] = set()
 
@@ -84,12 +87,19 @@ class Truth:
         return any(each.at >= since for each in self.behind[place])
 
     def never_arrives(self, client_id: ClientOrderId, now: Millis) -> bool:
-        """Whether no order of that name works or has filled at the broker, and none is under way."""
+        """Whether no order of that name works or has filled at the broker, and none is under way.
+
+        Where the broker echoes no ids nobody can tell the desk of one that filled and ended: its fill was adopted.
+        """
         accounts = dict.fromkeys(account for account, _ in self.places)
         there = [order for a in accounts for order in self.exchange.book.by_client_id(a, client_id)]
-        acted = any(order.is_open or order.record.filled for order in there)
+        acted = any(order.is_open or (order.record.filled and not self._is_nameless(order, now)) for order in there)
         left = self.left.get(client_id)
         return not acted and (left is None or now - left > LONGEST_TRIP_MS)
+
+    def _is_nameless(self, order: PaperOrder, now: Millis) -> bool:
+        mode = self.exchange.capabilities(order.account).id_mode
+        return mode is IdMode.NONE and now - order.record.updated > LONGEST_TRIP_MS
 
     def is_missed(self, client_id: ClientOrderId | None) -> bool:
         """Whether a life that is dead sent this order without a record, under the loudest alarm."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from decimal import Decimal
+from typing import Protocol
 
 from engine.domain.broker import IdMode
 from engine.domain.ids import AccountId, ClientOrderId, Millis
@@ -18,20 +18,38 @@ TOLD_MS = 1_000
 SHAPE_MS = 30_000
 ENDS = TERMINAL - {S.DENIED, S.ABANDONED}
 EVENTS = "SELECT rowid, client_id, state, event, at, detail FROM order_events WHERE rowid > ? ORDER BY rowid"
+DIFFERENCES = (
+    "SELECT rowid, id, session, account, broker_read, memory_read FROM disagreements "
+    "WHERE kind IN ('position', 'reversal') AND rowid > ? ORDER BY rowid"
+)
+FILLED = (
+    "SELECT e.at FROM order_events AS e JOIN orders AS o ON o.client_id = e.client_id "
+    "WHERE o.session = ? AND e.event = 'fill' AND e.at > ? AND e.at < ? LIMIT 1"
+)
 ROW = "SELECT state, filled, reported, account, sent, side, type, quantity, symbol FROM orders WHERE client_id = ?"
 
 
-class Verdicts:
-    """Judges every new row of the order events. `answers` counts complete answers about orders since a moment."""
+class Answers(Protocol):
+    """What the world knows of the broker's complete answers about orders."""
 
-    def __init__(
-        self, truth: Truth, findings: Findings, answers: Callable[[AccountId, ClientOrderId, Millis], int]
-    ) -> None:
+    def since(self, account: AccountId, client_id: ClientOrderId, since: Millis) -> int:
+        """How many there were since a moment."""
+
+    def came(self, account: AccountId, client_id: ClientOrderId, since: Millis, until: Millis) -> bool:
+        """Whether one came between two moments of the desk's clock, if that is right."""
+
+
+class Verdicts:
+    """Judges every new row of the order events."""
+
+    def __init__(self, truth: Truth, findings: Findings, answers: Answers) -> None:
         self._truth = truth
         self._findings = findings
         self._answers = answers
         self._seen = 0
         self._changes = 0
+        self._seen_rows = 0
+        self._asked: dict[str, Millis] = {}
 
     def look(self) -> None:
         """Everything since the last look."""
@@ -48,8 +66,41 @@ class Verdicts:
                 self._abandoned(client_id, event)
             elif state in ENDS:
                 self._ended(client_id, state)
+            if event == "gone":
+                self._gone(client_id)
             if event == "matched by shape":
                 self._matched(client_id, detail)
+            if event == "asked":
+                self._not_found(client_id, at, detail)
+        self._settled()
+
+    def _gone(self, client_id: str) -> None:
+        """I12: what the broker is said not to know any more does not work there."""
+        truth, name = self._truth, ClientOrderId(client_id)
+        works = any(o.is_open for account, _ in truth.places for o in truth.exchange.book.by_client_id(account, name))
+        self._findings.check("I12 gone", not works, f"{client_id} is called gone, and works")
+
+    def _not_found(self, client_id: str, at: Millis, detail: str) -> None:
+        """I30: "not found" is what a complete answer said since the last question, and not the want of one."""
+        since, self._asked[client_id] = self._asked.get(client_id), max(at, self._asked.get(client_id, at))
+        row = self._truth.database.execute(ROW, (client_id,)).fetchone()
+        late = since is not None and since > at  # a row that was refused with its batch came in later, by itself
+        if detail == "not found" and row is not None and since is not None and not late:
+            told = self._answers.came(AccountId(row[3]), ClientOrderId(client_id), since, at)
+            self._findings.check("I30 answer", told, f"{client_id} was not found at {at}; no answer came since {since}")
+
+    def _settled(self) -> None:
+        """I30: a difference is judged by a read that began after our last fill on the contract had settled."""
+        database = self._truth.database
+        for row, id, session, account, begun, judged in database.execute(DIFFERENCES, (self._seen_rows,)).fetchall():
+            self._seen_rows = row
+            settle = self._truth.exchange.capabilities(AccountId(account)).settle_ms
+            filled = database.execute(FILLED, (session, begun - settle, judged)).fetchone()
+            self._findings.check(
+                "I30 settled",
+                filled is None,
+                lambda i=id, b=begun, f=filled: f"{i} was judged by a read begun at {b}, beside a fill at {f[0]}",  # type: ignore[misc]
+            )
 
     def open_at_broker(self) -> None:
         """I12: what works at the broker has not ended in the audit trail."""
@@ -69,7 +120,7 @@ class Verdicts:
         check = self._findings.check
         waited = max(at - row[4], self._truth.now() - left)  # the desk's clock may have been set
         check("I12 lost", waited >= LOST_MS, f"{client_id} was given up {waited} ms after it was sent")
-        asked = self._answers(AccountId(row[3]), ClientOrderId(client_id), left)
+        asked = self._answers.since(AccountId(row[3]), ClientOrderId(client_id), left)
         check("I30 lost", asked >= LOST_ANSWERS, f"{client_id} was given up after {asked} complete answers")
 
     def _abandoned(self, client_id: str, event: str) -> None:

@@ -1,0 +1,164 @@
+"""Faults in the broker's own books: a list that leaves an order out for once, an execution told after the cancel.
+
+Each draws from a stream of its own; the rules of `faults.py` hold here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from brokers.paper.book import PaperFill, PaperOrder, with_record
+from engine.domain.broker import BrokerFill, BrokerOrder, BrokerStatus, FillsKind
+from engine.domain.ids import BrokerOrderId, Millis
+from engine.domain.orders import Role
+from tests.simulation.oracle.truth import Behind
+from tests.simulation.streams import Stream
+
+if TYPE_CHECKING:
+    from tests.simulation.run import Run
+
+STANDING = ("forgetful query",)
+FORGETS = 0.3
+"""Of the answers about open orders, at full intensity."""
+QUIET_MS = 3_000
+"""An order of which something is news is told of."""
+PASSES_MS = 1_500
+"""By then every list names the order again: the next look, two seconds later, finds it."""
+LATE_MS = 3_000
+LATE = 0.25
+"""Of the entries cancelled within these three seconds that an execution could still be told of."""
+
+
+class Forgetful:
+    """One answer about open orders lacks one of ours, and so does the next answer that should have proven it."""
+
+    def __init__(self, strength: float, rng: Stream, now: Callable[[], Millis], hit: Callable[[str], None]) -> None:
+        self._strength = strength
+        self._rng = rng
+        self._now = now
+        self._hit = hit
+        self._once: set[BrokerOrderId] = set()
+        self._missing: BrokerOrderId | None = None
+        self._since: Millis = 0
+
+    def __call__(self, name: str, rows: tuple[BrokerOrder, ...]) -> tuple[BrokerOrder, ...]:
+        """The rows of a complete answer, as they are told."""
+        now = self._now()
+        if name == "open orders":
+            resting = [
+                row
+                for row in rows
+                if row.broker_id not in self._once
+                and row.status is BrokerStatus.WORKING
+                and now - row.updated > QUIET_MS
+            ]
+            self._missing = None
+            if resting and self._rng.chance(FORGETS * self._strength):
+                self._missing = self._rng.one_of(resting).broker_id
+                self._once.add(self._missing)
+                self._since = now
+                return self._without(rows)
+        elif name.startswith("order") and now - self._since <= PASSES_MS:
+            told = self._without(rows)
+            if len(told) < len(rows):
+                self._hit("forgetful query")
+                self._missing = None
+            return told
+        return rows
+
+    def _without(self, rows: tuple[BrokerOrder, ...]) -> tuple[BrokerOrder, ...]:
+        return tuple(row for row in rows if row.broker_id != self._missing)
+
+
+def _late_fill(run: Run) -> None:
+    """The market had filled an entry before its cancel arrived there, and the broker hears of it only now.
+
+    Not where somebody was told "flat": no desk can take that back. What a life that ends does not hear any more is
+    the next one's to adopt.
+    """
+    world, truth, requests = run.world, run.oracle.truth, run.oracle.requests
+    now, desk = world.clock.now(), run.desk
+    if desk is None or not desk.is_up or desk.life.paused or requests.killed:
+        return
+    rng = world.streams.of("late fill")
+    for order in tuple(world.exchange.book.orders.values()):
+        record = order.record
+        known = truth.sent.get(record.client_id) if record.client_id is not None else None
+        if (
+            known is None
+            or known.role is not Role.ENTRY
+            or known.session in requests.paused
+            or record.status is not BrokerStatus.CANCELLED
+            or record.reason != "cancelled on request"
+            or now - record.updated > LATE_MS
+            or world.exchange.capabilities(order.account).fills is FillsKind.CUMULATIVE
+            or desk.wires[order.account].up_since is None
+            or not rng.chance(LATE)
+        ):
+            continue
+        world.hit("late fill")
+        truth.behind[order.account, record.terms.symbol].append(Behind(now, Decimal(0), "late fill"))
+        truth.late[known.client_id] = desk.life.name
+        _fill(run, order)
+
+
+def _fill(run: Run, order: PaperOrder) -> None:
+    """One unit more, at the last price; the order stays as it ended."""
+    exchange = run.world.exchange
+    exchange.roll(run.world.clock.now())
+    record, size = order.record, Decimal(1)
+    price = exchange.last_price(record.terms.symbol) or record.terms.limit or record.terms.stop
+    assert price is not None
+    filled = record.filled + size
+    average = ((record.average_price or Decimal(0)) * record.filled + price * size) / filled
+    status = BrokerStatus.FILLED if filled == record.terms.quantity else record.status
+    order = with_record(order, exchange.book.at, filled=filled, average_price=average, status=status)
+    exchange.book.put(order)
+    fill = BrokerFill(
+        execution_id=exchange.book.new_execution_id(),
+        broker_id=order.id,
+        client_id=record.client_id,
+        symbol=record.terms.symbol,
+        side=record.terms.side,
+        quantity=size,
+        price=price,
+        at=exchange.book.at,
+        fee=exchange.accounts[order.account].fee_per_unit,
+        cumulative=filled,
+    )
+    exchange.book.put_fill(PaperFill(order.account, fill, exchange.book.at))
+    exchange.move(order.account, fill.symbol, size * fill.side.sign, price, -fill.fee)
+    exchange.tell_fill(order.account, fill)
+    exchange.tell_order(order)
+    exchange.commit()
+
+
+SUDDEN: dict[str, tuple[Callable[[Run], None], float]] = {"late fill": (_late_fill, 1.5)}
+
+
+def arm(run: Run) -> None:
+    """Trouble begins."""
+    world, strength = run.world, run.options.faults.get("forgetful query", 0.0)
+    for account, trouble in world.durable.wires.items():
+        if strength:
+            rng = world.streams.of(f"forgetful/{account}")
+            trouble.forgets = Forgetful(strength, rng, world.clock.now, world.hit)
+
+
+def schedule(run: Run) -> None:
+    """Start the clocks of the sudden faults that this seed has, each by its own stream."""
+    for name, (act, mean) in SUDDEN.items():
+        if name in run.options.faults:
+            _again(run, act, mean / max(0.1, run.options.faults[name]), run.world.streams.of(f"when/{name}"))
+
+
+def _again(run: Run, act: Callable[[Run], None], mean: float, rng: Stream) -> None:
+    def happen() -> None:
+        if run.in_trouble:
+            act(run)
+        _again(run, act, mean, rng)
+
+    clock = run.world.clock
+    clock.call_at(clock.now() + max(1, round(rng.pause(mean) * 1000)), happen)
