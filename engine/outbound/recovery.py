@@ -214,7 +214,8 @@ class Recovery:
             and row.submitted >= order.doubt.sent - LOOK_BACK_MS
             and self._desk.book.by_broker_id(row.broker_id) is None
         ]
-        alike = self._without_the_refused(order, alike)
+        replaced = {row.replaces for row in alike}  # one order under two ids
+        alike = self._without_the_refused(order, [row for row in alike if row.broker_id not in replaced])
         left = [row for row in alike if not self._is_another(row.broker_id)]
         if len(alike) != 1 or not left:
             # several that look like it and have all ended: whichever it was, nothing of it works any more

@@ -339,7 +339,7 @@ class OrderCheck:
         if known is not None and known.session == desk.settings.id:
             current = desk.current(known)
             if current.state in TERMINAL and current.updated <= begun:
-                self._revived(desk, current, record)
+                await self._revived(desk, current, record)
             else:
                 desk.book.report(current, record, Evidence.QUERY, now)
             return True
@@ -353,8 +353,18 @@ class OrderCheck:
                 desk.put(order_doubt.ask_soon(order, now), "ask soon", record.broker_id)
         return bool(alike)
 
-    def _revived(self, desk: SessionDesk, order: Order, record: BrokerOrder) -> None:
-        """Taken for ended, and the broker lists it as open: it is open again, and somebody has to look."""
+    async def _revived(self, desk: SessionDesk, order: Order, listed: BrokerOrder) -> None:
+        """Taken for ended, and the broker lists it as open: if its own record says so too, it is open again.
+
+        Somebody has to look then. A list may be older than the broker declares; the order's record tells.
+        """
+        rows = await self._road.find(order.client_id, order.created - LOOK_BACK_MS)
+        record = next((row for row in rows or () if row.broker_id == listed.broker_id), None)
+        if record is None or desk.current(order).revision != order.revision:
+            self._skipped = True
+            return
+        if record.status.is_final:
+            return
         after = desk.book.revive(order, record, self._clock.now())
         if after is order:
             return

@@ -11,11 +11,11 @@ from msgspec.structs import replace
 from brokers.paper import out_of_band
 from brokers.paper.book import with_record
 from engine import commands as c
-from engine.domain.broker import BrokerOrder, Capabilities, Enforcer
+from engine.domain.broker import BrokerOrder, Capabilities, Enforcer, Report
 from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
 from engine.domain.ids import SessionId
 from engine.domain.market import Tick
-from engine.domain.orders import OrderState, OrderType, Role, Side, Terms, TimeInForce
+from engine.domain.orders import TERMINAL, OrderState, OrderType, Role, Side, Terms, TimeInForce
 from tests.flows.harness import ES, NQ, PAPER, Desk
 from tests.flows.script import enter, in_position, leave
 
@@ -67,6 +67,43 @@ async def test_e16_a_cancel_out_of_band_whose_event_was_dropped_is_found_by_the_
     assert (row.state, row.broker) == (DisagreementState.EXPLAINED, "cancelled")
     await desk.pass_(5)
     assert working(desk, OrderType.STOP).terms.stop == Decimal(4990)
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_list_older_than_it_says_brings_no_ended_order_back(make_desk: MakeDesk, answers: bool) -> None:
+    """Revived by it, an order was open for ever: no later list of open orders tells how it had ended."""
+    desk = await make_desk(capabilities=Capabilities(brackets=False)).start()
+    desk.strategies[ES].script.append(enter(limit="4995"))
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: bool(desk.exchange.open_orders(PAPER)), 5)
+    ask, old = desk.manager.open_orders, desk.exchange.open_orders(PAPER)
+    await desk.send(lambda o: c.CancelOrder(origin=o, order=desk.orders(Role.ENTRY)[0].client_id))
+    await desk.until(lambda: not desk.trader().desk.book.open(), 5)
+    entry = desk.orders(Role.ENTRY)[0]
+    await desk.pass_(5)
+    lists = 0
+
+    async def lagging() -> object:
+        nonlocal lists
+        lists += 1
+        return Report(old, desk.clock.now()) if lists == 1 else await ask()
+
+    async def silent(*_: object) -> None:
+        return None
+
+    desk.manager.open_orders = lagging  # type: ignore[method-assign, assignment]
+    link = desk.engine.accounts[PAPER].link
+    find = link.find
+    if not answers:
+        link.find = silent  # type: ignore[method-assign]
+    await desk.send(lambda o: c.ReconcileNow(origin=o))
+    await desk.until(lambda: lists == 1, 10)
+    await desk.pass_(1)
+    assert desk.trader().desk.current(entry).state in TERMINAL
+    link.find = find  # type: ignore[method-assign]
+    await desk.pass_(10)
+    assert lists >= (1 if answers else 2)
+    assert not desk.trader().desk.book.open()
 
 
 async def test_an_order_check_disturbed_by_our_own_doings_is_made_up_for_soon(make_desk: MakeDesk) -> None:

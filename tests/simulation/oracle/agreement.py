@@ -79,9 +79,11 @@ class Agreement:
         unheard = Decimal(0)
         account, symbol = place
         filled: dict[ClientOrderId, Decimal] = {}
-        for order in self._truth.exchange.book.orders.values():
+        orders = self._truth.exchange.book.orders
+        claimed = {orders[id].record.client_id for id in self._truth.claimed}
+        for order in orders.values():
             client_id = order.record.client_id
-            if order.id in self._truth.claimed:
+            if client_id in claimed:
                 continue  # taken for a stranger's and adopted by hand: its fills are booked under another name
             if order.account == account and order.record.terms.symbol == symbol and client_id is not None:
                 filled[client_id] = filled.get(client_id, Decimal(0)) + order.record.filled

@@ -128,10 +128,13 @@ class Audit:
                 self._findings.check("I28 lower", bool(rows), f"{what} ({id}) never got a row")
         self._owed.clear()
 
-    def reconciled_once(self) -> None:
-        """I31: the first of two reconciliations of an unchanged broker."""
-        self._reconciled = tuple(self._truth.database.execute(GROWN).fetchone())
+    def reconciling(self) -> None:
+        """I31: the first of two reconciliations of an unchanged broker begins."""
         self._filled_at = dict(self._truth.filled_at)
+
+    def reconciled_once(self) -> None:
+        """What the first one left."""
+        self._reconciled = tuple(self._truth.database.execute(GROWN).fetchone())
 
     def reconciled_twice(self) -> None:
         """I31: the second changed nothing."""

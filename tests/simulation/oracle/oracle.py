@@ -168,6 +168,7 @@ class Oracle:
             self.audit.balances(account)
         self.audit.commands(life)
         self.audit.rows_of_overrides(life)
+        self.audit.reconciling()
         self.exposure.forced.clear()
 
     def order(self, client_id: ClientOrderId) -> Order | None:
