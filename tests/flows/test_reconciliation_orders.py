@@ -95,7 +95,7 @@ async def test_a_list_older_than_it_says_brings_no_ended_order_back(make_desk: M
     link = desk.engine.accounts[PAPER].link
     find = link.find
     if not answers:
-        link.find = silent  # type: ignore[method-assign]
+        link.find = silent  # type: ignore[method-assign, assignment]
     await desk.send(lambda o: c.ReconcileNow(origin=o))
     await desk.until(lambda: lists == 1, 10)
     await desk.pass_(1)
