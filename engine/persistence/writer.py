@@ -341,9 +341,8 @@ class Writer:
                 continue
             if self._trouble and not went and index >= STRIKES:  # an outage, not a row: do not try them all
                 return again + self._keep_records(batch[index:], StoreUnavailable(self._trouble))
-            if not item.name and again:  # a marker waits for all that stood before it
-                again.append(item)
-                continue
+            if again:  # nothing overtakes a row that is to be tried again: the newest of a kind is what is believed
+                return again + batch[index:]
             try:
                 await self._attempt([item])
                 went = True

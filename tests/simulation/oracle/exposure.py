@@ -88,7 +88,7 @@ class Exposure:
             else:
                 self._findings.check("I20", False, f"{session}: {sent.role} {client_id} moved {before} to {after}")
         promise = self.flat.get(session)
-        if promise is not None:
+        if promise is not None and not self._truth.is_missed(client_id):
             closes = abs(after) < abs(before)  # what somebody else opened since is closed under it
             self._findings.check(
                 "I43 after", closes, f"{session}: {sent.role} {client_id} filled after {promise} said flat"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -187,6 +188,25 @@ async def test_records_of_an_unknown_commit_are_written_once(bench: Bench) -> No
     await bench.store.settled()
     assert len(await bench.store.fills(ACCOUNT, fill().symbol, 0)) == 1
     assert await bench.overrides() == {"c1"}
+
+
+async def test_a_row_that_is_tried_again_is_not_overtaken_by_a_newer_one(bench: Bench) -> None:
+    """Two fills in one burst: the position after the first, written last, was where the next life believed to stand."""
+    transact, lost = bench.moody.transact, 2  # the burst, then its first row alone
+
+    async def losing(statements: Sequence[tuple[str, Sequence[Any]]]) -> list[int]:
+        nonlocal lost
+        if lost:
+            lost -= 1
+            raise CommitUnknown("the request was lost")
+        return await transact(statements)
+
+    bench.moody.transact = losing  # type: ignore[method-assign]
+    bench.store.record(booked(fill("x1"), "1"))
+    bench.store.record(booked(fill("x2"), "2"))
+    await bench.store.settled()
+    assert not lost
+    assert (await bench.store.positions(ACCOUNT))[fill().symbol].quantity == 2
 
 
 async def test_a_written_row_of_unknown_fate_is_written_again(bench: Bench) -> None:
