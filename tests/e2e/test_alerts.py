@@ -16,15 +16,17 @@ pytestmark = pytest.mark.e2e
 
 HEADLESS = """
 import sys
+import threading
 from pathlib import Path
 from console import running
 from console.bootstrap import hosted, settings_for
 from console.options import RunOptions
 
-options = RunOptions(config=Path(sys.argv[1]), headless=True, seconds=5)
+options = RunOptions(config=Path(sys.argv[1]), headless=True)
 settings, tape, options = settings_for(options)
 desk = hosted(settings, tape, options)
 desk.host.started.add_done_callback(lambda done: desk.host.trouble("probe", "something wants a hand"))
+threading.Thread(target=lambda: (sys.stdin.read(), desk.host.shut_down()), daemon=True).start()
 sys.exit(running.headless(desk, options))
 """
 
@@ -35,7 +37,9 @@ def test_a_headless_desk_tells_its_channel(tmp_path: Path) -> None:
     (tmp_path / "desk.toml").write_text(DESK + text)
     environ = {**os.environ, "PHONE": receiver.url, "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
     command = [sys.executable, "-c", HEADLESS, str(tmp_path / "desk.toml")]
-    with subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as desk:
+    with subprocess.Popen(
+        command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as desk:
         try:
             body = receiver.body()
             out, err = desk.communicate(timeout=PATIENCE_S)

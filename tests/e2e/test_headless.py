@@ -223,8 +223,11 @@ def test_doctor_says_what_is_configured_and_whether_it_would_run(sextant: Sextan
 
 def test_the_documented_example_runs(sextant: Sextant, tmp_path: Path) -> None:
     example = Path(__file__).parents[2] / "sextant.example.toml"
-    run: Outcome = sextant(
-        "run", "--headless", "--json", "--for", "2", "--config", example, "--state-dir", tmp_path / "state"
-    )
-    assert (run.code, run.err) == (0, "")
-    assert run.json["ticks"] > 0
+    for seconds in ("2", "20", "80"):  # two are plenty, unless the machine is busy with something else
+        run: Outcome = sextant(
+            "run", "--headless", "--json", "--for", seconds, "--config", example, "--state-dir", tmp_path / "state"
+        )
+        assert (run.code, run.err) == (0, "")
+        if run.json["ticks"]:
+            return
+    pytest.fail("no tick ever came")
