@@ -42,6 +42,7 @@ class DatabaseTrouble:
         self.unknown = 0.0
         self.slow_ms = 0
         self.lease_until: Millis = 0
+        self.cut_off: dict[str, Millis] = {}  # lives that alone have no way to it
 
 
 @cache
@@ -90,10 +91,10 @@ class SimDatabase:
                 self.on_intent(parameters[0])
         return counts
 
-    def answers(self, now: Millis) -> bool:
-        """Whether a question has been answered at once for the last moments, and is now."""
+    def answers(self, now: Millis, life: str) -> bool:
+        """Whether a question of a life has been answered at once for the last moments, and is now."""
         trouble = self.trouble
-        last = max(trouble.down_until, trouble.frozen_until, trouble.lease_until)
+        last = max(trouble.down_until, trouble.frozen_until, trouble.lease_until, trouble.cut_off.get(life, 0))
         return last < now - SETTLED_MS and trouble.slow_ms < 50
 
     def close(self) -> None:
@@ -142,6 +143,9 @@ class SimConnection:
         if clock.monotonic() * 1000 < trouble.down_until:
             database.hit("database down")
             raise StoreUnavailable("the database is down")
+        if clock.monotonic() * 1000 < trouble.cut_off.get(self._life, 0):
+            database.hit("cut off from its database alone")
+            raise StoreUnavailable("no route to the database")
 
     async def transact(self, statements: Sequence[Statement]) -> list[int]:
         """As the product's connections. Raises DuplicateKey, RowRefused, StoreUnavailable, CommitUnknown."""

@@ -3,6 +3,7 @@
 While the first lives, nobody gets them: not on its machine (the lock), not from another (the lease, which is renewed),
 and no typed word changes that. Once it has stood still for the length of a lease, an engine on another machine whose
 operator typed that the first has certainly ended gets them all; and the first, when it goes on, sends nothing any more.
+The same where the first one lives and alone has no way to the database: its entries stop before the lease expires.
 Where the first one ends while another waits on its machine, that one gets them at once.
 """
 
@@ -71,13 +72,16 @@ class Rivals:
         first, world = run.desk, run.world
         if self._rival is not None or first is None or not first.is_up or first.life.paused or len(run.desks()) > 1:
             return
-        if not world.database.answers(world.loop.at) or not first.journal.is_settled or run.oracle.requests.killed:
+        answers = world.database.answers(world.loop.at, first.life.name)
+        if not answers or not first.journal.is_settled or run.oracle.requests.killed:
             return
         roll = run.faults.random()
         if roll < 0.2:
             self._start(first, "here", take_over=False)
         elif roll < 0.4:
             self._start(first, "elsewhere", take_over=run.faults.chance(0.5))
+        elif roll < 0.55:
+            self._cut_off(first, run.faults.uniform(14, 60))
         else:
             stands = run.faults.uniform(14, 60)
             if run.faults.chance(0.6):
@@ -94,6 +98,18 @@ class Rivals:
         if first is not self._run.desk or self._rival is not None:
             return
         self._run.suspend(seconds)
+        self._start(first, "elsewhere", take_over=True)
+
+    def _cut_off(self, first: Desk, seconds: float) -> None:
+        """The first one loses its way to the database and nothing else, and somebody types that it has ended.
+
+        That word is wrong: exits of both would add up, so the strategies of the first want nothing meanwhile.
+        """
+        run = self._run
+        run.world.database.trouble.cut_off[first.life.name] = run.world.clock.now() + round(seconds * 1000)
+        for strategy in first.strategies.values():
+            strategy.quiet = True
+        run.world.clock.call_at(run.world.clock.now() + round(seconds * 1000), run.misbehave)
         self._start(first, "elsewhere", take_over=True)
 
     def _start(self, first: Desk, where: str, *, take_over: bool) -> None:

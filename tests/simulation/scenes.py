@@ -48,7 +48,7 @@ def scene(run: Run, desk: Desk, account: AccountId, symbol: Symbol | None) -> Sc
         has_gap=symbol in desk.feed.gaps,
         is_steady=clock == now and now - max(desk.steady_since, desk.clock.right_since) > STEADY_MS,
         is_old=run.rivals.newest_epoch(account) > epoch,
-        can_know=world.database.answers(now),
+        can_know=world.database.answers(now, desk.life.name),
     )
 
 
