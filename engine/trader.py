@@ -55,7 +55,7 @@ LOOPS = (":doubt loop", ":guard", ":data half")
 QUIET_EVENTS = frozenset(
     {"asked", "ask soon", "report", "intent", "abandoned", "denied", "lost", "adopted", "journalled"}
 )
-"""Changes that nothing at the broker follows from: reads need not wait for them to settle."""
+"""Changes that nothing at the broker follows from (but for a report of fills unheard): reads need not wait for them."""
 
 
 class RealtimeTrader:
@@ -368,7 +368,7 @@ class RealtimeTrader:
         """Every change of the working copy: audit trail, consoles, heat, and whoever waits."""
         desk = self.desk
         order = change.order
-        if change.event not in QUIET_EVENTS:
+        if change.event not in QUIET_EVENTS or (change.event == "report" and order and order.open_for_fills):
             desk.road.touched(desk.book.symbol)
         if change.fill is not None:
             self.counters.fills += 1

@@ -51,3 +51,9 @@ def after_fill(position: Position, signed: Decimal, price: Decimal) -> Booked:
     if not total:
         return Booked(FLAT, realised)
     return Booked(Position(total, average if (total > 0) == (held > 0) else price), realised)
+
+
+def closed_since(before: Position, now: Position) -> str | None:
+    """Why what was sized to close a position has nothing to close any more; None while it has."""
+    gone = bool(before.quantity) and before.quantity * now.quantity <= 0
+    return f"nothing to close: the position went from {before.quantity} to {now.quantity} meanwhile" if gone else None

@@ -143,6 +143,8 @@ class ExitRoad:
         fresh = await desk.road.fresh_position(desk.book.symbol, desk.numbers.exit_sizing_read)
         known = self._known()
         if fresh is None:
+            # adopted, it counts already what was reported and not fetched: nobody is left who could correct that
+            known = desk.book.position if desk.book.is_adopted else known
             say(f"broker silent for {desk.numbers.exit_sizing_read:g} s: sized from memory ({known.quantity})")
             return known, True
         if fresh.quantity == known.quantity:
@@ -164,9 +166,8 @@ class ExitRoad:
         return Position(fresh.quantity, fresh.average_price), False
 
     def _known(self) -> Position:
-        """The position as memory has it, less what the broker says is closed; an adopted one counts that already."""
-        book = self._desk.book
-        return book.position if book.is_adopted else still_held(book.open(), book.position)
+        """The position as memory has it, less what the broker says is closed though its fills are still fetched."""
+        return still_held(self._desk.book.open(), self._desk.book.position)
 
     async def _carry_out(
         self,

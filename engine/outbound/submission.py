@@ -29,6 +29,7 @@ from engine.domain.intents import (
     SubmitIntent,
 )
 from engine.domain.orders import TERMINAL, ZERO, Flag, Order, OrderState, Terms
+from engine.domain.positions import closed_since
 from engine.domain.risk import Approved
 from engine.errors import CommitUnknown, StoreError
 from engine.outbound.entry_gate import EntryGate
@@ -172,12 +173,12 @@ class Submission:
     # -- exits --------------------------------------------------------------------------------------------
 
     async def exit(self, exit: ExitOrder) -> Order:
-        """Make durable within 250 ms or journal, then send once; refused by nothing but the broker."""
-        desk = self._desk
+        """Make durable within 250 ms or journal, then send once; only the broker refuses it, or nothing to close."""
+        desk, held = self._desk, self._desk.book.position
         order = desk.put(exit.order, "intent")
         intent = SubmitIntent(key=order.key, order=order, at=desk.now(), epoch=order.epoch)
         try:
-            refusal = await self._durable(intent, order)
+            refusal = await self._durable(intent, order) or closed_since(held, desk.book.position)
         except BaseException:
             order = self._cut_off((order,))
             desk.tasks.launch(self._bury(intent), f"bury {intent.key}")
@@ -201,9 +202,8 @@ class Submission:
         if order.state in TERMINAL:
             return order
         order = desk.put(lifecycle.cancel_wanted(order, desk.now(), reason), "cancel wanted", reason)
-        if not lifecycle.may_cancel(order):
-            return order
-        if order.client_id in self._cancelling:  # one request at a time: this very cancel waits to be durable
+        # one request at a time: the one under way may still wait to be durable
+        if not lifecycle.may_cancel(order) or order.client_id in self._cancelling:
             return order
         self._cancelling.add(order.client_id)
         try:

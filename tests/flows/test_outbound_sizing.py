@@ -6,14 +6,16 @@ from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace as changed
 
 from brokers.paper import out_of_band
 from engine.domain.broker import BrokerPosition, Capabilities, Report
 from engine.domain.ids import Symbol
+from engine.domain.intents import IntentRecord, SubmitIntent
 from engine.domain.order_lifecycle import Evidence
-from engine.domain.orders import Role
+from engine.domain.orders import OrderState, Role
 from tests.flows.harness import ES, PAPER, Desk
-from tests.flows.script import in_position, leave
+from tests.flows.script import StoreAround, in_position, leave
 from tests.flows.test_outbound_exits import before_the_close
 
 MakeDesk = Callable[..., Desk]
@@ -77,6 +79,38 @@ async def test_an_exit_whose_fill_is_reported_and_not_yet_fetched_is_not_made_tw
     await desk.pass_(1)
     assert desk.broker_position() == 0
     assert len(desk.orders(Role.EXIT)) == 1
+
+
+async def test_an_exit_whose_position_closes_while_its_row_is_written_does_not_leave(make_desk: MakeDesk) -> None:
+    """The last fill of the stop was heard of between the sizing and the send."""
+    broker = Capabilities(replace_may_change_type=False)
+    desk = await in_position(make_desk(capabilities=broker, wrap_store=StoreAround.wrap))
+    await before_the_close(desk)
+
+    async def closes(intent: IntentRecord) -> None:
+        if isinstance(intent, SubmitIntent):
+            out_of_band.move_position(desk.exchange, PAPER, ES, Decimal(-2), desk.clock.now())
+            desk.trader().desk.book.adopt_position(Decimal(0), None, "broker 0", desk.clock.now())
+
+    StoreAround.of(desk).after_commit = closes
+    desk.strategies[ES].script.append(leave)
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: [o.state for o in desk.orders(Role.EXIT)] == [OrderState.ABANDONED], 8)
+    await desk.pass_(10)
+    assert desk.broker_position() == desk.position() == 0
+    assert "nothing to close" in desk.orders(Role.EXIT)[0].reason
+
+
+async def test_a_read_waits_until_a_report_of_fills_unheard_has_settled(make_desk: MakeDesk) -> None:
+    """A broker's position may lag behind its own reports by the time that it declares."""
+    desk = await in_position(make_desk())
+    (stop,) = (o for o in desk.orders(Role.STOP) if o.is_open)
+    session, link = desk.trader().desk, desk.engine.accounts[PAPER].link
+    await desk.pass_(5)
+    assert link.settled_at(ES) < desk.clock.now()
+    (record,) = desk.exchange.orders_of(PAPER, stop.client_id)
+    session.book.report(stop, changed(record, filled=Decimal(1)), Evidence.STREAM, desk.clock.now())
+    assert link.settled_at(ES) > desk.clock.now()
 
 
 @pytest.mark.parametrize(("unit", "again"), [(1, "old"), (1_000, "counts")])

@@ -85,6 +85,14 @@ def order_of(desk: Desk, session: SessionId, client_id: str) -> Order | None:
     return next((order for order in run.desk.book if order.client_id == client_id), None)
 
 
+def has_asked(desk: Desk, session: SessionId, client_id: str) -> bool:
+    """Whether it asked for a change or a cancel of an open order and waits, or its account's line is down."""
+    order = order_of(desk, session, client_id)
+    if order is None:
+        return False
+    return order.cancel_wanted or order.wanted is not None or desk.wires[order.account].up_since is None
+
+
 def promises(desk: Desk) -> tuple[Promise, ...]:
     """Procedures that ended with the words "flat confirmed"."""
     engine = desk.engine

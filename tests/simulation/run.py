@@ -556,9 +556,8 @@ class Run:
                 self.oracle.exposure.confirmed(mind.session, mind.confirmed_at - ahead)
 
     def _asked(self, session: SessionId, client_id: str) -> bool:
-        """Whether the newest life has asked for a change or a cancel of an order, and waits."""
-        order = probe.order_of(self.desk, session, client_id) if self.desk is not None else None
-        return order is not None and (order.cancel_wanted or order.wanted is not None)
+        """Whether the newest life has asked for a change or a cancel of an order and waits, or has no line to ask by."""
+        return self.desk is not None and probe.has_asked(self.desk, session, client_id)
 
     def _remembered(self, mind: object, client_id: str) -> bool:
         desk = self.desk
