@@ -556,7 +556,7 @@ class Run:
                 self.oracle.exposure.confirmed(mind.session, mind.confirmed_at - ahead)
 
     def _asked(self, session: SessionId, client_id: str) -> bool:
-        """Whether the newest life has asked for a change or a cancel of an order and waits, or has no line to ask by."""
+        """Whether the newest life asked for a change or a cancel of an order and waits, or has no line to do so."""
         return self.desk is not None and probe.has_asked(self.desk, session, client_id)
 
     def _remembered(self, mind: object, client_id: str) -> bool:
