@@ -13,6 +13,7 @@ from brokers.paper.book import PaperFill, PaperOrder, with_record
 from engine.domain.broker import BrokerFill, BrokerOrder, BrokerStatus, FillsKind
 from engine.domain.ids import BrokerOrderId, Millis
 from engine.domain.orders import Role
+from tests.simulation.operators import NAMES, Operator
 from tests.simulation.oracle.truth import Behind
 from tests.simulation.streams import Stream
 
@@ -133,6 +134,19 @@ def _fill(run: Run, order: PaperOrder) -> None:
     exchange.tell_fill(order.account, fill)
     exchange.tell_order(order)
     exchange.commit()
+
+
+def hands_in_a_gap(run: Run, back: Millis) -> None:
+    """As soon as the feed is `back` an operator enters by hand, while history is still to come."""
+    rng = run.world.streams.of("hands in a gap")
+    hands = Operator(run, NAMES[0], rng)
+
+    def act() -> None:
+        for desk in run.in_command():
+            if run.in_trouble and desk.is_up and not desk.life.paused:
+                hands.enter(desk, rng.one_of(list(desk.engine.sessions.values())))
+
+    run.world.clock.call_at(back + rng.randint(200, 6_000), act)
 
 
 SUDDEN: dict[str, tuple[Callable[[Run], None], float]] = {"late fill": (_late_fill, 1.5)}

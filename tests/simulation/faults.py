@@ -157,6 +157,8 @@ def _cut_feed(run: Run, seconds: float) -> None:
 def _feed_cut(run: Run) -> None:
     run.world.hit("feed cut")
     _cut_feed(run, run.faults.uniform(1, 150))
+    if "slow history" in run.options.faults:
+        broker_faults.hands_in_a_gap(run, run.world.durable.feed.cut_until)
 
 
 def _feed_silence(run: Run) -> None:

@@ -33,7 +33,7 @@ class Operator:
         self._run = run
         self._rng = rng
         self._acts: tuple[tuple[float, Callable[[Desk, SessionRun], None]], ...] = (
-            (3.0, self._enter),
+            (3.0, self.enter),
             (2.0, self._exit),
             (2.5, self._modify),
             (1.5, self._cancel),
@@ -93,7 +93,8 @@ class Operator:
         act = self._rng.one_of((self._kill, self._pause, self._flatten, self._exit, self._cancel))
         act(desk, session)
 
-    def _enter(self, desk: Desk, session: SessionRun) -> None:
+    def enter(self, desk: Desk, session: SessionRun) -> None:
+        """An entry by hand, with a stop; never against the position."""
         instrument, last = session.instrument, self._run.world.market.last(session.desk.book.symbol)
         held = session.desk.book.position.quantity
         side = (Side.BUY if held > 0 else Side.SELL) if held else self._rng.one_of((Side.BUY, Side.SELL))
@@ -225,9 +226,12 @@ class Operator:
             self._send(desk, lambda o: c.Acknowledge(origin=o, disagreement=item.id))
 
     def _tell_apart(self, desk: Desk, item: Disagreement, order: BrokerOrderId) -> None:
-        """One of several that look like an order in doubt: whose it is stands on the broker's own screen."""
-        session = item.session
-        if session is not None and self._run.world.exchange.book.orders[order].record.client_id is not None:
+        """One of several that look like an order in doubt: whose it is stands on the broker's own screen.
+
+        What has ended meanwhile cannot be adopted any more.
+        """
+        session, held = item.session, self._run.world.exchange.book.orders[order]
+        if session is not None and held.is_open and held.record.client_id is not None:
             self._run.oracle.claimed(order)
             self._send(desk, lambda o: c.AdoptOrder(origin=o, order=order, session=session, reason="it is that one"))
         else:

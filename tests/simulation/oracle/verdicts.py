@@ -49,6 +49,7 @@ class Verdicts:
         self._seen = 0
         self._changes = 0
         self._seen_rows = 0
+        self._declared: set[str] = set()
         self._asked: dict[str, Millis] = {}
 
     def look(self) -> None:
@@ -62,7 +63,9 @@ class Verdicts:
             state = S(word)
             if state is S.LOST and event == "lost":
                 self._lost(client_id, at)
-            elif state is S.ABANDONED and event not in ("lives after all", "declared dead"):
+            elif event == "declared dead":
+                self._declared.add(client_id)
+            elif state is S.ABANDONED and event != "lives after all" and client_id not in self._declared:
                 self._abandoned(client_id, event)
             elif state in ENDS:
                 self._ended(client_id, state)
@@ -131,7 +134,8 @@ class Verdicts:
         row = self._truth.database.execute(ROW, (client_id,)).fetchone()
         if row is not None and S(row[0]) is state:
             filled, reported = Decimal(row[1]), Decimal(row[2])
-            voided = client_id in self._truth.busted  # what had been reported before counts no more
+            # what had been reported before counts no more; a fill told after the end may be reported before it is told
+            voided = client_id in self._truth.busted or client_id in self._truth.late
             self._findings.check(
                 "I12 fills", voided or filled >= reported, f"{client_id} is {state}: {filled} of {reported}"
             )
