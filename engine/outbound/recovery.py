@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from engine.domain import order_doubt
 from engine.domain import order_lifecycle as lifecycle
 from engine.domain.broker import BrokerOrder, BrokerStatus, IdMode
-from engine.domain.disagreements import DisagreementState
+from engine.domain.disagreements import PERHAPS, DisagreementState
 from engine.domain.ids import BrokerOrderId, ClientOrderId, Millis
 from engine.domain.incarnations import record_of
 from engine.domain.order_book import book_executions
@@ -216,8 +216,8 @@ class Recovery:
         ]
         replaced = {row.replaces for row in alike}  # one order under two ids
         alike = self._without_the_refused(order, [row for row in alike if row.broker_id not in replaced])
-        left = [row for row in alike if not self._is_another(row.broker_id)]
-        if len(alike) != 1 or not left:
+        left = [row for row in alike if not self._said(row.broker_id, PERHAPS + order.client_id)]
+        if len(alike) != 1 or not left or self._said(left[0].broker_id):
             # several that look like it and have all ended: whichever it was, nothing of it works any more
             return tuple(row.broker_id for row in left if not row.status.is_final)
         self._desk.put(
@@ -225,10 +225,10 @@ class Recovery:
         )
         return alike[0]
 
-    def _is_another(self, broker_id: BrokerOrderId) -> bool:
-        """Whether an operator has said that this order is somebody else's."""
+    def _said(self, broker_id: BrokerOrderId, asked: str = "") -> bool:
+        """Whether an operator has said that this order is somebody else's, when `asked` about it so."""
         said = self._desk.disagreements.get(f"foreign:{broker_id}")
-        return said is not None and said.state is DisagreementState.IGNORED
+        return said is not None and said.state is DisagreementState.IGNORED and asked in said.memory
 
     def _without_the_refused(self, order: Order, alike: list[BrokerOrder]) -> list[BrokerOrder]:
         """Leave out the records of like orders of ours that were refused at once, and so never learned their ids."""

@@ -81,6 +81,8 @@ class DisagreementOverrides(OverrideBase):
         counted, fills = await self._executed(run, account, record)
         await self._committed(command.origin, f"adopt {command.order}", command.session, command.reason)
         now = self._engine.clock.now()
+        if (known := run.desk.book.by_broker_id(record.broker_id)) is not None:
+            raise Refusal(f"{record.broker_id} is {known.client_id} already")
         if (doubtful := perhaps(run, record)) is not None:
             return self._tell_apart(run, account, doubtful, record, fills if counted else (), counted)
         closes = run.desk.book.position.quantity * record.terms.side.sign < 0

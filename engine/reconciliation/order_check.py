@@ -10,7 +10,7 @@ from engine.domain import order_doubt
 from engine.domain import order_lifecycle as lifecycle
 from engine.domain.broker import BrokerFill, BrokerOrder, BrokerStatus, Report
 from engine.domain.disagreement_ledger import DisagreementLedger
-from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
+from engine.domain.disagreements import PERHAPS, Disagreement, DisagreementKind, DisagreementState
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, Symbol
 from engine.domain.incarnations import record_of
 from engine.domain.order_book import book_executions
@@ -284,23 +284,22 @@ class OrderCheck:
                 filled=record.filled,
                 seen=known.seen if known is not None else now,
             )
-            if known is None:
-                self._report_foreign(desk, record)
+            self._report_foreign(desk, record)
         for broker_id in [b for b in self._foreign if b not in listed]:
             gone = self._foreign.pop(broker_id)
             self._ledger.settle(f"foreign:{broker_id}", DisagreementState.PASSED, "it is no longer open", now)
             self._unowned(gone.terms.symbol)
 
     def _report_foreign(self, desk: SessionDesk | None, record: BrokerOrder) -> None:
-        terms = record.terms
+        terms, told = record.terms, self._ledger.get(f"foreign:{record.broker_id}")
         prices = " ".join(str(p) for p in (terms.limit, terms.stop) if p is not None)
-        if self._ledger.get(f"foreign:{record.broker_id}") is None:
-            book = () if desk is None else desk.book.open()
-            doubtful = next((o for o in book if o.doubt and record.broker_id in o.doubt.candidates), None)
-            known, done = "not ours", "left alone; adopt it, ignore it or cancel it"
+        book = () if desk is None else desk.book.open()
+        doubtful = next((o for o in book if o.doubt and record.broker_id in o.doubt.candidates), None)
+        known, done = "not ours", "left alone; adopt it, ignore it or cancel it"
+        if told is None or (doubtful is not None and told.memory != PERHAPS + doubtful.client_id):
             if doubtful is not None:
-                known = f"perhaps {doubtful.client_id}"
-                done = "it looks like the order in doubt, and not alone: adopt it if it is that one, else ignore it"
+                known = PERHAPS + doubtful.client_id
+                done = "it looks like the order in doubt: adopt it if it is that one, else ignore it"
             self._ledger.put(
                 self._row(
                     desk,
@@ -349,9 +348,14 @@ class OrderCheck:
         for order in alike:
             if order.doubt is not None and record.broker_id in order.doubt.candidates:
                 return False  # one of several: an operator says whether it is ours
-            if order.state is OrderState.LOST:  # asked once a minute: now there is a reason to ask
+            if order.state is OrderState.LOST and not self._is_said(record):  # asked once a minute: now there is a reason to ask
                 desk.put(order_doubt.ask_soon(order, now), "ask soon", record.broker_id)
         return bool(alike)
+
+    def _is_said(self, record: BrokerOrder) -> bool:
+        """Whether an operator has said that this order is somebody else's."""
+        said = self._ledger.get(f"foreign:{record.broker_id}")
+        return said is not None and said.state is DisagreementState.IGNORED
 
     async def _revived(self, desk: SessionDesk, order: Order, listed: BrokerOrder) -> None:
         """Taken for ended, and the broker lists it as open: if its own record says so too, it is open again.

@@ -11,8 +11,9 @@ from brokers.paper import out_of_band
 from engine import commands as c
 from engine.domain.broker import BrokerOrder, Capabilities, IdMode
 from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
-from engine.domain.ids import BrokerOrderId, SessionId
-from engine.domain.orders import Flag, OrderState, OrderType, Role, Side, Terms
+from engine.domain import order_lifecycle as lifecycle
+from engine.domain.ids import BrokerOrderId, DecisionKey, SessionId
+from engine.domain.orders import Flag, Order, OrderState, OrderType, Role, Side, Terms
 from tests.flows.harness import ES, PAPER, Desk
 from tests.flows.script import enter
 
@@ -94,3 +95,55 @@ async def test_when_none_of_them_is_ours_it_is_lost_and_can_be_declared_dead(mak
     for id in (ours, *theirs):
         await ignore(desk, id)
     await desk.until(lambda: desk.orders(Role.ENTRY)[0].state is OrderState.LOST, 150)
+
+
+async def test_an_order_that_was_adopted_is_not_adopted_again(make_desk: MakeDesk) -> None:
+    """Two operators do it in the same second: it would be two orders of ours."""
+    desk, ours, _ = await three_alike(make_desk)
+    receipts = [
+        await desk.send(lambda o: c.AdoptOrder(origin=o, order=ours, session=SESSION, reason="this one"))
+        for _ in range(2)
+    ]
+    assert [receipt.taken for receipt in receipts] == [True, False]
+    assert [o.broker_id for o in desk.orders(Role.ENTRY)] == [ours]
+
+
+@pytest.mark.rows_by_hand
+async def test_an_order_that_was_ignored_before_it_was_named_is_asked_about_by_name(make_desk: MakeDesk) -> None:
+    """What an operator said of a stranger's order does not say that it is not the one in doubt."""
+    desk = await make_desk(capabilities=TAG_LESS).start()
+    desk.link.armed.lose_answers = 1
+    await desk.send(lambda o: c.ReconcileNow(origin=o))
+    terms = Terms(symbol=ES, side=Side.BUY, quantity=Decimal(2), type=OrderType.LIMIT, limit=Decimal(4995))
+    theirs = out_of_band.place_foreign(desk.exchange, PAPER, terms, desk.clock.now())
+    await desk.until(lambda: len(questions(desk)) == 1, 10)
+    await ignore(desk, theirs)
+    entry = entry_in_doubt(desk, theirs)
+    await desk.until(lambda: [row.memory for row in questions(desk)] == [f"perhaps {entry.client_id}"], 30)
+    assert desk.trader().desk.current(entry).state is OrderState.IN_DOUBT_SUBMIT
+    await ignore(desk, theirs)
+    await desk.until(lambda: desk.trader().desk.current(entry).state is OrderState.LOST, 150)
+    asked = desk.trader().desk.current(entry).revision
+    await desk.send(lambda o: c.ReconcileNow(origin=o))
+    await desk.pass_(20)
+    assert desk.trader().desk.current(entry).revision <= asked + 2, "a lost order is not asked about without end"
+
+
+def entry_in_doubt(desk: Desk, like: BrokerOrderId) -> Order:
+    """An entry of ours on the same terms, sent a moment before, whose request was lost."""
+    session, alike = desk.trader().desk, record(desk, like)
+    key = DecisionKey(f"{SESSION}/1/entry/1")
+    entry = Order(
+        client_id=session.client_id(key),
+        key=key,
+        session=SESSION,
+        account=PAPER,
+        role=Role.ENTRY,
+        terms=alike.terms,
+        state=OrderState.SUBMITTING,
+        created=alike.submitted,
+        updated=alike.submitted,
+        sent=alike.submitted,
+        epoch=session.lease.epoch,
+    )
+    return session.put(lifecycle.doubted(entry, desk.clock.now(), "reset"), "in doubt")
