@@ -21,7 +21,7 @@ export ARGS
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup run test check test-postgres bench bench-journal outage format lint types imports snapshots \
-	snapshots-update screenshots screenshots-png kill-test growth simulate crash-points mutants lock clean \
+	snapshots-update screenshots screenshots-png kill-test growth simulate crash-points mutants mutation lock clean \
 	ready-to-run ready-to-work tmux
 
 help: ## list the verbs
@@ -45,6 +45,9 @@ crash-points: ready-to-work ## a process killed at every seam of 31 scenarios; J
 
 mutants: ready-to-work ## who notices each deliberate mistake; JOBS=n ARGS="NAME … --runs N --say --keep"
 	@$(BIN)/python -m tests.mutants --jobs $(JOBS) $(ARGS)
+
+mutation: ready-to-work ## small changes by a library against the quick tests; ARGS="MODULE … --mutants N --seed S --page"
+	@$(BIN)/python -m tests.mutation $(ARGS)
 
 check: ready-to-work lint types imports ## the quick gate: as test, without the slow and end-to-end tests
 	@echo "== pytest: quick tests"

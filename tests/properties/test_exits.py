@@ -176,3 +176,15 @@ def test_cancelling_the_excess_leaves_no_excess(book: tuple[Position, tuple[Orde
     assert held_quantity(kept, position) <= abs(position.quantity)
     if not extra:
         assert closable(orders, position) == abs(position.quantity) - held_quantity(orders, position)
+
+
+def test_room_for_a_part_is_made_to_the_last_unit() -> None:
+    """Three of four leave at market: two limits of two hold them all, and neither is large enough to shrink."""
+    position = Position(Decimal(4), Decimal(100))
+    targets = tuple(
+        order(name, S.WORKING, role=Role.TARGET, of=terms(2, Side.SELL, OrderType.LIMIT), created=number)
+        for number, name in enumerate(("older", "newer"))
+    )
+    plan = plan_market_exit(position, targets, Decimal(3), Capabilities())
+    assert isinstance(plan, CancelFirst)
+    assert ([o.client_id for o in plan.orders], plan.quantity) == (["newer", "older"], Decimal(3))
