@@ -9,7 +9,6 @@ from msgspec import Struct
 
 from engine.domain.ids import AccountId, BrokerOrderId, Millis, SessionId, Symbol
 
-
 PERHAPS = "perhaps "
 """What memory says of an unknown order that may be one of ours in doubt, before that one's name."""
 

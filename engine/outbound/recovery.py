@@ -205,25 +205,35 @@ class Recovery:
             return mine
         if self._desk.road.capabilities.id_mode is not IdMode.NONE:
             return ()
-        assert order.doubt is not None
         alike = [
             row
             for row in rows
             if row.client_id is None
             and lifecycle.looks_like(order, row.terms)
-            and row.submitted >= order.doubt.sent - LOOK_BACK_MS
+            and not (self._is_early(order, row) and (row.status.is_final or self._seen_before(order, row)))
             and self._desk.book.by_broker_id(row.broker_id) is None
         ]
         replaced = {row.replaces for row in alike}  # one order under two ids
         alike = self._without_the_refused(order, [row for row in alike if row.broker_id not in replaced])
         left = [row for row in alike if not self._said(row.broker_id, PERHAPS + order.client_id)]
-        if len(alike) != 1 or not left or self._said(left[0].broker_id):
+        if len(alike) != 1 or not left or self._said(left[0].broker_id) or self._is_early(order, left[0]):
             # several that look like it and have all ended: whichever it was, nothing of it works any more
             return tuple(row.broker_id for row in left if not row.status.is_final)
         self._desk.put(
             lifecycle.flagged(order, self._desk.now(), Flag.MATCHED_BY_SHAPE), "matched by shape", alike[0].broker_id
         )
         return alike[0]
+
+    def _is_early(self, order: Order, row: BrokerOrder) -> bool:
+        """Whether the broker's clock says before our send: another order, or our clock was ahead of the broker's."""
+        assert order.doubt is not None
+        return row.submitted < order.doubt.sent - LOOK_BACK_MS
+
+    def _seen_before(self, order: Order, row: BrokerOrder) -> bool:
+        """Whether the row was shown as a stranger's before the order left."""
+        assert order.doubt is not None
+        shown = self._desk.disagreements.get(f"foreign:{row.broker_id}")
+        return shown is not None and shown.first_seen < order.doubt.sent
 
     def _said(self, broker_id: BrokerOrderId, asked: str = "") -> bool:
         """Whether an operator has said that this order is somebody else's, when `asked` about it so."""

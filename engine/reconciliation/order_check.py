@@ -348,7 +348,9 @@ class OrderCheck:
         for order in alike:
             if order.doubt is not None and record.broker_id in order.doubt.candidates:
                 return False  # one of several: an operator says whether it is ours
-            if order.state is OrderState.LOST and not self._is_said(record):  # asked once a minute: now there is a reason to ask
+            if order.state is OrderState.LOST and not self._is_said(
+                record
+            ):  # asked once a minute: now there is a reason to ask
                 desk.put(order_doubt.ask_soon(order, now), "ask soon", record.broker_id)
         return bool(alike)
 

@@ -9,9 +9,9 @@ import pytest
 
 from brokers.paper import out_of_band
 from engine import commands as c
+from engine.domain import order_lifecycle as lifecycle
 from engine.domain.broker import BrokerOrder, Capabilities, IdMode
 from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
-from engine.domain import order_lifecycle as lifecycle
 from engine.domain.ids import BrokerOrderId, DecisionKey, SessionId
 from engine.domain.orders import Flag, Order, OrderState, OrderType, Role, Side, Terms
 from tests.flows.harness import ES, PAPER, Desk
@@ -129,8 +129,21 @@ async def test_an_order_that_was_ignored_before_it_was_named_is_asked_about_by_n
     assert desk.trader().desk.current(entry).revision <= asked + 2, "a lost order is not asked about without end"
 
 
-def entry_in_doubt(desk: Desk, like: BrokerOrderId) -> Order:
-    """An entry of ours on the same terms, sent a moment before, whose request was lost."""
+@pytest.mark.rows_by_hand
+async def test_an_order_of_before_the_send_may_be_ours_by_a_clock_that_was_ahead(make_desk: MakeDesk) -> None:
+    desk = await make_desk(capabilities=TAG_LESS).start()
+    terms = Terms(symbol=ES, side=Side.BUY, quantity=Decimal(2), type=OrderType.LIMIT, limit=Decimal(4995))
+    ours = out_of_band.place_foreign(desk.exchange, PAPER, terms, desk.clock.now())
+    entry = entry_in_doubt(desk, ours, ahead=40_000)
+    await desk.until(lambda: [row.order for row in questions(desk)] == [ours], 20)
+    assert desk.trader().desk.current(entry).state is OrderState.IN_DOUBT_SUBMIT
+    receipt = await desk.send(lambda o: c.AdoptOrder(origin=o, order=ours, session=SESSION, reason="this one"))
+    assert receipt.taken, receipt.message
+    assert desk.trader().desk.current(entry).state is OrderState.WORKING
+
+
+def entry_in_doubt(desk: Desk, like: BrokerOrderId, *, ahead: int = 0) -> Order:
+    """An entry of ours on the same terms, sent a moment before by a clock that was `ahead` ms, and not answered."""
     session, alike = desk.trader().desk, record(desk, like)
     key = DecisionKey(f"{SESSION}/1/entry/1")
     entry = Order(
@@ -143,7 +156,7 @@ def entry_in_doubt(desk: Desk, like: BrokerOrderId) -> Order:
         state=OrderState.SUBMITTING,
         created=alike.submitted,
         updated=alike.submitted,
-        sent=alike.submitted,
+        sent=alike.submitted + ahead,
         epoch=session.lease.epoch,
     )
     return session.put(lifecycle.doubted(entry, desk.clock.now(), "reset"), "in doubt")

@@ -49,7 +49,7 @@ INVARIANTS = (
     "disk alarm", "entry collar", "entry count", "entry deadline", "entry fresh", "entry lease", "entry size",
     "entry read", "entry agrees", "exit size", "rule 5", "rule 7 stop", "rule 8", "rule 9",
 )  # fmt: skip
-NOT_BY_CHANCE = frozenset({"I11", "I11 size", "I12 lost", "I21 dead", "I30 lost", "I32", "I41", "rule 8"})
+NOT_BY_CHANCE = frozenset({"I11", "I11 size", "I12 lost", "I21 dead", "I30 lost", "I32", "rule 8"})
 """Rare in a small batch: demanded of a large one only."""
 STATES = tuple(state.value for state in OrderState)
 TRANSITIONS = (

@@ -104,6 +104,8 @@ class Standing:
             groups[name] = max(groups.get(name, ZERO), order.remaining)
         total = sum(groups.values(), ZERO)
         if total <= held:
+            if total:
+                self._findings.check("I41", True, "")
             self._excess.pop(place, None)
             return
         since = max(self._excess.setdefault(place, now), calm_since)
