@@ -216,13 +216,17 @@ class Recovery:
         replaced = {row.replaces for row in alike}  # one order under two ids
         alike = self._without_the_refused(order, [row for row in alike if row.broker_id not in replaced])
         left = [row for row in alike if not self._said(row.broker_id, PERHAPS + order.client_id)]
-        if len(alike) != 1 or not left or self._said(left[0].broker_id) or self._is_early(order, left[0]):
+        if len(alike) != 1 or not left or self._wants_a_word(order, left[0]):
             # several that look like it and have all ended: whichever it was, nothing of it works any more
             return tuple(row.broker_id for row in left if not row.status.is_final)
         self._desk.put(
             lifecycle.flagged(order, self._desk.now(), Flag.MATCHED_BY_SHAPE), "matched by shape", alike[0].broker_id
         )
         return alike[0]
+
+    def _wants_a_word(self, order: Order, row: BrokerOrder) -> bool:
+        """Whether even a single candidate is an operator's to judge."""
+        return self._said(row.broker_id) or self._is_early(order, row)
 
     def _is_early(self, order: Order, row: BrokerOrder) -> bool:
         """Whether the broker's clock says before our send: another order, or our clock was ahead of the broker's."""
