@@ -71,7 +71,7 @@ class OrderBook:
         self._fills: dict[str, Fill] = {}
         self._last_words: dict[ClientOrderId, BrokerOrder] = {}
         self._adopted = False
-        self._rumours = Rumours()
+        self._rumours = Rumours(capabilities)
         self.forgotten: dict[OrderState, int] = {}
 
     # -- reading ------------------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ class OrderBook:
         """How large an order that filled whole as we know it may be at the broker."""
         parent = self._orders.get(order.parent) if order.parent is not None else None
         grown = parent.filled if parent is not None and self._capabilities.brackets else ZERO
-        return max(grown, self._rumours.size(order, self._capabilities.replace_quantity))
+        return max(grown, self._rumours.size(order))
 
     def _interval(self, order: Order, report: BrokerOrder, quantity: Decimal, price: Decimal, now: Millis) -> Fill:
         """A fill where the broker tells cumulative quantities only."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from engine.domain import order_lifecycle as lifecycle
-from engine.domain.broker import BrokerOrder, ReplaceQuantity
+from engine.domain.broker import BrokerOrder, Capabilities, ReplaceId, ReplaceQuantity
 from engine.domain.ids import ClientOrderId
 from engine.domain.orders import TERMINAL, ZERO, Order, OrderState, Terms
 
@@ -16,7 +16,8 @@ class Rumours:
     The request may still be on its way, and makes the order another when it arrives.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, capabilities: Capabilities) -> None:
+        self._capabilities = capabilities
         self._larger: dict[ClientOrderId, Decimal] = {}
         self._unfound: dict[ClientOrderId, Terms] = {}
 
@@ -27,7 +28,9 @@ class Rumours:
             return
         size = ZERO
         if order.state is OrderState.IN_DOUBT_REPLACE and not after.is_in_doubt and order.wanted is not None:
-            if not lifecycle.same_terms(after.terms, order.wanted):
+            # a leg may have grown by itself to what was asked for: the old id says that no replace has been there yet
+            same_id = self._capabilities.replace_id is ReplaceId.CHANGES and after.broker_id == order.broker_id
+            if same_id or not lifecycle.same_terms(after.terms, order.wanted):
                 self._unfound[order.client_id], size = order.wanted, order.wanted.quantity
         elif order.state in (OrderState.WORKING, OrderState.PARTIALLY_FILLED) and report.filled >= order.filled:
             size = report.terms.quantity
@@ -47,9 +50,9 @@ class Rumours:
         """What an open order may be replaced by though no answer is awaited."""
         return self._unfound.get(order.client_id) if order.is_open else None
 
-    def size(self, order: Order, quantity: ReplaceQuantity) -> Decimal:
+    def size(self, order: Order) -> Decimal:
         """How large an order that filled whole as we know it may be; zero where nothing says so."""
         size = self._larger.get(order.client_id, ZERO)
-        if size and quantity is ReplaceQuantity.REMAINING:
+        if size and self._capabilities.replace_quantity is ReplaceQuantity.REMAINING:
             size += order.filled  # it was asked for when nothing, or less, had filled
         return size

@@ -392,6 +392,17 @@ def test_a_word_that_the_order_was_cancelled_may_tell_of_a_replace_that_was_give
     assert (late.state, late.broker_id, late.terms.stop) == (S.WORKING, "B3", d(97))
 
 
+def test_a_leg_that_grew_by_itself_to_what_was_asked_for_is_not_replaced_yet() -> None:
+    """Where ids change the old one says that the request has not been there: it may still come, and end this one."""
+    book = OrderBook(SESSION, ACCOUNT, SYMBOL, Capabilities(replace_id=ReplaceId.CHANGES), lambda change, now: None)
+    leg = terms(1, type=OrderType.STOP, stop=d(90), side=Side.SELL)
+    asked = order("o", S.IN_DOUBT_REPLACE, of=leg, wanted=changed(leg, quantity=d(2)), parent=ClientOrderId("e"))
+    grown = changed(report(asked, B.WORKING), terms=changed(leg, quantity=d(2)))
+    known = book.report(book.put(asked, "in doubt", 1), grown, Evidence.QUERY, 2)
+    assert (known.state, known.terms.quantity) == (S.WORKING, d(2))
+    assert book.report(known, report(known, B.CANCELLED), Evidence.STREAM, 3).state is S.IN_DOUBT_REPLACE
+
+
 def test_a_word_that_an_order_was_cancelled_ends_it_where_every_replace_was_answered() -> None:
     book = OrderBook(SESSION, ACCOUNT, SYMBOL, Capabilities(replace_id=ReplaceId.CHANGES), lambda change, now: None)
     known = book.put(order("o", S.WORKING), "accepted", 1)
