@@ -408,14 +408,19 @@ class Engine:
         return predicate()
 
     async def flatten_all(self, id: str, say: Callable[[str], None]) -> bool:
-        """Flatten every session side by side; whether all are flat."""
+        """Flatten every session side by side; whether all are flat in the end."""
 
         async def one(run: SessionRun) -> bool:
             result = await run.trader.flattener.run(f"{id}:{run.id}", lambda line: say(f"{run.id}: {line}"))
             say(f"{run.id}: {result.text}")
             return result.flat
 
-        return all(await asyncio.gather(*(one(run) for run in self.sessions.values())))
+        flat = all(await asyncio.gather(*(one(run) for run in self.sessions.values())))
+        for run in self.sessions.values():  # the last word is about now: a bust may have opened one that was flat first
+            if held := run.desk.book.position.quantity:
+                say(f"{run.id}: NOT flat: position is {held}")
+                flat = False
+        return flat
 
     async def _stop_parts(self, say: Callable[[str], None]) -> None:
         steps: tuple[tuple[str, Callable[[], Awaitable[None]]], ...] = (
