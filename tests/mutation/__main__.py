@@ -153,7 +153,8 @@ def page(verdicts: list[tuple[Change, str]], figures: dict[str, Any]) -> str:
         "Written by `make mutation ARGS=--page`. mutmut's operators changed the rooms that send, compare and add up, "
         f"one place at a time; seed {figures['seed']} drew {figures['changes']} of {figures['possible']} changes, "
         f"and the quick tests that reach a line noticed {figures['noticed']} of them "
-        f"({figures['share']} %). The simulator, which notices more, was not asked. "
+        f"({figures['share']} %). Only the {MOST_TESTS} fastest that reach the line were asked; the slower stories, "
+        "those of overrides and restarts, and the simulator were not. "
         "Whatever survived stands below with the reason why that is no loss, or as to be tested.\n\n"
     )
     rows = ["| File | Line | Operator | Change | Reason |", "|---|---:|---|---|---|"]

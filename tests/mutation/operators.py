@@ -22,19 +22,23 @@ LONGEST = 90
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """One small change: `before` gave way to `after` on a line of the file, whose whole text is then `code`."""
+    """One small change: `before` gave way to `after` on a line of the file, whose whole text is then `code`.
+
+    `within` is the line as it was.
+    """
 
     path: str
     line: int
     operator: str
     before: str
     after: str
+    within: str
     code: str
 
     @property
     def name(self) -> str:
         """The same as long as its text stands there, whatever its line."""
-        return f"{self.path} {self.operator}: {self.before} -> {self.after}"
+        return f"{self.path} {self.operator} in `{self.within}`: {self.before} -> {self.after}"
 
 
 class _Visitor(cst.CSTVisitor):
@@ -87,7 +91,10 @@ class Sites:
         if code == self._source or not _is_python(code):
             return None
         before, after = (_short(self._module.code_for_node(each)) for each in (node, other))
-        return Change(path=self._path, line=line, operator=operator, before=before, after=after, code=code)
+        within = _short(self._source.splitlines()[line - 1])
+        return Change(
+            path=self._path, line=line, operator=operator, before=before, after=after, within=within, code=code
+        )
 
 
 def _is_python(code: str) -> bool:
