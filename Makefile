@@ -35,7 +35,7 @@ run: ready-to-run ## open the console on the paper desk; ARGS="--replay FILE ...
 
 test: tmux ready-to-work lint types imports ## everything: lint, types, import contracts, every test
 	@echo "== pytest: every test"
-	@$(BIN)/pytest -n $(WORKERS) $(ARGS)
+	@$(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 simulate: ready-to-work ## simulated days under faults; SEEDS=a:b HOURS=h MODE=enforced|tag|none|all JOBS=n
 	@$(BIN)/python -m tests.simulation $(SEEDS) --hours $(HOURS) --mode $(MODE) --jobs $(JOBS) $(ARGS)
