@@ -77,7 +77,7 @@ class EntryRoad:
 
     async def _enter(self, key: DecisionKey, wish: EntryWish, deadline: Millis) -> Order:
         desk = self._desk
-        reason = self._gate.before(by_hand=wish.by_hand) or self._shape_problem(wish)
+        reason = self._gate.before(by_hand=wish.by_hand) or self._crosses(wish) or self._shape_problem(wish)
         if reason is not None:
             return self._denied(key, wish, reason)
         position = await desk.road.fresh_position(desk.book.symbol, desk.numbers.entry_sizing_read)
@@ -115,8 +115,7 @@ class EntryRoad:
         position = desk.book.position.quantity
         refusals = ["another entry of this session is on its way"] if self._busy else []
         refusals += self._gate.everything_before(by_hand=wish.by_hand)
-        if (shape := self._shape_problem(wish)) is not None:
-            refusals.append(shape)
+        refusals += [problem for problem in (self._crosses(wish), self._shape_problem(wish)) if problem is not None]
         if position * wish.side.sign < 0:
             refusals.append(_reduces(position))
         quantity = self._size(wish)
@@ -137,6 +136,19 @@ class EntryRoad:
         )
 
     # -- checks -------------------------------------------------------------------------------------------
+
+    def _crosses(self, wish: EntryWish) -> str | None:
+        """Why not beside an open entry of the other side.
+
+        When both fill, one takes off what the other brought, and its stop and target, sized for all of it, may turn
+        the position round at the broker before anybody hears of it.
+        """
+        opened = self._desk.book.open()
+        other = next((o for o in opened if o.is_entry and o.is_open and o.terms.side is not wish.side), None)
+        if other is None:
+            return None
+        side, left = other.terms.side, other.remaining
+        return f"entry {other.client_id} may still {side} {left}: cancel it first, both could fill"
 
     def _shape_problem(self, wish: EntryWish) -> str | None:
         desk = self._desk

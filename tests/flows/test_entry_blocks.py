@@ -14,7 +14,7 @@ from engine.domain.orders import OrderState, OrderType, Role, Side, Terms
 from engine.domain.risk import GroupLimits, HeatLimits, PortfolioSettings
 from engine.session import KEEP_STOPPED
 from engine.snapshot import SessionView
-from tests.flows.acts import FailingStore, enter, failing, next_life, next_window
+from tests.flows.acts import FailingStore, enter, failing, next_life, next_window, rest, working
 from tests.flows.harness import ES, Desk
 
 S_ES = SessionId(f"s-{ES}")
@@ -129,6 +129,26 @@ async def test_an_entry_given_up_at_the_send_counts_and_the_list_is_bounded(
     for _ in range(KEEP_STOPPED + 5):
         session.entry_stopped(order, "again", by_hand=False)
     assert (len(view(desk).stopped), view(desk).stopped_entries) == (KEEP_STOPPED, KEEP_STOPPED + 6)
+
+
+async def test_no_entry_goes_beside_an_open_one_of_the_other_side(make_desk: Callable[..., Desk]) -> None:
+    """Both could fill, and the legs of the larger one then turn the position round."""
+    desk = await make_desk().start()
+    resting = await rest(desk)
+    terms = Terms(symbol=ES, side=Side.SELL, quantity=Decimal(1), type=OrderType.LIMIT, limit=Decimal(5020))
+
+    def sell(origin: c.Origin) -> c.SubmitByHand:
+        return c.SubmitByHand(
+            origin=origin, session=S_ES, terms=terms, is_exit=False, stop_loss=Decimal(5030), reason="try"
+        )
+
+    refused = await desk.send(sell)
+    assert not refused.taken
+    assert f"entry {resting.client_id} may still buy" in refused.message
+    assert "cancel it first" in refused.message
+    await desk.send(lambda o: c.CancelOrder(origin=o, order=resting.client_id))
+    await desk.until(lambda: not working(desk, Role.ENTRY), 5)
+    assert (await desk.send(sell)).taken
 
 
 async def test_a_groups_limit_set_live_counts_again_after_a_restart(make_desk: Callable[..., Desk]) -> None:
