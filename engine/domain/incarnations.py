@@ -9,7 +9,10 @@ from msgspec.structs import replace as changed
 
 from engine.domain.broker import BrokerOrder
 from engine.domain.fills import Fill
-from engine.domain.orders import ZERO, Order
+from engine.domain.orders import ZERO, Order, OrderState
+
+CLOCKS_MS = 5_000
+"""How far the broker's clock may be behind ours."""
 
 
 def record_of(order: Order, rows: Iterable[BrokerOrder]) -> BrokerOrder | None:
@@ -30,7 +33,19 @@ def record_of(order: Order, rows: Iterable[BrokerOrder]) -> BrokerOrder | None:
                 return row
     mine = [row for row in rows if row.client_id is not None and row.client_id == order.client_id]
     replaced = {row.replaces for row in mine}
-    return next((row for row in mine if row.broker_id not in replaced), None)
+    found = next((row for row in mine if row.broker_id not in replaced), None)
+    return changed(found, replaces=order.broker_id) if found is not None and _follows(order, found) else found
+
+
+def _follows(order: Order, row: BrokerOrder) -> bool:
+    """Whether a record with our id came after the one we know, though the broker has forgotten those between them.
+
+    Only a replace whose answer is awaited can have made it, and not before that was sent.
+    """
+    doubt = order.doubt if order.state is OrderState.IN_DOUBT_REPLACE else None
+    if doubt is None or order.broker_id in (None, row.broker_id) or row.replaces is None:
+        return False
+    return row.submitted >= doubt.sent - CLOCKS_MS
 
 
 def whole(record: BrokerOrder, earlier: Iterable[Fill]) -> BrokerOrder:

@@ -68,6 +68,8 @@ class EntryGate:
             return reason
         if order.cancel_wanted:
             return "cancelled before it was sent"
+        if (held := desk.book.position.quantity) * order.terms.side.sign < 0:
+            return f"the position became {held} meanwhile: it would reduce"
         if order.epoch != desk.lease.epoch:
             return "another engine holds the lease"
         if order.deadline is not None and now > order.deadline:

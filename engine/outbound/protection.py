@@ -7,7 +7,7 @@ from decimal import Decimal
 from msgspec.structs import replace as changed
 
 from engine.domain import order_lifecycle as lifecycle
-from engine.domain.ids import ClientOrderId, DecisionKey, Millis, decision_key
+from engine.domain.ids import ClientOrderId, Millis, decision_key
 from engine.domain.order_book import live_exits, parent_unfilled, reduces
 from engine.domain.orders import (
     ZERO,
@@ -130,19 +130,22 @@ class Guard:
             await self._exits.leave(f"target:{desk.now()}", None, f"target {self.target_price} reached")
             return
         await self._cancel_wrong_side()
-        # A lost exit is presumed dead: the position must not stand bare until somebody says so.
-        exiting = [
-            o
-            for o in desk.book.open()
-            if o.role is Role.EXIT and o.is_open and o.state is not OrderState.LOST and reduces(o, desk.book.position)
-        ]
-        if self._exits.busy or exiting or self._converted():
-            self._while_leaving(exiting)
+        if self._leaving():
+            self._while_leaving()
             return
         await self._cover()
         await self._check_inert()
 
-    def _while_leaving(self, exiting: list[Order]) -> None:
+    def _leaving(self) -> bool:
+        """Whether the position is being left: a stop placed or made larger beside an exit would turn it round."""
+        return self._exits.busy or bool(self._exiting() or self._converted())
+
+    def _exiting(self) -> list[Order]:
+        """Exits that may act any moment; a lost one is presumed dead, so that the position does not stand bare."""
+        position, exits = self._desk.book.position, (o for o in self._desk.book.open() if o.role is Role.EXIT)
+        return [o for o in exits if o.is_open and o.state is not OrderState.LOST and reduces(o, position)]
+
+    def _while_leaving(self) -> None:
         """No stop beside an exit that may act any moment; but one that does not act for long is no protection."""
         covered = sum((o.remaining for o in self._stops()), ZERO)
         if covered >= abs(self._desk.book.position.quantity):
@@ -153,7 +156,7 @@ class Guard:
         self._uncovered_since = self._uncovered_since or now
         if self._desk.protection is not ProtectionState.NAKED:
             self._show(ProtectionState.COVERING)
-        acting = next((o for o in exiting if o.is_in_doubt), None) or next(iter((*exiting, *self._converted())), None)
+        acting = min((*self._exiting(), *self._converted()), key=lambda o: not o.is_in_doubt, default=None)
         what = "an exit is under way" if acting is None else f"exit {acting.client_id} is {acting.state}"
         self._naked_alarm(now, f"{what}, and stops for {covered} stand beside it")
 
@@ -205,9 +208,8 @@ class Guard:
         return parent is not None and parent.is_open
 
     def _converted(self) -> list[Order]:
-        return [
-            o for o in self._desk.book.open() if o.role is Role.STOP and o.is_open and o.terms.type is OrderType.MARKET
-        ]
+        stops = (o for o in self._desk.book.open() if o.role is Role.STOP and o.is_open)
+        return [o for o in stops if o.terms.type is OrderType.MARKET]
 
     def _learn_prices(self) -> None:
         """The stop we should have: a working one's price, else that of the entry that opened the position."""
@@ -315,8 +317,7 @@ class Guard:
 
     async def _rearm(self, size: Decimal) -> None:
         """No stop is live, by the broker's own word on each we had: place one, once; else out, or ask."""
-        desk = self._desk
-        now = desk.now()
+        desk, now = self._desk, self._desk.now()
         position, mark = desk.book.position, desk.mark
         if self.stop_price is None:
             self._naked_alarm(now, "no stop is known for it", at_once=True)
@@ -329,7 +330,7 @@ class Guard:
             if desk.book.is_adopted and await unproven_sleepers(desk, position.quantity, desk.numbers.exit_sizing_read):
                 self._naked_alarm(now, "the entry whose legs may guard it is not told", at_once=True)
                 return
-            if self._stops() or desk.book.position != position:
+            if self._stops() or self._leaving() or desk.book.position != position:
                 return
             self._rearmed = True
             order = await self._submission.exit(ExitOrder(self._stop_order(size, flags)))
@@ -337,7 +338,7 @@ class Guard:
                 self._rearmed, self._armed = self._armed, True  # the first stop of a position is no re-arming
                 return
             self._naked_alarm(now, f"the broker refused a new stop: {order.reason}", at_once=True)
-        elif not through and not self._desk.road.is_up:
+        elif not through and not desk.road.is_up:
             self._naked_alarm(now, "the account link is down", at_once=True)
             return
         why = f"price is through the stop {self.stop_price}" if through else "it could not be re-armed"
@@ -361,7 +362,7 @@ class Guard:
         desk = self._desk
         held = desk.book.position.quantity
         fresh = await desk.road.fresh_position(desk.book.symbol, desk.numbers.exit_sizing_read)
-        if desk.book.position.quantity != held:
+        if desk.book.position.quantity != held or self._leaving():
             return None
         if fresh is None:
             return frozenset({Flag.SIZED_FROM_MEMORY})
@@ -373,9 +374,8 @@ class Guard:
 
     def _stop_order(self, size: Decimal, flags: frozenset[Flag]) -> Order:
         desk = self._desk
-        key: DecisionKey = decision_key(
-            desk.settings.id, f"cover:{desk.now()}", "stop", desk.attempt(f"cover:{desk.now()}")
-        )
+        origin = f"cover:{desk.now()}"
+        key = decision_key(desk.settings.id, origin, "stop", desk.attempt(origin))
         return Order(
             client_id=desk.client_id(key),
             key=key,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -286,6 +287,30 @@ async def test_a_target_reached_while_its_session_starts_again_waits_for_it(make
     assert desk.broker_position() == 2
     session.phase = Phase.TRADING
     await desk.until(lambda: desk.broker_position() == 0, 8)
+
+
+async def test_no_stop_is_armed_beside_an_exit_that_began_while_the_broker_was_asked(make_desk: MakeDesk) -> None:
+    """Both could act, and the second would turn the position round."""
+    desk = await in_position(make_desk(capabilities=BROKERS["no brackets"]))
+    guard, exits = desk.trader().guard, desk.trader().exits
+    asked, leaving = guard._still_held, []
+
+    async def and_meanwhile_out(else_what: str) -> frozenset[Flag] | None:
+        flags = await asked(else_what)
+        leaving.append(asyncio.ensure_future(exits.leave("out", None, "out")))
+        await asyncio.sleep(0)  # its first step
+        assert exits.busy
+        return flags
+
+    guard._still_held = and_meanwhile_out  # type: ignore[method-assign]
+    stop = next(o for o in live(desk) if o.terms.type is OrderType.STOP)
+    out_of_band.cancel_order(desk.exchange, stop.broker_id, desk.clock.now(), "cancelled by the broker")
+    await desk.until(lambda: desk.position() == 0, 8)
+    await desk.pass_(8)
+    assert leaving
+    assert [o.reason for o in desk.orders(Role.STOP) if o.reason == "re-armed"] == []
+    assert desk.broker_position() == 0
+    assert live(desk) == ()
 
 
 @pytest.mark.parametrize("broker", ["default", "no brackets"])

@@ -13,6 +13,7 @@ from msgspec.structs import replace as changed
 
 from engine.domain.freshness import Freshness
 from engine.domain.orders import Order, OrderState, OrderType, Side
+from engine.domain.positions import FLAT, Position
 from engine.domain.risk import Denied
 from engine.domain.settings import EntryWindow, SessionLimits
 from engine.outbound.entry_gate import EntryGate
@@ -155,7 +156,7 @@ class Door:
             now=lambda: self.now,
             store=SimpleNamespace(trouble=lambda: self.trouble),
             heat=SimpleNamespace(still_open=lambda session, order: self.refusal),
-            book=SimpleNamespace(open=lambda: self.orders),
+            book=SimpleNamespace(open=lambda: self.orders, position=FLAT),
         )
         self.gate = EntryGate(cast(SessionDesk, self.desk))
 
@@ -229,6 +230,9 @@ def test_what_is_read_again_in_the_step_that_sends() -> None:
     assert door.gate.at_send(order(epoch=1, cancel_wanted=True)) == "cancelled before it was sent"
     assert door.gate.at_send(order(epoch=2)) == "another engine holds the lease"
     assert door.gate.at_send(order(epoch=1, deadline=900)) == "its deadline passed 0.1 s ago"
+    door.desk.book.position = Position(d(-1), d(4_900))
+    assert door.gate.at_send(order(epoch=1)) == "the position became -1 meanwhile: it would reduce"
+    door.desk.book.position = Position(d(1), d(4_900))
     door.refusal = Denied(reason="heat 9.00 %")
     assert door.gate.at_send(order(epoch=1)) == "heat 9.00 %"
     door.desk.settings.limits = SessionLimits(

@@ -23,7 +23,7 @@ from engine.domain.order_book import (
     parent_unfilled,
 )
 from engine.domain.order_lifecycle import Evidence
-from engine.domain.orders import Order, OrderState, OrderType, Role, Side
+from engine.domain.orders import Doubt, Order, OrderState, OrderType, Role, Side
 from engine.domain.positions import FLAT, Position
 from tests.unit.engine.samples import ACCOUNT, SESSION, SYMBOL, d, execution, order, report, terms
 
@@ -434,6 +434,23 @@ def test_of_several_replaces_that_nobody_heard_of_the_last_one_counts() -> None:
     after = book.report(doubtful, found, Evidence.QUERY, 1)
     assert (after.state, after.broker_id, after.terms.stop) == (S.WORKING, "B3", d(97))
     assert record_of(after, chain) == chain[0], "once it is known, its own record says where it stands"
+
+
+def test_the_last_replace_counts_though_the_broker_has_forgotten_those_before_it() -> None:
+    """Else the doubt never ends: the record names an order before it that nobody knows."""
+    book = OrderBook(SESSION, ACCOUNT, SYMBOL, Capabilities(replace_id=ReplaceId.CHANGES), lambda change, now: None)
+    stop = terms(type=OrderType.STOP, side=Side.SELL)
+    doubt = Doubt(since=90_000, sent=60_000)
+    doubtful = order("o", S.IN_DOUBT_REPLACE, role=Role.STOP, of=stop, wanted=changed(stop, stop=d(97)), doubt=doubt)
+    book.load(doubtful)
+    last = changed(_replaced(doubtful, 3, B.WORKING, 97, "B2"), client_id=doubtful.client_id, submitted=61_000)
+    found = record_of(doubtful, [last])
+    assert found is not None
+    after = book.report(doubtful, found, Evidence.QUERY, 1)
+    assert (after.state, after.broker_id, after.terms.stop) == (S.WORKING, "B3", d(97))
+    older = changed(last, submitted=50_000)  # of before our replace: an old picture of what we know to be replaced
+    assert record_of(doubtful, [older]) == older
+    assert record_of(changed(doubtful, state=S.WORKING, doubt=None), [last]) == last
 
 
 def test_records_that_replace_each_other_in_a_ring_end_the_search() -> None:
