@@ -87,6 +87,14 @@ class Answers:
         return wrong_clock or any(since - TRIP_MS <= at <= until for at in self._of(account, client_id))
 
 
+def stood(run: Run) -> tuple[Millis, Millis]:
+    """From when to when the desk's process last stood still: it could do nothing meanwhile."""
+    desk = run.desk
+    if desk is None or not desk.paused_at:
+        return 0, 0
+    return desk.paused_at, run.world.clock.now() if desk.life.paused else desk.steady_since
+
+
 def forget_what_nothing_took(run: Run, desk: Desk) -> None:
     """A kill or pause that neither the database nor the disk took dies with its process.
 

@@ -41,6 +41,7 @@ class Exposure:
         self.flat: dict[SessionId, str] = {}
         self.forced: set[SessionId] = set()
         self.asked: Callable[[SessionId, ClientOrderId], bool] = lambda session, client_id: False
+        self.stood: Callable[[], tuple[Millis, Millis]] = lambda: (0, 0)  # when the process last stood still
         self._confirmed: dict[SessionId, list[Millis]] = {}
         self.excused = 0
         self._trips: dict[Place, list[Trip]] = {}
@@ -112,12 +113,12 @@ class Exposure:
         """Somebody else moved the position, and the desk has not known it for long; or it knows, and the request
         that makes the order fit is on the wire.
         """
-        now = self._truth.now()
+        now, (begun, ended) = self._truth.now(), self.stood()
         patience = LONGEST_TRIP_MS if self.asked(session, sent.client_id) else KNOWN_MS
         known = self._confirmed.get(session, [])
         for change in reversed(self._truth.behind[place]):
             learned = next((at for at in known if at > change.at), now)
-            if now - learned < patience:
+            if now - learned - max(0, ended - max(begun, learned)) < patience:
                 return True
         return False
 
