@@ -239,7 +239,7 @@ class Run:
     def _calm(self, desk: Desk, now: Millis) -> Millis | None:
         if self.calm_since is None or desk.clock.now() != now:
             return None  # a clock that was set ahead stands still until time has caught up with it
-        return max(self.calm_since, desk.engine.started, desk.clock.right_since)
+        return max(self.calm_since, desk.engine.started, desk.clock.right_since, desk.steady_since)
 
     def _look_for_life(self) -> None:
         """A desk that failed to start is started again, as an operator would, who types what it takes."""
@@ -275,6 +275,7 @@ class Run:
     def promote(self, desk: Desk) -> None:
         """A second engine has taken the accounts: from now on it is the desk, and its machine the desk's."""
         self._desks.append(desk)
+        desk.steady_since = self.world.loop.at  # it commands from now on
         elsewhere = desk.durable.files is not self.world.files
         self.world.move(desk.durable)
         if elsewhere:
