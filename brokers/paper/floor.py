@@ -177,6 +177,10 @@ class Floor:
             self._fill(order, size, found.price)
 
     def _fill(self, order: PaperOrder, size: Decimal, price: Decimal) -> None:
+        self._fill_spreads(self.execute(order, size, price, BrokerStatus.PARTIALLY_FILLED), size)
+
+    def execute(self, order: PaperOrder, size: Decimal, price: Decimal, unfilled: BrokerStatus) -> PaperOrder:
+        """Book and tell an execution, its bracket left alone; `unfilled` is the order's status while some is left."""
         at, account, record = self.book.at, order.account, order.record
         filled = record.filled + size
         average = ((record.average_price or ZERO) * record.filled + price * size) / filled
@@ -185,7 +189,7 @@ class Floor:
             at,
             filled=filled,
             average_price=average,
-            status=BrokerStatus.FILLED if filled == record.terms.quantity else BrokerStatus.PARTIALLY_FILLED,
+            status=BrokerStatus.FILLED if filled == record.terms.quantity else unfilled,
         )
         self.book.put(order)
         fee = size * self.accounts[account].fee_per_unit
@@ -205,7 +209,7 @@ class Floor:
         self.move(account, fill.symbol, size * fill.side.sign, price, -fee)
         self.tell_fill(account, fill)
         self.tell_order(order)
-        self._fill_spreads(order, size)
+        return order
 
     def move(self, account: AccountId, symbol: Symbol, signed: Decimal, price: Decimal, extra: Decimal = ZERO) -> None:
         """Change a position at a price and book the realised profit plus `extra` money."""

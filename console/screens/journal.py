@@ -61,7 +61,8 @@ class JournalScreen(FlowScreen):
     def body(self) -> ComposeResult:
         """Chips, filter, lines, one line whole."""
         yield Pane(id="chips")
-        yield Filter(id="filter")
+        hint = f"{key_of('filter_journal', self.desk_app.keys)} filters: words that must all occur"
+        yield Filter(placeholder=hint, id="filter")
         yield Lister(COLUMNS, id="lines", classes="frame", title="Journal")
         yield Pane(id="line", classes="frame", title="Line")
 
@@ -69,8 +70,6 @@ class JournalScreen(FlowScreen):
 
     def show_body(self, desk: Replica) -> None:
         """Draw what is known, and ask for what may be missing."""
-        hint = f"{key_of('filter_journal', self.desk_app.keys)} filters: words that must all occur"
-        self.query_one(Filter).placeholder = hint
         self.query_one("#chips", Pane).paint(lambda w, h: [ledger.chips(self.book.wanted.kind)])
         self._show_lines()
         self._ask_if_due(desk)

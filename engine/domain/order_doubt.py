@@ -6,13 +6,9 @@ from msgspec.structs import replace as changed
 
 from engine.domain.broker import BrokerOrder
 from engine.domain.ids import BrokerOrderId, Millis
-from engine.domain.order_lifecycle import resting_state
+from engine.domain.order_lifecycle import moved, resting_state
 from engine.domain.orders import Flag, Order, OrderState
 from engine.errors import IllegalCommand
-
-
-def _moved(order: Order, now: Millis, **changes: object) -> Order:
-    return changed(order, updated=now, revision=order.revision + 1, **changes)
 
 
 def asked_again(
@@ -39,14 +35,14 @@ def asked_again(
         last_evidence=evidence,
         candidates=order.doubt.candidates if candidates is None else candidates,
     )
-    return _moved(order, now, doubt=doubt)
+    return moved(order, now, doubt=doubt)
 
 
 def ask_soon(order: Order, now: Millis) -> Order:
     """Somebody saw something that may be this order: the next question is due now."""
     if order.doubt is None or order.doubt.next_query <= now:
         return order
-    return _moved(order, now, doubt=changed(order.doubt, next_query=now))
+    return moved(order, now, doubt=changed(order.doubt, next_query=now))
 
 
 def told_apart(order: Order, now: Millis, record: BrokerOrder, *, counted: bool) -> Order:
@@ -64,4 +60,4 @@ def told_apart(order: Order, now: Millis, record: BrokerOrder, *, counted: bool)
         reported=max(order.reported, record.filled),
         flags=order.flags | ({Flag.MATCHED_BY_SHAPE, Flag.EXTERNAL} if counted else {Flag.MATCHED_BY_SHAPE}),
     )
-    return _moved(known, now, state=resting_state(known), doubt=None)
+    return moved(known, now, state=resting_state(known), doubt=None)

@@ -45,7 +45,8 @@ class Evidence(StrEnum):
     QUERY = "query"
 
 
-def _moved(order: Order, now: Millis, **changes: object) -> Order:
+def moved(order: Order, now: Millis, **changes: object) -> Order:
+    """The order one revision later."""
     return changed(order, updated=now, revision=order.revision + 1, **changes)
 
 
@@ -67,23 +68,23 @@ def sent(order: Order, now: Millis) -> Order:
     """The request starts to leave."""
     if order.state is not S.SUBMITTING or order.sent is not None:
         raise _refuse(order, "sending")
-    return _moved(order, now, sent=now)
+    return moved(order, now, sent=now)
 
 
 def abandoned(order: Order, now: Millis, reason: str) -> Order:
     """The row exists, the request provably never left."""
     if order.state is not S.SUBMITTING or order.sent is not None:
         raise _refuse(order, "abandoning")
-    return _moved(order, now, state=S.ABANDONED, reason=reason)
+    return moved(order, now, state=S.ABANDONED, reason=reason)
 
 
 def not_sent(order: Order, now: Millis, reason: str) -> Order:
     """The link proved that the request never left; what rested before rests still."""
     match order.state:
         case S.SUBMITTING | S.IN_DOUBT_SUBMIT:
-            return _moved(order, now, state=S.ABANDONED, reason=reason, doubt=None)
+            return moved(order, now, state=S.ABANDONED, reason=reason, doubt=None)
         case S.PENDING_CANCEL | S.PENDING_REPLACE:
-            return _moved(order, now, state=resting_state(order), wanted=None, reason=reason, doubt=None)
+            return moved(order, now, state=resting_state(order), wanted=None, reason=reason, doubt=None)
         case _:
             return order
 
@@ -92,14 +93,14 @@ def denied(order: Order, now: Millis, reason: str) -> Order:
     """We ourselves said no before anything was committed."""
     if order.state is not S.SUBMITTING or order.sent is not None:
         raise _refuse(order, "denying")
-    return _moved(order, now, state=S.DENIED, reason=reason)
+    return moved(order, now, state=S.DENIED, reason=reason)
 
 
 def cancel_wanted(order: Order, now: Millis, reason: str) -> Order:
     """A cancel is wanted; legal in every open state, sent once a broker id is known."""
     if order.state in TERMINAL:
         raise _refuse(order, "cancelling")
-    return order if order.cancel_wanted else _moved(order, now, cancel_wanted=True, reason=reason or order.reason)
+    return order if order.cancel_wanted else moved(order, now, cancel_wanted=True, reason=reason or order.reason)
 
 
 def may_cancel(order: Order) -> bool:
@@ -111,7 +112,7 @@ def cancel_asked(order: Order, now: Millis) -> Order:
     """The cancel request starts to leave."""
     if not may_cancel(order):
         raise _refuse(order, "sending a cancel")
-    return _moved(order, now, state=S.PENDING_CANCEL, cancel_wanted=True, sent=now)
+    return moved(order, now, state=S.PENDING_CANCEL, cancel_wanted=True, sent=now)
 
 
 def may_replace(order: Order) -> bool:
@@ -123,12 +124,12 @@ def replace_asked(order: Order, now: Millis, wanted: Terms) -> Order:
     """The replace request starts to leave."""
     if not may_replace(order):
         raise _refuse(order, "sending a replace")
-    return _moved(order, now, state=S.PENDING_REPLACE, wanted=wanted, sent=now)
+    return moved(order, now, state=S.PENDING_REPLACE, wanted=wanted, sent=now)
 
 
 def held_back(order: Order, now: Millis, reason: str) -> Order:
     """Our command did not leave and nothing changed; the order says why, one revision on."""
-    return _moved(order, now, reason=reason)
+    return moved(order, now, reason=reason)
 
 
 # -- answers ----------------------------------------------------------------------------------------------
@@ -137,15 +138,15 @@ def held_back(order: Order, now: Millis, reason: str) -> Order:
 def accepted(order: Order, now: Millis, broker_id: BrokerOrderId) -> Order:
     """The broker took the order (or proves that it holds it)."""
     if order.state not in _UNPROVEN:
-        return _moved(order, now, broker_id=broker_id)
-    return _moved(order, now, state=resting_state(order), broker_id=broker_id, doubt=None)
+        return moved(order, now, broker_id=broker_id)
+    return moved(order, now, state=resting_state(order), broker_id=broker_id, doubt=None)
 
 
 def refused(order: Order, now: Millis, reason: str) -> Order:
     """The broker proved that it did not take the order; a known fill outweighs its word."""
     if order.state not in _UNPROVEN or order.filled:
-        return _moved(order, now, reason=reason)
-    return _moved(order, now, state=S.REJECTED, reason=reason, doubt=None)
+        return moved(order, now, reason=reason)
+    return moved(order, now, state=S.REJECTED, reason=reason, doubt=None)
 
 
 def doubted(order: Order, now: Millis, reason: str) -> Order:
@@ -161,14 +162,14 @@ def doubted(order: Order, now: Millis, reason: str) -> Order:
             return order
     since = order.sent if order.sent is not None else order.created
     doubt = Doubt(since=now, sent=since, next_query=now + 1_000, last_evidence=reason)
-    return _moved(order, now, state=state, doubt=doubt, reason=reason)
+    return moved(order, now, state=state, doubt=doubt, reason=reason)
 
 
 def cancel_refused(order: Order, now: Millis, reason: str) -> Order:
     """The broker refused a cancel for a reason that leaves the order working."""
     if order.state not in (S.PENDING_CANCEL, S.IN_DOUBT_CANCEL):
         return order
-    return _moved(order, now, state=resting_state(order), cancel_wanted=False, doubt=None, reason=reason)
+    return moved(order, now, state=resting_state(order), cancel_wanted=False, doubt=None, reason=reason)
 
 
 def replaced(order: Order, now: Millis, broker_id: BrokerOrderId) -> Order:
@@ -176,14 +177,14 @@ def replaced(order: Order, now: Millis, broker_id: BrokerOrderId) -> Order:
     if order.state not in (S.PENDING_REPLACE, S.IN_DOUBT_REPLACE) or order.wanted is None:
         return order
     grown = changed(order, terms=order.wanted)
-    return _moved(grown, now, state=resting_state(grown), broker_id=broker_id, wanted=None, doubt=None)
+    return moved(grown, now, state=resting_state(grown), broker_id=broker_id, wanted=None, doubt=None)
 
 
 def replace_refused(order: Order, now: Millis, reason: str) -> Order:
     """The old terms stand."""
     if order.state not in (S.PENDING_REPLACE, S.IN_DOUBT_REPLACE):
         return order
-    return _moved(order, now, state=resting_state(order), wanted=None, doubt=None, reason=reason)
+    return moved(order, now, state=resting_state(order), wanted=None, doubt=None, reason=reason)
 
 
 # -- facts ------------------------------------------------------------------------------------------------
@@ -224,7 +225,7 @@ def reported(order: Order, now: Millis, report: BrokerOrder, evidence: Evidence)
         news["wanted"] = None
         if same_terms(report.terms, order.wanted):
             news["terms"] = order.wanted
-    return _moved(order, now, **news) if news else order
+    return moved(order, now, **news) if news else order
 
 
 def _outgrown(order: Order, report: BrokerOrder, evidence: Evidence) -> bool:
@@ -279,7 +280,7 @@ def adjusted(order: Order, now: Millis, terms: Terms) -> Order:
     """Adopt terms that the broker holds and we did not ask for."""
     grown = changed(order, terms=terms)
     state = resting_state(grown) if order.state in _RESTING else order.state
-    return _moved(grown, now, state=state)
+    return moved(grown, now, state=state)
 
 
 def with_fill(order: Order, now: Millis, fill: Fill) -> Order:
@@ -315,7 +316,7 @@ def with_fill(order: Order, now: Millis, fill: Fill) -> Order:
     else:
         state, doubt = order.state, order.doubt
     wanted = None if state in TERMINAL else order.wanted
-    return _moved(grown, now, state=state, doubt=doubt, wanted=wanted)
+    return moved(grown, now, state=state, doubt=doubt, wanted=wanted)
 
 
 def without_fill(order: Order, now: Millis, old: Fill, new: Fill) -> Order:
@@ -323,7 +324,7 @@ def without_fill(order: Order, now: Millis, old: Fill, new: Fill) -> Order:
     filled = order.filled - old.quantity + new.quantity
     cost = (order.average_price or ZERO) * order.filled - old.price * old.quantity + new.price * new.quantity
     state = resting_state(changed(order, filled=filled)) if order.state in _RESTING else order.state
-    return _moved(
+    return moved(
         order,
         now,
         state=state,
@@ -343,26 +344,26 @@ def may_be_other(order: Order, now: Millis, wanted: Terms) -> Order:
     """
     since = order.sent if order.sent is not None else order.created
     doubt = Doubt(since=now, sent=since, next_query=now, last_evidence=f"it may be {wanted.quantity} large")
-    return _moved(order, now, state=S.IN_DOUBT_REPLACE, wanted=wanted, doubt=doubt)
+    return moved(order, now, state=S.IN_DOUBT_REPLACE, wanted=wanted, doubt=doubt)
 
 
 def flagged(order: Order, now: Millis, flag: Flag) -> Order:
     """Mark something unusual; the same object when it is marked already."""
-    return order if flag in order.flags else _moved(order, now, flags=order.flags | {flag})
+    return order if flag in order.flags else moved(order, now, flags=order.flags | {flag})
 
 
 def presumed_lost(order: Order, now: Millis, reason: str) -> Order:
     """Nobody has seen the order for long enough; it keeps its full size in heat until a typed word."""
     if order.state is not S.IN_DOUBT_SUBMIT:
         raise _refuse(order, "presuming it lost")
-    return _moved(order, now, state=S.LOST, reason=reason)
+    return moved(order, now, state=S.LOST, reason=reason)
 
 
 def declared_dead(order: Order, now: Millis, reason: str) -> Order:
     """An operator's verdict on a LOST order."""
     if order.state is not S.LOST:
         raise _refuse(order, "declaring it dead")
-    return _moved(order, now, state=S.ABANDONED, reason=reason, doubt=None)
+    return moved(order, now, state=S.ABANDONED, reason=reason, doubt=None)
 
 
 def commanded(order: Order, at: Millis, wanted: Terms | None, *, is_cancel: bool) -> Order:
@@ -401,9 +402,7 @@ def lives_after_all(order: Order, now: Millis, report: BrokerOrder) -> Order:
         return order  # filled whole, and not larger at the broker than we knew
     held = changed(order, terms=report.terms)
     flags = order.flags | {Flag.REVIVED}
-    return _moved(
-        held, now, state=resting_state(held), broker_id=report.broker_id, flags=flags, doubt=None, wanted=None
-    )
+    return moved(held, now, state=resting_state(held), broker_id=report.broker_id, flags=flags, doubt=None, wanted=None)
 
 
 def ended_short(order: Order, now: Millis, report: BrokerOrder) -> Order:
@@ -414,11 +413,11 @@ def ended_short(order: Order, now: Millis, report: BrokerOrder) -> Order:
     if order.state in TERMINAL or not report.status.is_final or report.filled >= order.filled:
         return order
     flags = order.flags | {Flag.BUSTED}
-    return _moved(order, now, state=_FINAL[report.status], doubt=None, wanted=None, flags=flags, reason=report.reason)
+    return moved(order, now, state=_FINAL[report.status], doubt=None, wanted=None, flags=flags, reason=report.reason)
 
 
 def gone(order: Order, now: Millis, reason: str) -> Order:
     """Repeated complete answers of the broker do not know a resting order any more."""
     if order.state not in LIVE_AT_BROKER:
         return order
-    return _moved(order, now, state=S.CANCELLED, doubt=None, wanted=None, reason=reason)
+    return moved(order, now, state=S.CANCELLED, doubt=None, wanted=None, reason=reason)

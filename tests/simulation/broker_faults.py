@@ -9,8 +9,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from brokers.paper.book import PaperFill, PaperOrder, with_record
-from engine.domain.broker import BrokerFill, BrokerOrder, BrokerStatus, FillsKind
+from brokers.paper.book import PaperOrder
+from engine.domain.broker import BrokerOrder, BrokerStatus, FillsKind
 from engine.domain.ids import BrokerOrderId, Millis
 from engine.domain.orders import Role
 from tests.simulation.operators import NAMES, Operator
@@ -109,30 +109,10 @@ def _fill(run: Run, order: PaperOrder) -> None:
     """One unit more, at the last price; the order stays as it ended."""
     exchange = run.world.exchange
     exchange.roll(run.world.clock.now())
-    record, size = order.record, Decimal(1)
+    record = order.record
     price = exchange.last_price(record.terms.symbol) or record.terms.limit or record.terms.stop
     assert price is not None
-    filled = record.filled + size
-    average = ((record.average_price or Decimal(0)) * record.filled + price * size) / filled
-    status = BrokerStatus.FILLED if filled == record.terms.quantity else record.status
-    order = with_record(order, exchange.book.at, filled=filled, average_price=average, status=status)
-    exchange.book.put(order)
-    fill = BrokerFill(
-        execution_id=exchange.book.new_execution_id(),
-        broker_id=order.id,
-        client_id=record.client_id,
-        symbol=record.terms.symbol,
-        side=record.terms.side,
-        quantity=size,
-        price=price,
-        at=exchange.book.at,
-        fee=exchange.accounts[order.account].fee_per_unit,
-        cumulative=filled,
-    )
-    exchange.book.put_fill(PaperFill(order.account, fill, exchange.book.at))
-    exchange.move(order.account, fill.symbol, size * fill.side.sign, price, -fill.fee)
-    exchange.tell_fill(order.account, fill)
-    exchange.tell_order(order)
+    exchange.execute(order, Decimal(1), price, record.status)
     exchange.commit()
 
 
