@@ -187,7 +187,8 @@ def _portfolio(section: Section, instruments: tuple[Instrument, ...]) -> Portfol
     if limits.release >= limits.block:
         raise section.refuse(
             "release" if "release" in section else "block",
-            f"makes no sense: release ({limits.release:f}) must be smaller than block ({limits.block:f})",
+            f"makes no sense: release ({limits.release:f}) must be smaller than block ({limits.block:f}), or nothing "
+            "would ever open it again; lower release or raise block",
         )
     raw = section.table("groups")
     groups = Section(section.source, (*section.path, "groups"), raw, tuple(raw))
@@ -195,6 +196,13 @@ def _portfolio(section: Section, instruments: tuple[Instrument, ...]) -> Portfol
     for group in raw:
         if group not in there:
             raise groups.refuse(group, f"is the group of no instrument; {suggest(group, there)}")
+        block = groups.take(group, PERCENT)
+        if block <= limits.release:  # the limits editor would refuse every change beside it, a tighter one too
+            raise groups.refuse(
+                group,
+                f"makes no sense: its block ({block:f} %) must lie above release ({limits.release:f}), or nothing "
+                "would ever open it again; raise it or lower release",
+            )
     return PortfolioSettings(
         currency=section.take("currency", read.currency, default.currency),
         limits=limits,
