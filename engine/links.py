@@ -41,6 +41,13 @@ STALE_MS = 1_000
 RECONNECT_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
 
 
+class _Picture(Struct, frozen=True):
+    """The broker's clock in its newest answer to a question, and our seconds when we first saw that."""
+
+    as_of: Millis
+    seen: float
+
+
 class _Waiter(Struct):
     """A session that waits for a position read begun after `asked`."""
 
@@ -86,7 +93,7 @@ class AccountLink:
         self._last_event: dict[Symbol, Millis] = {}
         self._waiters: list[_Waiter] = []
         self._reading = False
-        self._pictures: dict[str, Millis] = {}
+        self._pictures: dict[str, _Picture] = {}
         self._tasks = Tasks(f"account {manager.account}", lambda name, error: None)
 
     # -- life ---------------------------------------------------------------------------------------------
@@ -260,11 +267,12 @@ class AccountLink:
     async def _ask(self, query: Callable[[], Awaitable[Report[Row]]], what: str) -> Report[Row] | None:
         if not self.is_up:
             return None
-        begun, seen = self._clock.now(), self._pictures.get(what)
+        begun, asked, last = self._clock.now(), self._clock.monotonic(), self._pictures.get(what)
         try:
             report = await within(self._clock, self._numbers.query_timeout, query())
-            old = report.as_of < begun and _is_old_picture(report.as_of, seen)
-            self._pictures[what] = report.as_of
+            old = last is not None and _is_old_picture(report.as_of, last, begun, asked)
+            if last is None or report.as_of != last.as_of:
+                self._pictures[what] = _Picture(report.as_of, self._clock.monotonic())
             if report.as_of >= begun - STALE_MS and not old:
                 return report
             self.failed_queries += 1
@@ -314,13 +322,16 @@ class AccountLink:
         return await self._ask(self._manager.balance, "balance")
 
 
-def _is_old_picture(as_of: Millis, seen: Millis | None) -> bool:
+def _is_old_picture(as_of: Millis, last: _Picture, begun: Millis, asked: float) -> bool:
     """Whether what the broker shows is no newer than what it had shown before the question.
 
-    Clocks differ, so an answer may look a little older than its question; but its time has gone on since the last
-    one. Whole seconds may be the broker's unit: the same one again then proves nothing.
+    Clocks differ, ours may even have been set back: an answer may look older or younger than its question. But the
+    broker's own time has gone on since we saw its last answer, by a whole second where that may be its unit.
     """
-    return seen is not None and (as_of < seen or (as_of == seen and as_of % 1_000 != 0))
+    if as_of == last.as_of:
+        unit = 0.0 if as_of % 1_000 else 1.0
+        return as_of != begun and asked - last.seen > unit
+    return as_of < min(last.as_of, begun)
 
 
 class FeedLink:
