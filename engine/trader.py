@@ -17,15 +17,14 @@ from typing import assert_never
 from msgspec.structs import replace as changed
 
 from engine.aggregation.heat import RiskScale, contribution, planned_risk
+from engine.change_trail import tell_change
 from engine.domain import order_lifecycle as lifecycle
 from engine.domain.ids import Millis
 from engine.domain.market import Candle, Tick
 from engine.domain.order_book import Change
-from engine.domain.orders import TERMINAL, Flag, Order, Terms
-from engine.domain.records import FillBooked, OrderChanged, PositionRecorded
+from engine.domain.orders import TERMINAL, Order, Terms
 from engine.domain.risk import Contribution, StanceNotice
 from engine.errors import StartOver
-from engine.events import Filled, OrderMoved
 from engine.inbound.candle_series import Added, Ignored, Inserted, Placement, Replaced
 from engine.inbound.candle_stream import CandleStream, NoOverlap
 from engine.links import FeedLink
@@ -42,20 +41,15 @@ from engine.outbound.submission import Submission
 from engine.periodic import cancel_and_wait
 from engine.ports import Timer, Watchdog
 from engine.session import SessionDesk
-from engine.snapshot import ChartMark, MarkKind, Phase, Severity
+from engine.snapshot import Phase
 from engine.strategies.protocol import Strategy
 from engine.strategy_runner import Counters, StrategyRunner
 
 log = logging.getLogger(__name__)
 KEEP_CANDLES = 600
-KEEP_MARKS = 200
 RETRY_HISTORY_SECONDS = 2.0
 LOOPS = (":doubt loop", ":guard", ":data half")
 """Ends of the names of a trader's standing tasks: when one fails, the session starts again."""
-QUIET_EVENTS = frozenset(
-    {"asked", "ask soon", "report", "intent", "abandoned", "denied", "lost", "adopted", "journalled"}
-)
-"""Changes that nothing at the broker follows from (but for a report of fills unheard): reads need not wait for them."""
 
 
 class RealtimeTrader:
@@ -366,48 +360,9 @@ class RealtimeTrader:
 
     def on_change(self, change: Change, now: Millis) -> None:
         """Every change of the working copy: audit trail, consoles, heat, and whoever waits."""
-        desk = self.desk
-        order = change.order
-        if change.event not in QUIET_EVENTS or (change.event == "report" and order and order.open_for_fills):
-            desk.road.touched(desk.book.symbol)
-        if change.fill is not None:
-            self.counters.fills += 1
-            desk.ledger.book(change.realised_points, change.fill.fee, now)
-            desk.record(FillBooked(fill=change.fill, order=order, position=desk.book.position, at=now))
-            desk.reporter.event(Filled(change.fill))
-            kind = MarkKind.ENTRY if order is not None and order.is_entry else MarkKind.EXIT
-            desk.marks.append(
-                ChartMark(change.fill.at, kind, change.fill.side, change.fill.price, change.fill.quantity)
-            )
-            del desk.marks[:-KEEP_MARKS]
-            if order is not None and order.is_entry and desk.book.outgrew(order):
-                desk.road.suspect(f"a leg of {order.client_id} may have grown", orders=True)
-        elif order is None:
-            desk.record(
-                PositionRecorded(
-                    account=desk.settings.account,
-                    symbol=desk.book.symbol,
-                    session=desk.settings.id,
-                    position=desk.book.position,
-                    cause=change.detail or change.event,
-                    at=now,
-                )
-            )
-        if order is not None:
-            desk.record(OrderChanged(order=order, event=change.event, at=now, detail=change.detail))
-            desk.reporter.event(OrderMoved(order, change.event))
-            if order.is_entry and order.state in TERMINAL:
-                desk.heat.cancel(order.client_id)
-            self._look_at_flags(order)
+        tell_change(self.desk, self.counters, change, now)
         self.report_heat()
-        desk.moved()
-
-    def _look_at_flags(self, order: Order) -> None:
-        if order.flags & {Flag.OVERFILLED, Flag.LATE_FILL, Flag.BUSTED, Flag.REVIVED}:
-            words = ", ".join(sorted(order.flags))
-            self.desk.reporter.alert(
-                f"flag:{order.client_id}", Severity.CRITICAL, f"{self.desk.id}: order {order.client_id}: {words}"
-            )
+        self.desk.moved()
 
     def planned_risk(self, terms: Terms, stop_loss: Decimal | None, size: Decimal) -> Decimal:
         """Money that an entry with these terms would put at risk."""

@@ -7,8 +7,8 @@ from decimal import Decimal
 from msgspec.structs import replace as changed
 
 from engine.domain import order_lifecycle as lifecycle
-from engine.domain.ids import ClientOrderId, Millis, decision_key
-from engine.domain.order_book import live_exits, parent_unfilled, reduces
+from engine.domain.ids import Millis, decision_key
+from engine.domain.order_book import live_exits, reduces
 from engine.domain.orders import (
     ZERO,
     Flag,
@@ -24,7 +24,8 @@ from engine.domain.positions import Position
 from engine.domain.settings import Protection, Remedy
 from engine.outbound.exit_road import ExitRoad, Failed
 from engine.outbound.fitting import Fit, fit_protection
-from engine.outbound.inert import stop_not_protecting
+from engine.outbound.inert import InertWatch
+from engine.outbound.leftovers import LOOK_SECONDS, Leftovers
 from engine.outbound.sleepers import unproven_sleepers
 from engine.outbound.standing import Standing
 from engine.outbound.submission import ExitOrder, Submission
@@ -34,7 +35,6 @@ from engine.snapshot import Phase, ProtectionState, Severity
 
 RESIZE_GRACE_MS = 1_000
 BROKER_SIZES_GRACE_MS = 2_500
-LOOK_SECONDS = 1.0
 _READY = (Phase.SUBSCRIBING, Phase.LOADING_HISTORY, Phase.WARMING, Phase.TRADING)
 _UNPROVEN = (
     OrderState.SUBMITTING,
@@ -59,13 +59,12 @@ class Guard:
         self._uncovered_since: Millis | None = None
         self._rearmed = False
         self._armed = False
-        self._through_since: Millis | None = None
-        self._inert: set[str] = set()
+        self._inert = InertWatch(desk)
         self._standing = Standing()
         self._target_hit = False
         self._opening: Order | None = None
         self._opening_seen: tuple[int, Position] | None = None
-        self._swept: dict[ClientOrderId, Millis] = {}
+        self._leftovers = Leftovers(desk, submission)
 
     @property
     def is_settled(self) -> bool:
@@ -76,17 +75,9 @@ class Guard:
 
     def on_tick(self, mark: Decimal, now: Millis) -> None:
         """Note whether the price has run through the stop, or has reached a target of ours; nothing is awaited."""
-        held = self._desk.book.position.quantity
-        if not held:
-            self._through_since = None
-            return
-        if self.stop_price is not None and (mark - self.stop_price) * held < 0:
-            if self._through_since is None:
-                self._through_since = now
-        else:
-            self._through_since = None
-        target = self.target_price
-        if target is None or self._target_hit or (mark - target) * held < 0 or not self._ours(target):
+        held, target = self._desk.book.position.quantity, self.target_price
+        self._inert.on_tick(mark, self.stop_price, now)
+        if not held or target is None or self._target_hit or (mark - target) * held < 0 or not self._ours(target):
             return
         self._target_hit = True
         self._desk.moved()
@@ -129,12 +120,12 @@ class Guard:
         if due:
             await self._exits.leave(f"target:{desk.now()}", None, f"target {self.target_price} reached")
             return
-        await self._cancel_wrong_side()
+        await self._leftovers.cancel_wrong_side()
         if self._leaving():
             self._while_leaving()
             return
         await self._cover()
-        await self._check_inert()
+        await self._inert.look(self._stops())
 
     def _leaving(self) -> bool:
         """Whether the position is being left: a stop placed or made larger beside an exit would turn it round."""
@@ -162,50 +153,16 @@ class Guard:
 
     async def _when_flat(self) -> None:
         desk = self._desk
-        self._uneven_since = self._uncovered_since = self._through_since = None
+        self._uneven_since = self._uncovered_since = None
+        self._inert.is_flat()
         self._rearmed = self._armed = self._target_hit = False
         self.target_price = None
-        orders = desk.book.open()
-        index = {o.client_id: o for o in orders}
-        leftovers = [
-            o
-            for o in orders
-            if not o.is_entry and o.is_open and not parent_unfilled(o, index) and not self._parent_open(o)
-        ]
-        if not any(o.is_entry and o.is_open for o in orders):
+        if not any(o.is_entry and o.is_open for o in desk.book.open()):
             self.stop_price = None
         for alert in ("naked", "inert", "exit"):
             desk.reporter.clear(f"{alert}:{desk.id}")
         self._show(ProtectionState.FLAT)
-        await self._sweep(leftovers)
-
-    async def _sweep(self, leftovers: list[Order]) -> None:
-        """Ask each to go, once a look: an answer that changes nothing must not bring the next question at once."""
-        desk = self._desk
-        self._swept = {o.client_id: self._swept[o.client_id] for o in leftovers if o.client_id in self._swept}
-        for order in leftovers:
-            asked, shut = self._swept.get(order.client_id), not desk.road.is_up or desk.road.locked_until is not None
-            early = asked is not None and desk.now() - asked < LOOK_SECONDS * 1000
-            if early or (shut and order.cancel_wanted) or not lifecycle.may_cancel(order) or order.is_in_doubt:
-                continue
-            self._swept[order.client_id] = desk.now()
-            await self._submission.cancel(order, "the position is flat")
-
-    async def _cancel_wrong_side(self) -> None:
-        """Exits of an earlier, opposite position would open or add if they filled: they go at once.
-
-        So do entries on the other side: they would reduce, and their legs then stand against the position.
-        """
-        desk, orders = self._desk, self._desk.book.open()
-        index = {o.client_id: o for o in orders}
-        for order in orders:
-            wrong = not order.cancel_wanted and order.is_entry == reduces(order, desk.book.position)
-            if wrong and not parent_unfilled(order, index) and lifecycle.may_cancel(order) and not order.is_in_doubt:
-                await self._submission.cancel(order, f"position is {desk.book.position.quantity}")
-
-    def _parent_open(self, order: Order) -> bool:
-        parent = self._desk.book.get(order.parent) if order.parent is not None else None
-        return parent is not None and parent.is_open
+        await self._leftovers.sweep()
 
     def _converted(self) -> list[Order]:
         stops = (o for o in self._desk.book.open() if o.role is Role.STOP and o.is_open)
@@ -293,7 +250,7 @@ class Guard:
         if self._standing.is_proven:
             self._rearmed = False
         self._desk.reporter.clear(f"naked:{self._desk.id}")
-        if self._desk.protection is not ProtectionState.INERT or not self._inert:
+        if self._desk.protection is not ProtectionState.INERT or not self._inert.found:
             self._show(ProtectionState.COVERED)
 
     async def _resize(self, changes: tuple[Fit, ...], flags: frozenset[Flag]) -> None:
@@ -417,34 +374,3 @@ class Guard:
         if self._desk.protection is not state:
             self._desk.protection = state
             self._desk.moved()
-
-    # -- the stop that does not act -----------------------------------------------------------------------
-
-    async def _check_inert(self) -> None:
-        """Price through a working stop, position unchanged after the grace: ask directly, then raise the alarm."""
-        desk = self._desk
-        since = self._through_since
-        if since is None or desk.now() - since < desk.numbers.inert_stop_grace * 1000:
-            return
-        for stop in self._stops():
-            if stop.client_id in self._inert or stop.updated > since:
-                continue
-            held = desk.book.position.quantity
-            rows = await desk.road.find(stop.client_id, stop.created)
-            if rows is None or desk.book.position.quantity != held or self._through_since is None:
-                return
-            alive = next((r for r in rows if r.broker_id == stop.broker_id and not r.status.is_final), None)
-            if alive is None:
-                desk.road.suspect(f"stop {stop.client_id} is not at the broker", orders=True)
-                return
-            self._inert.add(stop.client_id)
-            self._report_inert(stop, since)
-
-    def _report_inert(self, stop: Order, since: Millis) -> None:
-        desk = self._desk
-        text = f"stop {stop.terms.stop} works at the broker, price {desk.mark}, position {desk.book.position.quantity}"
-        desk.protection = ProtectionState.INERT
-        desk.reporter.alert(
-            f"inert:{desk.id}", Severity.CRITICAL, f"{desk.id}: STOP NOT PROTECTING: {text}; flatten it", lasting=True
-        )
-        desk.disagreements.put(stop_not_protecting(desk, stop, since))

@@ -6,8 +6,6 @@ the step that starts the send; an exit waits at most 250 ms for its commit, then
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable, Coroutine
 from decimal import Decimal
 from typing import Any, assert_never
@@ -18,28 +16,13 @@ from msgspec.structs import replace as changed
 from engine.domain import order_lifecycle as lifecycle
 from engine.domain.broker import AcceptedOrder, AttachedLeg, RefusedOrder, ReplaceQuantity, SubmitRequest
 from engine.domain.ids import ClientOrderId, DecisionKey, decision_key
-from engine.domain.intents import (
-    CancelIntent,
-    Concluded,
-    IntentRecord,
-    JournalRecord,
-    Outcome,
-    Prepared,
-    ReplaceIntent,
-    SubmitIntent,
-)
-from engine.domain.orders import TERMINAL, ZERO, Flag, Order, OrderState, Terms
+from engine.domain.intents import CancelIntent, ReplaceIntent, SubmitIntent
+from engine.domain.orders import TERMINAL, ZERO, Order, OrderState, Terms
 from engine.domain.positions import closed_since
 from engine.domain.risk import Approved
-from engine.errors import CommitUnknown, StoreError
 from engine.outbound.entry_gate import EntryGate
-from engine.periodic import done_within
-from engine.ports import Committed, NotHolder, Taken
+from engine.outbound.intent_recorder import IntentRecorder
 from engine.session import LockOut, NoAnswer, NotSent, Sent, SessionDesk
-from engine.snapshot import Severity
-
-log = logging.getLogger(__name__)
-_KINDS = {SubmitIntent: "exit", CancelIntent: "cancel", ReplaceIntent: "replace"}
 
 
 class ApprovedEntry(Struct, frozen=True, kw_only=True):
@@ -57,22 +40,14 @@ class ExitOrder(Struct, frozen=True):
     order: Order
 
 
-class _Void(Struct, frozen=True):
-    """Why an intent is not durable; `stops_exits` only when something definite stands against sending it at all."""
-
-    reason: str
-    stops_exits: bool = False
-
-
 class Submission:
     """Sends for one session. Every method ends with the order in a state that says what is known."""
 
     def __init__(self, desk: SessionDesk, gate: EntryGate) -> None:
         self._desk = desk
         self._gate = gate
+        self._record = IntentRecorder(desk)
         self._cancelling: set[ClientOrderId] = set()
-        self._journalled_keys: set[DecisionKey] = set()
-        self._journalling: asyncio.Task[str | None] | None = None
 
     # -- entries ------------------------------------------------------------------------------------------
 
@@ -83,7 +58,7 @@ class Submission:
         for item in (order, *legs):
             desk.put(item, "intent")
         try:
-            refusal = await self._commit_entry(
+            refusal = await self._record.entry(
                 SubmitIntent(key=order.key, order=order, legs=legs, at=desk.now(), epoch=order.epoch)
             )
             order = desk.current(order)
@@ -108,55 +83,6 @@ class Submission:
             if desk.current(order).state in (OrderState.ABANDONED, OrderState.REJECTED, OrderState.DENIED):
                 desk.heat.cancel(order.client_id)
 
-    async def _commit_entry(self, intent: SubmitIntent) -> str | None:
-        desk = self._desk
-        commit = desk.tasks.spawn(self._outcome_of(intent), f"commit {intent.key}")
-        try:
-            if not await done_within(desk.clock, desk.numbers.entry_sizing_read, commit):
-                desk.tasks.launch(self._bury(intent), f"bury {intent.key}")
-                return "the database did not take the order in time"
-        except BaseException:
-            desk.tasks.launch(self._bury(intent), f"bury {intent.key}")
-            raise
-        void = commit.result()
-        return None if void is None else void.reason
-
-    async def _outcome_of(self, intent: IntentRecord) -> _Void | None:
-        """None when durable, else why not."""
-        try:
-            outcome = await self._desk.store.commit(intent)
-        except CommitUnknown:
-            return await self._settle_unknown(intent)
-        except StoreError as error:
-            return _Void(f"the database does not answer: {error}")
-        match outcome:
-            case Committed():
-                return None
-            case Taken(by=by):
-                return _Void(f"this decision was used before ({by})", stops_exits=True)
-            case NotHolder(holder=holder):
-                self._desk.lease.told_of(holder)
-                return _Void(f"another engine holds the lease: {holder}", stops_exits=True)
-            case _:
-                assert_never(outcome)
-
-    async def _settle_unknown(self, intent: IntentRecord) -> _Void | None:
-        try:
-            settled = await self._desk.store.bury(intent.key)
-        except StoreError as error:
-            return _Void(f"the outcome of the commit is unknown: {error}")
-        match settled:
-            case Taken():
-                return None
-            case Committed():
-                return _Void("the commit was lost; its key is void")
-
-    async def _bury(self, intent: IntentRecord) -> None:
-        try:
-            await self._desk.store.bury(intent.key)
-        except StoreError as error:
-            log.warning("the unsent intent %s could not be voided yet: %s", intent.key, error)
-
     def _abandon(self, orders: tuple[Order, ...], reason: str) -> Order:
         desk = self._desk
         for order in orders:
@@ -178,21 +104,21 @@ class Submission:
         order = desk.put(exit.order, "intent")
         intent = SubmitIntent(key=order.key, order=order, at=desk.now(), epoch=order.epoch)
         try:
-            refusal = await self._durable(intent, order) or closed_since(held, desk.book.position)
+            refusal = await self._record.durable(intent, order) or closed_since(held, desk.book.position)
         except BaseException:
             order = self._cut_off((order,))
-            desk.tasks.launch(self._bury(intent), f"bury {intent.key}")
-            desk.tasks.launch(self._conclude(order.key, order, NotSent(order.reason)), f"conclude {intent.key}")
+            desk.tasks.launch(self._record.bury(intent), f"bury {intent.key}")
+            desk.tasks.launch(self._record.conclude(order.key, order, NotSent(order.reason)), f"conclude {intent.key}")
             raise
         order = desk.current(order)
         if refusal is not None or order.cancel_wanted:
             order = self._abandon((order,), refusal or "cancelled before it was sent")
-            await self._conclude(order.key, order, NotSent(order.reason))
+            await self._record.conclude(order.key, order, NotSent(order.reason))
             return order
         order = desk.put(lifecycle.sent(order, desk.now()), "sent")
         answer = await self._asked((order,), desk.road.submit(SubmitRequest(order.client_id, order.terms)))
         order = self._submitted(order, (), answer)
-        await self._conclude(order.key, order, answer)
+        await self._record.conclude(order.key, order, answer)
         return order
 
     async def cancel(self, order: Order, reason: str) -> Order:
@@ -223,10 +149,10 @@ class Submission:
             epoch=desk.lease.epoch,
             reason=reason,
         )
-        refusal = await self._durable(intent, order)
+        refusal = await self._record.durable(intent, order)
         order = desk.current(order)
         if refusal is not None or not lifecycle.may_cancel(order):
-            await self._conclude(key, order, NotSent("it was settled before"))
+            await self._record.conclude(key, order, NotSent("it was settled before"))
             return self._held_back(order, "cancel", refusal)
         order = desk.put(lifecycle.cancel_asked(order, desk.now()), "cancel sent")
         assert order.broker_id is not None
@@ -247,7 +173,7 @@ class Submission:
                 order = desk.put(lifecycle.doubted(order, desk.now(), why), "cancel in doubt", why)
             case _:
                 assert_never(answer)
-        await self._conclude(key, order, answer)
+        await self._record.conclude(key, order, answer)
         return order
 
     async def replace(self, order: Order, wanted: Terms, reason: str) -> Order:
@@ -272,10 +198,10 @@ class Submission:
             epoch=desk.lease.epoch,
             reason=reason,
         )
-        refusal = await self._durable(intent, order)
+        refusal = await self._record.durable(intent, order)
         order = desk.current(order)
         if refusal is not None or not lifecycle.may_replace(order):
-            await self._conclude(key, order, NotSent("it was settled before"))
+            await self._record.conclude(key, order, NotSent("it was settled before"))
             return self._held_back(order, "replace", refusal)
         asked = changed(wanted, quantity=wanted.quantity - desk.book.carried(order))
         if remaining:
@@ -306,7 +232,7 @@ class Submission:
                 order = desk.put(lifecycle.doubted(order, desk.now(), why), "replace in doubt", why)
             case _:
                 assert_never(answer)
-        await self._conclude(key, order, answer)
+        await self._record.conclude(key, order, answer)
         return order
 
     async def _room(self, order: Order) -> Decimal | None:
@@ -368,83 +294,3 @@ class Submission:
             case _:
                 assert_never(answer)
         return desk.current(order)
-
-    async def _durable(self, intent: IntentRecord, order: Order) -> str | None:
-        """An exit's or cancel's record: the database within 250 ms, else the journal, else the loudest alarm.
-
-        Only two things stop it: its decision was used before, or another engine commands the account; the latter is
-        read again last, in the step that starts the send.
-        """
-        desk = self._desk
-        patience = desk.numbers.exit_commit
-        if (lost := await desk.lease.why_nothing(patience)) is not None:
-            return lost
-        commit = desk.tasks.spawn(self._outcome_of(intent), f"commit {intent.key}")
-        if await done_within(desk.clock, patience, commit):
-            void = commit.result()
-            if void is not None and void.stops_exits:
-                return void.reason
-            if void is None:
-                return await desk.lease.why_nothing(patience)
-        self._journalled_keys.add(intent.key)
-        failure = await self._journalled(Prepared(intent))
-        if failure is not None:
-            desk.reporter.alert(
-                f"unrecorded:{intent.key}",
-                Severity.CRITICAL,
-                f"{desk.id}: {_KINDS[type(intent)]} sent WITHOUT A RECORD; database and journal both fail ({failure})",
-                lasting=True,
-            )
-        else:
-            current = desk.current(order)
-            if Flag.JOURNALLED not in current.flags and current.state not in TERMINAL:
-                desk.put(
-                    lifecycle.flagged(current, desk.now(), Flag.JOURNALLED),
-                    "journalled",
-                    "the database did not answer in 250 ms",
-                )
-        return await desk.lease.why_nothing(patience)
-
-    async def _conclude(self, key: DecisionKey, order: Order, answer: Sent) -> None:
-        if key not in self._journalled_keys:
-            return
-        self._journalled_keys.discard(key)
-        match answer:
-            case AcceptedOrder():
-                outcome = Outcome.ACCEPTED
-            case RefusedOrder():
-                outcome = Outcome.REFUSED
-            case NotSent() | LockOut():
-                outcome = Outcome.NOT_SENT
-            case NoAnswer():
-                outcome = Outcome.IN_DOUBT
-            case _:
-                assert_never(answer)
-        record = Concluded(
-            key=key,
-            outcome=outcome,
-            at=self._desk.now(),
-            broker_id=order.broker_id,
-            detail=order.reason,
-        )
-        if (failure := await self._journalled(record)) is not None:
-            log.critical("the outcome of %s could not be journalled: %s", key, failure)
-
-    async def _journalled(self, record: JournalRecord) -> str | None:
-        """None when it is durable in the journal, else why not; a disk that hangs is waited for once."""
-        desk = self._desk
-        hung = self._journalling
-        writing = desk.tasks.spawn(self._append(record), "journal")
-        if hung is not None and not hung.done():
-            return "the journal does not answer"
-        if await done_within(desk.clock, desk.numbers.exit_commit, writing):
-            return writing.result()
-        self._journalling = writing
-        return f"the journal did not answer in {desk.numbers.exit_commit * 1000:g} ms"
-
-    async def _append(self, record: JournalRecord) -> str | None:
-        try:
-            await self._desk.journal.append(record)
-        except OSError as error:
-            return str(error)
-        return None

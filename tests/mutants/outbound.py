@@ -5,11 +5,13 @@ from __future__ import annotations
 from tests.mutants.mutant import Edit, Mutant
 
 SUBMISSION = "engine/outbound/submission.py"
+RECORDER = "engine/outbound/intent_recorder.py"
 GATE = "engine/outbound/entry_gate.py"
 ENTRIES = "engine/outbound/entries.py"
 EXITS = "engine/outbound/exits.py"
 ROAD = "engine/outbound/exit_road.py"
 GUARD = "engine/outbound/protection.py"
+LEFTOVERS = "engine/outbound/leftovers.py"
 RECOVERY = "engine/outbound/recovery.py"
 FLATTEN = "engine/outbound/flatten.py"
 HANDLER = "engine/outbound/decision_handler.py"
@@ -39,14 +41,14 @@ OUTBOUND = (
         name="sent-before-written",
         says="The order is written before it is sent: one transaction with its decision key, then the request.",
         path=SUBMISSION,
-        old="            refusal = await self._commit_entry(\n                SubmitIntent(key=order.key, order=order, "
+        old="            refusal = await self._record.entry(\n                SubmitIntent(key=order.key, order=order, "
         "legs=legs, at=desk.now(), epoch=order.epoch)\n            )\n",
         new="            refusal = None\n",
     ),
     Mutant(
         name="entry-without-commit",
         says="Entries are refused while the database does not answer.",
-        path=SUBMISSION,
+        path=RECORDER,
         old='                return "the database did not take the order in time"\n',
         new="                return None\n",
         also=(
@@ -60,7 +62,7 @@ OUTBOUND = (
     Mutant(
         name="unknown-commit-is-durable",
         says="A commit of unknown outcome is settled by a tombstone under the same key; who holds the key wins.",
-        path=SUBMISSION,
+        path=RECORDER,
         old="            return await self._settle_unknown(intent)\n",
         new="            return None\n",
     ),
@@ -74,14 +76,14 @@ OUTBOUND = (
     Mutant(
         name="exit-waits-for-the-database",
         says="An exit or cancel waits at most 250 ms for its commit, then its intent goes to the journal and is sent.",
-        path=SUBMISSION,
+        path=RECORDER,
         old="        if await done_within(desk.clock, patience, commit):\n            void = commit.result()\n",
         new="        if await done_within(desk.clock, 3_600.0, commit):\n            void = commit.result()\n",
     ),
     Mutant(
         name="exit-not-journalled",
         says="An exit that the database did not take goes to the append-only intent journal before it is sent.",
-        path=SUBMISSION,
+        path=RECORDER,
         old="        failure = await self._journalled(Prepared(intent))\n",
         new="        failure = None\n",
     ),
@@ -243,7 +245,7 @@ OUTBOUND = (
     Mutant(
         name="leftover-stop-stays",
         says="Own exits beyond |position| are an excess and are cancelled.",
-        path=GUARD,
+        path=LEFTOVERS,
         old='            await self._submission.cancel(order, "the position is flat")\n',
         new="            continue\n",
     ),

@@ -14,15 +14,13 @@ from collections import Counter
 from msgspec import Struct
 
 from engine import commands as c
-from engine.domain.broker import AcceptedOrder, SubmitAnswer, SubmitRequest
 from engine.domain.decisions import StrategyContext
-from engine.domain.ids import AccountId, BrokerOrderId, Millis, SessionId
-from engine.domain.orders import OrderState, Terms
+from engine.domain.ids import AccountId, Millis, SessionId
+from engine.domain.orders import OrderState
 from engine.errors import DeskHeld
 from engine.snapshot import LoopLag
 from engine.views import take
 from tests.simulation import faults, house_faults, probe, scenes
-from tests.simulation.deeds import lowers
 from tests.simulation.desk import Desk
 from tests.simulation.loop import Life, no_garbage_collection
 from tests.simulation.operators import NAMES, Operator
@@ -31,7 +29,8 @@ from tests.simulation.oracle.findings import Violation
 from tests.simulation.oracle.mind import Mind
 from tests.simulation.oracle.oracle import Oracle
 from tests.simulation.rivals import Rivals
-from tests.simulation.world import MAX_POSITION, START, World, session_id
+from tests.simulation.testimony import Testimony
+from tests.simulation.world import MAX_POSITION, START, World
 
 TROUBLE_MS, CALM_MS, QUIET_MS = 18 * 60_000, 7 * 60_000, 5 * 60_000
 CYCLE_MS = TROUBLE_MS + CALM_MS + QUIET_MS
@@ -74,7 +73,8 @@ class Run:
         self._desks: list[Desk] = []
         self._graveyard: list[Desk] = []
         self._down_since: Millis | None = None
-        self.world = World(options, self, self._shown)
+        self.testimony = Testimony(self)
+        self.world = World(options, self.testimony, self._shown)
         world = self.world
         if trace:
             world.trace = []
@@ -99,8 +99,6 @@ class Run:
         self.oracle.requests.remembered = self._remembered  # type: ignore[method-assign]
         world.exchange.on_fill = self._filled
         self._operators = [Operator(self, name, world.streams.of(f"operator/{name}")) for name in NAMES]
-        self.commands = 0
-        self.held_at: dict[SessionId | None, Millis] = {}
 
     # -- going through it ---------------------------------------------------------------------------------
 
@@ -366,48 +364,6 @@ class Run:
         """The colleague."""
         return next(each for each in self._operators if each is not operator)
 
-    def misbehave(self) -> None:
-        """Set the strategies to what the phase asks of them."""
-        for desk in self._desks:
-            for strategy in desk.strategies.values():
-                strategy.quiet = self.is_quiet
-                for name, (field, most) in (faults.STRATEGY | house_faults.STRATEGY).items():
-                    strength = self.options.faults.get(name, 0.0) if self.in_trouble else 0.0
-                    setattr(strategy, field, most * strength)
-
-    # -- what the oracle hears ----------------------------------------------------------------------------
-
-    def _desk_of(self, life: Life) -> Desk | None:
-        return next((desk for desk in self._desks if desk.life is life), self.rivals.of(life))
-
-    def _session(self, account: AccountId, request: SubmitRequest) -> SessionId:
-        return session_id(account, request.terms.symbol)
-
-    def sending(
-        self, life: Life, account: AccountId, kind: str, request: SubmitRequest | None, about: BrokerOrderId | None
-    ) -> None:
-        """A request starts to leave."""
-        self.commands += 1
-        desk = self._desk_of(life)
-        if desk is None:
-            return
-        scene = scenes.scene(self, desk, account, request.terms.symbol if request is not None else None)
-        self.oracle.sending.any(scene, kind)
-        if request is None:
-            self._commanding_order(desk, about)
-            return
-        session = self._session(account, request)
-        order = probe.order_of(desk, session, request.client_id)
-        mind = probe.mind_of(desk, session)
-        if order is None or mind is None:
-            self.oracle.findings.check("I1 sent", False, f"{request.client_id} leaves and memory does not know it")
-            return
-        if self._says_unrecorded(desk, order.key):
-            for leg in (request.client_id, *(leg.client_id for leg in request.legs)):
-                self.oracle.truth.unrecorded[leg] = life.name
-        self.oracle.requests.leaves(mind, probe.heat(desk), order, request)
-        self.oracle.sending.submit(mind, order, scene)
-
     def urgent_hands(self, seconds: float) -> None:
         """Both operators do what an operator does when something fails."""
 
@@ -419,115 +375,20 @@ class Run:
 
         self._at(self.world.clock.now() + round(seconds * 1000), act)
 
-    def _commanding_order(self, desk: Desk, about: BrokerOrderId | None) -> None:
-        """A replace or cancel starts to leave: the order as memory has it now, and whether it has a record at all."""
-        held = self.world.exchange.book.orders.get(about) if about is not None else None
-        client_id = held.record.client_id if held is not None else None
-        if held is None or client_id is None:
-            return
-        order = probe.order_of(desk, session_id(held.account, held.record.terms.symbol), client_id)
-        if order is None:
-            return
-        self.oracle.truth.sent[client_id] = order
-        for kind in ("cancel", "replace"):
-            if self._says_unrecorded(desk, f"{order.session}/{kind}:{client_id}:"):
-                self.oracle.truth.unrecorded_commands.add(client_id)
+    def desk_of(self, life: Life) -> Desk | None:
+        """The process of this life."""
+        return next((desk for desk in self._desks if desk.life is life), self.rivals.of(life))
 
-    def _says_unrecorded(self, desk: Desk, key: str) -> bool:
-        """The loudest alarm: database and journal both failed, and this very intent left all the same."""
-        return any(alert.id.startswith(f"unrecorded:{key}") for alert in desk.engine.board.alerts())
+    def misbehave(self) -> None:
+        """Set the strategies to what the phase asks of them."""
+        for desk in self._desks:
+            for strategy in desk.strategies.values():
+                strategy.quiet = self.is_quiet
+                for name, (field, most) in (faults.STRATEGY | house_faults.STRATEGY).items():
+                    strength = self.options.faults.get(name, 0.0) if self.in_trouble else 0.0
+                    setattr(strategy, field, most * strength)
 
-    def submitting(self, life: Life, account: AccountId, request: SubmitRequest, left: Millis) -> None:
-        """A submit arrives."""
-        terms = request.terms
-        if request.legs:
-            self.world.hit("brackets")
-        self.world.note(f"submit {request.client_id} {account} {terms.side} {terms.quantity} {terms.symbol}")
-        desk = self._desk_of(life)
-        mind = probe.mind_of(desk, self._session(account, request)) if desk is not None else None
-        self.oracle.exposure.travelled(account, request.client_id, left)
-        self.oracle.requests.arrives(mind, account, request, None)
-        self._arriving = request
-
-    def replacing(self, life: Life, account: AccountId, broker_id: BrokerOrderId, terms: Terms, left: Millis) -> None:
-        """A replace arrives."""
-        order = self.world.exchange.book.orders.get(broker_id)
-        if order is not None and order.record.client_id is not None:
-            self.oracle.exposure.travelled(account, order.record.client_id, left)
-        self.world.note(f"replace {broker_id} {terms.quantity} {terms.type} {terms.limit} {terms.stop}")
-        self.oracle.requests.commanded(account, broker_id, "replace")
-
-    def cancelling(self, life: Life, account: AccountId, broker_id: BrokerOrderId) -> None:
-        """A cancel arrives."""
-        self.world.note(f"cancel {broker_id}")
-        self.oracle.requests.commanded(account, broker_id, "cancel")
-
-    def answered(self, life: Life, account: AccountId, kind: str, answer: SubmitAnswer) -> None:
-        """The exchange spoke."""
-        self.world.hit(f"{kind} {'accepted' if isinstance(answer, AcceptedOrder) else 'refused'}")
-        if kind == "submit":
-            self.oracle.submitted(account, self._arriving, answer, isinstance(answer, AcceptedOrder))
-
-    def commanding(self, life: Life, command: c.Command) -> None:
-        """A command reaches the engine."""
-        self.world.note(f"{command.origin.operator}: {type(command).__name__}")
-        self.oracle.commanded[str(command.origin.id)] = self.world.loop.at
-        requests = self.oracle.requests
-        sessions = tuple(s.id for s in self.world.durable.sessions)
-        match command:
-            case c.Resume(session=session):
-                some = sessions if session is None else (session,)
-                self.oracle.released(some)
-                requests.paused.difference_update(some)
-            case c.ReleaseLatch(session=session):
-                requests.paused.discard(session)
-            case c.SubmitByHand(session=session, is_exit=False):
-                self.oracle.released((session,))
-            case c.AdoptOrder(session=session) | c.ForceExit(session=session):
-                self.oracle.released((session,))
-            case c.ReleaseKill():
-                requests.killed = False
-            case c.Acknowledge(disagreement=id):
-                self.oracle.sending.acknowledged.add(id)
-            case _:
-                pass
-
-    def receipt(self, life: Life, command: c.Command, receipt: c.Receipt, raised: bool) -> None:
-        """A command was taken, or not; `raised` by the limits of when it was given."""
-        name = type(command).__name__
-        self.world.hit(f"command {name}{'' if receipt.taken else ' refused'}")
-        requests, audit = self.oracle.requests, self.oracle.audit
-        desk = self._desk_of(life)
-        if desk is None or desk is not self.desk or desk.engine.lost.done():
-            return  # it only looks on, and says so or is about to
-        if isinstance(command, c.Flatten | c.Kill | c.Pause) or (
-            isinstance(command, c.SubmitByHand) and command.is_exit
-        ):
-            self.oracle.findings.check("I19", receipt.taken, f"{name} was refused: {receipt.message}")
-        if not receipt.taken:
-            return
-        id = str(command.origin.id)
-        if raised:
-            audit.raised(id, name)
-        elif lowers(command):
-            audit.lowered(id, name, life.name)
-        sessions = tuple(s.id for s in self.world.durable.sessions)
-        match command:
-            case c.Kill():
-                requests.killed = True
-                self._hold(sessions)
-                self.held_at[None] = self.world.clock.now()
-            case c.Pause(session=session) | c.Flatten(session=session):
-                held = sessions if session is None else (session,)
-                if not (isinstance(command, c.Pause) and command.keep_resting):
-                    self._hold(held)
-                requests.paused.update(held)
-                self.held_at.update(dict.fromkeys(held, self.world.clock.now()))
-            case _:
-                pass
-
-    def _hold(self, sessions: tuple[SessionId, ...]) -> None:
-        self.oracle.duties.held_since.update(dict.fromkeys(sessions, self.world.clock.now()))
+    # -- what the oracle asks ------------------------------------------------------------------------------
 
     def _filled(self, account: AccountId, fill: object) -> None:
         self.world.counts["fills"] += 1
@@ -536,7 +397,7 @@ class Run:
     def _shown(self, life: Life, session: SessionId, context: StrategyContext) -> None:
         candle = context.candles[-1]
         self.world.note(f"{session} decides on {candle.start}")
-        desk = self._desk_of(life)
+        desk = self.desk_of(life)
         now = max(self.world.loop.at, desk.clock.now() if desk is not None else 0)
         self.oracle.candles.shown(
             life.name, session, context.instrument.symbol, context.candles, now, warming=context.warming
@@ -574,7 +435,7 @@ class Run:
             states[OrderState(state).value] += count
         counts = dict(world.counts)
         counts["orders"] = len(oracle.truth.arrived)
-        counts["commands"] = self.commands
+        counts["commands"] = self.testimony.sent
         counts["excused"] = oracle.exposure.excused
         counts["ticks"] = world.market.ticks
         counts["windows"] = len(world.market.symbols) * max(1, (world.loop.at - START) // 60_000)

@@ -107,7 +107,7 @@ def forget_what_nothing_took(run: Run, desk: Desk) -> None:
     files = run.world.files.kept
 
     def excused(what: SessionId | None, told: bool) -> bool:
-        return told or now - run.held_at.get(what, 0) < IN_TIME_MS
+        return told or now - run.testimony.held_at.get(what, 0) < IN_TIME_MS
 
     if ("", "kill") not in held and LATCH not in files and excused(None, "kill-file" in said):
         requests.killed = False
