@@ -11,12 +11,12 @@ from collections.abc import Awaitable, Callable
 
 from engine.domain import order_doubt
 from engine.domain import order_lifecycle as lifecycle
+from engine.domain.answers import book_answer
 from engine.domain.broker import BrokerOrder, BrokerStatus, IdMode
 from engine.domain.disagreements import PERHAPS, DisagreementState
 from engine.domain.ids import BrokerOrderId, ClientOrderId, Millis
 from engine.domain.incarnations import record_of
 from engine.domain.order_book import book_executions
-from engine.domain.order_lifecycle import Evidence
 from engine.domain.orders import Flag, Order, OrderState
 from engine.session import SessionDesk
 from engine.snapshot import Severity
@@ -163,7 +163,7 @@ class Recovery:
         found = self._match(current, rows)
         current = desk.current(current)
         if isinstance(found, BrokerOrder):
-            after = desk.book.report(current, found, Evidence.QUERY, now)
+            after = book_answer(desk.book, current, found, rows, now)
             if after.is_in_doubt:
                 told = desk.book.whole(after, found)
                 self._again(desk.current(after), told.filled < after.filled, f"broker says {found.status}")
