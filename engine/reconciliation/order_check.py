@@ -286,10 +286,16 @@ class OrderCheck:
                 seen=known.seen if known is not None else now,
             )
             self._report_foreign(desk, record)
-        for broker_id in [b for b in self._foreign if b not in listed]:
-            gone = self._foreign.pop(broker_id)
-            self._ledger.settle(f"foreign:{broker_id}", DisagreementState.PASSED, "it is no longer open", now)
-            self._unowned(gone.terms.symbol)
+        for broker_id, foreign in tuple(self._foreign.items()):
+            desk = desks.get(foreign.terms.symbol)
+            ours = desk.book.by_broker_id(broker_id) if desk is not None else None
+            if ours is not None:
+                self._ledger.settle(f"foreign:{broker_id}", DisagreementState.EXPLAINED, f"it is {ours.client_id}", now)
+            elif broker_id not in listed:
+                self._ledger.settle(f"foreign:{broker_id}", DisagreementState.PASSED, "it is no longer open", now)
+            else:
+                continue
+            self.forget(broker_id)
 
     def _report_foreign(self, desk: SessionDesk | None, record: BrokerOrder) -> None:
         terms, told = record.terms, self._ledger.get(f"foreign:{record.broker_id}")

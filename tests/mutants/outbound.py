@@ -282,7 +282,7 @@ OUTBOUND = (
         name="two-alike-one-is-taken",
         says="Mode none: exactly one candidate is adopted and marked; several go to the operator.",
         path=RECOVERY,
-        old="        if len(alike) != 1 or not left or self._wants_a_word(order, left[0]):\n",
+        old="        if len(alike) != 1 or not left or self._wants_a_word(order, left[0], rows):\n",
         new="        if not alike or not left:\n",
     ),
     Mutant(
