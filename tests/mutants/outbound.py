@@ -387,8 +387,8 @@ OUTBOUND = (
         name="suspended-does-not-ask",
         says="A resumed process sends nothing on an old epoch.",
         path=LEASE,
-        old="        if self.lost_to is None and not self._is_younger(self._asked):\n",
-        new="        if False:\n",
+        old="            if self.lost_to is not None or self._is_younger(self._asked):\n",
+        new="            if True:\n",
     ),
     Mutant(
         name="unrenewed-lease-enters",
