@@ -11,7 +11,7 @@ from msgspec.structs import replace as changed
 from engine.domain.decisions import Cancel, Decision, Intent, Modify, Nothing, Submit
 from engine.domain.ids import Millis, decision_key
 from engine.domain.market import Candle
-from engine.domain.orders import ZERO, Order, OrderType, Role, Side, Terms
+from engine.domain.orders import ZERO, Order, OrderType, Role, Side, Terms, side_of
 from engine.domain.records import DecisionMade
 from engine.domain.risk import Denied
 from engine.domain.settings import Protection
@@ -177,9 +177,7 @@ class DecisionHandler:
         desk = self._desk
         if price is None or desk.book.position.is_flat:
             return
-        held = desk.book.position.quantity
-        instrument = desk.instrument
-        near = instrument.down(price) if held > 0 else instrument.up(price)
+        near = self._towards_market(side_of(desk.book.position.quantity).opposite, price, is_stop=role is Role.STOP)
         resting = [o for o in desk.book.open() if o.role is role and o.is_open]
         if role is Role.STOP:
             self._guard.stop_price = near
@@ -189,6 +187,16 @@ class DecisionHandler:
         for order in resting:
             await self._submission.replace(order, _priced(order.terms, role, near), reason)
 
+    def _on_grid(self, order: Order, price: Decimal, *, is_stop: bool) -> Decimal:
+        if order.is_entry:
+            return self._desk.instrument.nearest(price)
+        return self._towards_market(order.terms.side, price, is_stop=is_stop)
+
+    def _towards_market(self, side: Side, price: Decimal, *, is_stop: bool) -> Decimal:
+        """An exit's price on the tick grid: a limit fills, and a stop acts, rather sooner than asked."""
+        instrument = self._desk.instrument
+        return instrument.up(price) if is_stop == (side is Side.SELL) else instrument.down(price)
+
     # -- modify and cancel --------------------------------------------------------------------------------
 
     async def _modify(self, decision: Modify, candle: Candle) -> None:
@@ -197,11 +205,11 @@ class DecisionHandler:
         if order is None or not order.is_open:
             self.log(candle, True, "modify: not sent", f"{decision.order} is not open")
             return
-        near = desk.instrument.nearest
+        limit, stop = decision.limit, decision.stop
         wanted = changed(
             order.terms,
-            limit=near(decision.limit) if decision.limit is not None else order.terms.limit,
-            stop=near(decision.stop) if decision.stop is not None else order.terms.stop,
+            limit=order.terms.limit if limit is None else self._on_grid(order, limit, is_stop=False),
+            stop=order.terms.stop if stop is None else self._on_grid(order, stop, is_stop=True),
         )
         refusal = self.modify_problem(order, wanted)
         if refusal is not None:

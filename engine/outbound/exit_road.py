@@ -22,6 +22,7 @@ from engine.outbound.exits import (
     Plan,
     Send,
     Shrink,
+    Step,
     Wait,
     leaves_at_once,
     not_leaving,
@@ -32,6 +33,8 @@ from engine.outbound.submission import ExitOrder, Submission
 from engine.session import SessionDesk
 
 PROOF_SECONDS = 5.0
+SIZED_MS = 1_000
+"""How long a cancel may take before the position is read again: what was read before may be half closed by then."""
 
 
 class Left(Struct, frozen=True):
@@ -169,7 +172,7 @@ class ExitRoad:
 
     async def _carry_out(
         self,
-        plan: Plan,
+        plan: Step,
         position: Position,
         origin: str,
         reason: str,
@@ -179,8 +182,6 @@ class ExitRoad:
         """None: the link was down or the broker did not listen, and nothing left; try again when it does."""
         desk = self._desk
         match plan:
-            case NothingToClose():
-                return Left(None, "nothing to close")
             case Send(quantity=quantity):
                 order = await self._submission.exit(ExitOrder(self._order(origin, position, quantity, reason, flags)))
                 return self._verdict(order, f"exit {order.terms.side} {order.terms.quantity} at market")
@@ -223,7 +224,7 @@ class ExitRoad:
                 begun = desk.now()
                 if not await self._gone(orders, reason, say):
                     return Failed("a protective order could not be proven cancelled")
-                if desk.now() - begun >= desk.road.capabilities.settle_ms:  # what was read may be half closed by now
+                if desk.now() - begun >= SIZED_MS:
                     fresh = await desk.road.fresh_position(desk.book.symbol, desk.numbers.exit_sizing_read)
                     held = desk.book.position.quantity
                     if fresh is not None and held and fresh.quantity * held <= 0:

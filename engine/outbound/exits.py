@@ -59,7 +59,8 @@ class Wait(Struct, frozen=True):
     in_doubt: bool
 
 
-Plan: TypeAlias = NothingToClose | Send | Convert | Shrink | CancelFirst | Wait
+Step: TypeAlias = Send | Convert | Shrink | CancelFirst | Wait
+Plan: TypeAlias = NothingToClose | Step
 
 
 def leaves_at_once(order: Order) -> bool:

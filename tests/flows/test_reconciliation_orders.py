@@ -179,6 +179,29 @@ async def test_r12_a_foreign_order_is_shown_blocks_counts_in_heat_and_is_never_t
     assert len(rows(desk, DisagreementKind.UNKNOWN_ORDER)) == 1
 
 
+async def test_a_foreign_orders_row_tells_all_that_an_operator_needs(make_desk: MakeDesk) -> None:
+    desk = await make_desk().start()
+    terms = Terms(symbol=ES, side=Side.BUY, quantity=Decimal(3), type=OrderType.STOP, stop=Decimal(5100))
+    broker_id = out_of_band.place_foreign(desk.exchange, PAPER, terms, desk.clock.now())
+    await desk.until(lambda: bool(rows(desk, DisagreementKind.UNKNOWN_ORDER)), 3)
+    (row,) = rows(desk, DisagreementKind.UNKNOWN_ORDER)
+    assert (row.id, row.account, row.session, row.symbol) == (f"foreign:{broker_id}", PAPER, SESSION, ES)
+    assert (row.memory, row.database, row.broker) == ("not ours", "not ours", "buy 3 stop 5100")
+    assert (row.state, row.order, row.blocks_entries) == (DisagreementState.CONFIRMED, broker_id, True)
+    assert row.done == "left alone; adopt it, ignore it or cancel it"
+    assert row.query == "open orders"
+    assert {row.first_seen, row.updated, *row.read} == {row.first_seen}
+
+
+async def test_foreign_orders_beside_each_of_several_sessions_are_all_shown(make_desk: MakeDesk) -> None:
+    desk = await make_desk(symbols=(ES, NQ)).start()
+    for symbol in (ES, NQ):
+        desk.faults.inject("foreign-order", symbol, "2")
+    await desk.pass_(3)
+    shown = {row.symbol: row.session for row in rows(desk, DisagreementKind.UNKNOWN_ORDER)}
+    assert shown == {ES: SESSION, NQ: SessionId("s-NQZ6")}
+
+
 async def foreign(desk: Desk) -> Disagreement:
     await desk.start()
     desk.faults.inject("foreign-order", ES, "2")

@@ -11,6 +11,7 @@ from brokers.paper import out_of_band
 from engine import commands as c
 from engine.domain.broker import Capabilities, FillsKind, IdMode
 from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
+from engine.domain.ids import SessionId
 from engine.domain.orders import OrderState, OrderType, Role
 from engine.domain.risk import IncompleteHeat
 from engine.domain.settings import Numbers
@@ -70,6 +71,13 @@ async def test_r7_the_broker_is_the_source_of_truth(make_desk: MakeDesk) -> None
     (row,) = rows(desk)
     assert row.state is DisagreementState.SEEN
     assert (row.kind, row.memory, row.broker) == (DisagreementKind.POSITION, "2", "1")
+    assert (row.account, row.session, row.symbol) == (PAPER, SessionId("s-ESZ6"), ES)
+    assert row.position_effect == -1
+    assert row.blocks_entries
+    assert row.query == f"positions, begun {row.read[2]}"
+    assert row.done == "reading again; executions and orders asked for"
+    assert row.first_seen <= row.updated == row.read[1]
+    assert moved <= row.read[2] <= row.first_seen == row.read[0]
     assert desk.position() == 2
     assert desk.blocks()
     await desk.until(lambda: desk.position() == 1, 45 - (desk.clock.now() - moved) / 1000)
@@ -99,13 +107,31 @@ async def test_r7_the_broker_is_the_source_of_truth(make_desk: MakeDesk) -> None
     await desk.until(lambda: desk.position() == 2, 8)
 
 
-async def test_the_stop_follows_an_adopted_position(make_desk: MakeDesk) -> None:
+async def test_a_first_mismatch_says_that_the_database_is_being_read(make_desk: MakeDesk) -> None:
+    """Until the third value is there, nobody takes its absence for a value."""
     desk = await in_position(make_desk())
+    told: list[str] = []
+    ledger = desk.engine.accounts[PAPER].ledger
+    put = ledger.put
+
+    def noted(disagreement: Disagreement) -> Disagreement:
+        told.append(disagreement.database)
+        return put(disagreement)
+
+    ledger.put = noted  # type: ignore[method-assign]
+    desk.faults.inject("margin-desk", ES, "1")
+    await desk.until(lambda: len(told) >= 2, 31)
+    assert told[:2] == ["reading", "2"]
+
+
+async def test_stop_and_target_follow_an_adopted_position(make_desk: MakeDesk) -> None:
+    """Each as large as what is left: more would turn the position round."""
+    desk = await in_position(make_desk(), enter(target="5050"))
     desk.faults.inject("margin-desk", ES, "1")
     await desk.until(lambda: desk.position() == 1, 45)
     await desk.pass_(5)
-    stops = [o for o in desk.exchange.open_orders(PAPER) if o.terms.type is OrderType.STOP]
-    assert [o.terms.quantity for o in stops] == [1]
+    left = {o.terms.type: o.terms.quantity for o in desk.exchange.open_orders(PAPER)}
+    assert left == {OrderType.STOP: 1, OrderType.LIMIT: 1}
 
 
 async def test_reconciliation_corrects_belief_and_never_places_an_order(make_desk: MakeDesk) -> None:

@@ -188,3 +188,14 @@ def test_room_for_a_part_is_made_to_the_last_unit() -> None:
     plan = plan_market_exit(position, targets, Decimal(3), Capabilities())
     assert isinstance(plan, CancelFirst)
     assert ([o.client_id for o in plan.orders], plan.quantity) == (["newer", "older"], Decimal(3))
+
+
+def test_of_two_exits_too_many_the_older_one_stays() -> None:
+    """Whatever their order in the book: the one that guarded first has proven that the broker holds it."""
+    position = Position(Decimal(2), Decimal(100))
+    older, newer = (
+        order(name, S.WORKING, role=Role.STOP, of=terms(2, Side.SELL, OrderType.STOP), created=number)
+        for number, name in enumerate(("older", "newer"))
+    )
+    for book in ((older, newer), (newer, older)):
+        assert excess_exits(book, position) == (Decimal(2), (newer,))

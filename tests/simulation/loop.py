@@ -13,7 +13,6 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from engine.domain.ids import Millis
@@ -37,8 +36,6 @@ class Life:
         self.name = name
         self.dead = False
         self.paused = False
-        self.context = contextvars.copy_context()
-        self.context.run(LIFE.set, self)
 
 
 LIFE: contextvars.ContextVar[Life | None] = contextvars.ContextVar("life", default=None)
@@ -70,20 +67,17 @@ class SimTimer:
 class _Step(asyncio.Handle):
     """A callback that is ready to run."""
 
-    __slots__ = ("life",)
+    __slots__ = ("is_task", "life")
 
-    def __init__(self, callback: Callable[..., Any], args: tuple[Any, ...], context: contextvars.Context) -> None:
+    def __init__(
+        self, callback: Callable[..., Any], args: tuple[Any, ...], context: contextvars.Context, is_task: bool
+    ) -> None:
         self._callback = callback
         self._args = args
         self._context = context
         self._cancelled = False
+        self.is_task = is_task
         self.life = context.get(LIFE)
-
-    @property
-    def is_task(self) -> bool:
-        """Whether it steps or wakes a task."""
-        callback = self._callback
-        return type(callback).__name__ in _TASK_CALLS or isinstance(getattr(callback, "__self__", None), asyncio.Task)
 
     def cancel(self) -> None:
         self._cancelled = True
@@ -91,6 +85,10 @@ class _Step(asyncio.Handle):
 
 _TASK_CALLS = ("TaskStepMethWrapper", "TaskWakeupMethWrapper")
 """How the C implementation names the calls that step and wake a task."""
+
+
+def _is_task_step(callback: Callable[..., Any]) -> bool:
+    return type(callback).__name__ in _TASK_CALLS or isinstance(getattr(callback, "__self__", None), asyncio.Task)
 
 
 class SimLoop(_Loop):
@@ -150,7 +148,11 @@ class SimLoop(_Loop):
         elif life.paused:
             self._held.append(timer)
         elif not life.dead:
-            life.context.run(timer.call)
+            token = LIFE.set(life)
+            try:
+                timer.call()
+            finally:
+                LIFE.reset(token)
 
     def _run_one(self) -> None:
         ready = self._ready
@@ -191,7 +193,7 @@ class SimLoop(_Loop):
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
-        step = _Step(callback, args, context or contextvars.copy_context())
+        step = _Step(callback, args, context or contextvars.copy_context(), _is_task_step(callback))
         self._ready.append(step)
         return step
 
@@ -261,11 +263,6 @@ def within_life(life: Life | None) -> Iterator[None]:
         LIFE.reset(token)
 
 
-def _wake(sleeper: asyncio.Future[None]) -> None:
-    if not sleeper.done():
-        sleeper.set_result(None)
-
-
 class SimClock:
     """The clock of one life, or of the world. `step` moves its wall time; its monotonic time never moves with it."""
 
@@ -278,9 +275,8 @@ class SimClock:
 
     def now(self) -> Millis:
         """UTC milliseconds; like the machine's clock of the product it never goes back."""
-        true = at = self._loop.at
-        if self.offset_ms:
-            at += self.offset_ms
+        true = self._loop.at
+        at = true + self.offset_ms
         if at < self._latest:
             at = self._latest
         else:
@@ -299,8 +295,8 @@ class SimClock:
             await asyncio.sleep(0)
             return
         woken = self._loop.create_future()
-        wait = round(seconds * 1000)
-        timer = self._loop.add_timer(self._loop.at + (wait if wait > 1 else 1), partial(_wake, woken), self._life)
+        at = self._loop.at + max(1, round(seconds * 1000))
+        timer = self._loop.add_timer(at, lambda: None if woken.done() else woken.set_result(None), self._life)
         try:
             await woken
         finally:

@@ -298,6 +298,23 @@ def test_a_stance_is_told_once_until_it_changes() -> None:
     assert [(s, n.stance) for s, n in desk.told[before:]] == [(A, Stance.WARN), (B, Stance.WARN)]
 
 
+async def test_a_stance_keeps_its_beginning_when_only_its_reason_changes() -> None:
+    desk = Portfolio()
+    desk.report(A, 9_000)
+    await desk.clock.advance(START + 5_000)
+    desk.server.died(B, "it raised")
+    blocked = desk.server.stance(A)
+    assert blocked is not None
+    assert (blocked.stance, blocked.since) == (Stance.BLOCK, START)
+    assert blocked.reason.startswith("heat is incomplete")
+    desk.server.expect(B, "g")
+    desk.report(B, 0)
+    desk.report(A, 0)
+    opened = desk.server.stance(A)
+    assert opened is not None
+    assert (opened.stance, opened.since) == (Stance.OPEN, START + 5_000)
+
+
 steps = st.one_of(
     st.tuples(st.just("review"), st.sampled_from([A, B]), st.integers(0, 4_000)),
     st.tuples(st.just("report"), st.sampled_from([A, B]), st.integers(0, 6_000)),
