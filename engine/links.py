@@ -17,7 +17,6 @@ from engine.domain.broker import (
     BrokerPosition,
     Capabilities,
     FillsKind,
-    IdMode,
     LinkChanged,
     LinkState,
     Report,
@@ -304,8 +303,7 @@ class AccountLink:
 
     async def find(self, client_id: ClientOrderId, since: Millis) -> tuple[BrokerOrder, ...] | None:
         """What complete answers say about one order."""
-        direct = self.capabilities.find_by_client_id and self.capabilities.id_mode is not IdMode.NONE
-        if direct:
+        if self.capabilities.finds_whole:
             report = await self._ask(lambda: self._manager.order_by_client_id(client_id), "order")
         else:
             report = await self.orders_since(since)

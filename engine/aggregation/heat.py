@@ -3,7 +3,8 @@
 position   |quantity| x (signed distance from mark to the confirmed stop) x point value, never under the gap floor;
            a crossed stop counts as none
 entries    full size x distance from their own price (market: the mark) to their stop, the larger of old and new
-           terms during a replace; in doubt or lost: worst case per contract
+           terms during a replace; in doubt or lost: worst case per contract; ended: what the broker reported as
+           filled and nobody has booked yet, which no position counts, at worst case per contract
 the rest   worst case per contract
 """
 
@@ -84,7 +85,9 @@ def position_risk(
 
 
 def entry_risk(scale: RiskScale, order: Order, mark: Decimal | None) -> Decimal:
-    """Risk of an entry that may still fill, in money."""
+    """Risk of an entry that may still fill, or that has filled more than is booked, in money."""
+    if not order.is_open:
+        return (order.reported - order.filled) * scale.worst_case
     if order.state in (OrderState.IN_DOUBT_SUBMIT, OrderState.LOST):
         return (order.terms.quantity - order.filled) * scale.worst_case
     risks = [_terms_risk(scale, terms, order, mark) for terms in (order.terms, order.wanted) if terms is not None]
@@ -120,7 +123,7 @@ def contribution(
     """What this session declares; `excess` is the size of own unlinked exits beyond the position."""
     orders = tuple(orders)
     covered, naked = position_risk(scale, position, mark, confirmed_stops(orders, position))
-    entries = [o for o in orders if o.role is Role.ENTRY and o.is_open]
+    entries = [o for o in orders if o.role is Role.ENTRY and (o.is_open or o.open_for_fills)]
     return Contribution(
         session=session,
         symbol=scale.instrument.symbol,

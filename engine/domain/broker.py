@@ -67,6 +67,15 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     brackets: bool = True
     settle_ms: int = 200
 
+    @property
+    def finds_whole(self) -> bool:
+        """Whether an answer by client id tells all of an order.
+
+        It may leave out the ids of before a replace; where only records tell of fills, those are needed too.
+        """
+        leaves_ids = self.replace_id is ReplaceId.CHANGES and self.fills is FillsKind.CUMULATIVE
+        return self.find_by_client_id and self.id_mode is not IdMode.NONE and not leaves_ids
+
 
 class BrokerStatus(StrEnum):
     """Where the broker says an order stands. HELD: a leg that waits for its parent. UNKNOWN: a word we do not know."""

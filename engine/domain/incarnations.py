@@ -9,6 +9,7 @@ from msgspec.structs import replace as changed
 
 from engine.domain.broker import BrokerOrder
 from engine.domain.fills import Fill
+from engine.domain.ids import BrokerOrderId
 from engine.domain.orders import ZERO, Order, OrderState
 
 CLOCKS_MS = 5_000
@@ -35,6 +36,19 @@ def record_of(order: Order, rows: Iterable[BrokerOrder]) -> BrokerOrder | None:
     replaced = {row.replaces for row in mine}
     found = next((row for row in mine if row.broker_id not in replaced), None)
     return changed(found, replaces=order.broker_id) if found is not None and _follows(order, found) else found
+
+
+def earlier_records(order: Order, record: BrokerOrder, rows: Iterable[BrokerOrder]) -> tuple[BrokerOrder, ...]:
+    """The other records of an answer that are of ids which the order carried before `record`, oldest first."""
+    rows = tuple(rows)
+    by_id = {row.broker_id: row for row in rows}
+    step = by_id.get(record.broker_id, record).replaces
+    seen: set[BrokerOrderId] = set()
+    while step is not None and step not in seen:
+        seen.add(step)
+        step = by_id[step].replaces if step in by_id else None
+    mine = (row for row in rows if row.broker_id in (*seen, order.broker_id) or row.client_id == order.client_id)
+    return tuple(sorted((row for row in mine if row.broker_id != record.broker_id), key=lambda row: row.submitted))
 
 
 def _follows(order: Order, row: BrokerOrder) -> bool:

@@ -62,7 +62,7 @@ class OrderBook:
         self.confirmed_at: Millis | None = None
         self.version = 0
         self.last_event: Millis = 0
-        self._capabilities = capabilities
+        self.capabilities = capabilities
         self._on_change = on_change
         self._orders: dict[ClientOrderId, Order] = {}
         # Those of `_orders` that are open or open for fills: the question asked most often, of a book that only grows.
@@ -93,13 +93,13 @@ class OrderBook:
 
     def whole(self, order: Order, report: BrokerOrder) -> BrokerOrder:
         """The record in terms of our order: where ids change with a replace, what filled before counts too."""
-        if self._capabilities.replace_id is ReplaceId.KEEPS:
+        if self.capabilities.replace_id is ReplaceId.KEEPS:
             return report
         return whole(report, (f for f in self._fills_of(order) if f.broker_id != report.broker_id))
 
     def carried(self, order: Order) -> Decimal:
         """What filled under ids that the order no longer carries: no part of what the broker calls its total."""
-        if self._capabilities.replace_id is ReplaceId.KEEPS:
+        if self.capabilities.replace_id is ReplaceId.KEEPS:
             return ZERO
         return sum((f.quantity for f in self._fills_of(order) if f.broker_id != order.broker_id), ZERO)
 
@@ -155,15 +155,15 @@ class OrderBook:
 
         A final word that names fills we lack is kept, and ends the order once they are there.
         """
-        if self._capabilities.replace_id is ReplaceId.CHANGES and order.broker_id is not None:
+        if self.capabilities.replace_id is ReplaceId.CHANGES and order.broker_id is not None:
             if report.replaces == order.broker_id:
                 order = self._succeeded(order, report, now)
             elif report.broker_id != order.broker_id:
-                return self._of_the_past(order, report, now)
+                return self.of_the_past(order, report, now)
             elif (unsure := self._replaced_perhaps(order, report, evidence, now)) is not None:
-                return unsure
+                return self.of_the_past(unsure, report, now)
             report = self.whole(order, report)
-        if self._capabilities.fills is FillsKind.CUMULATIVE and report.filled > order.filled:
+        if self.capabilities.fills is FillsKind.CUMULATIVE and report.filled > order.filled:
             quantity, price = report.filled - order.filled, fill_price(order, report)
             order = self._book(order, self._interval(order, report, quantity, price, now), now)
         after = lifecycle.reported(order, now, report, evidence)
@@ -188,7 +188,7 @@ class OrderBook:
     def _may_be(self, order: Order) -> Decimal:
         """How large an order that filled whole as we know it may be at the broker."""
         parent = self._orders.get(order.parent) if order.parent is not None else None
-        grown = parent.filled if parent is not None and self._capabilities.brackets else ZERO
+        grown = parent.filled if parent is not None and self.capabilities.brackets else ZERO
         return max(grown, self._rumours.size(order))
 
     def _interval(self, order: Order, report: BrokerOrder, quantity: Decimal, price: Decimal, now: Millis) -> Fill:
@@ -223,9 +223,9 @@ class OrderBook:
         after = lifecycle.lives_after_all(order, now, self.whole(order, report))
         return self.put(after, "lives after all", now, f"{report.broker_id} is {report.status}")
 
-    def _of_the_past(self, order: Order, report: BrokerOrder, now: Millis) -> Order:
-        """A record under an id that the order no longer carries tells of fills, never of its state."""
-        if self._capabilities.fills is FillsKind.CUMULATIVE:
+    def of_the_past(self, order: Order, report: BrokerOrder, now: Millis) -> Order:
+        """A record under an id that the order has left, or is about to leave, tells of fills, never of its state."""
+        if self.capabilities.fills is FillsKind.CUMULATIVE:
             known = (fill for fill in self._fills_of(order) if fill.broker_id == report.broker_id)
             quantity, price = unbooked(report, known)
             if quantity:
@@ -276,7 +276,7 @@ class OrderBook:
             size = self._may_be(after)
             if size > after.terms.quantity:
                 after = lifecycle.may_be_other(after, now, changed(after.terms, quantity=size))
-        elif order.wanted is not None and self._capabilities.replace_quantity is ReplaceQuantity.REMAINING:
+        elif order.wanted is not None and self.capabilities.replace_quantity is ReplaceQuantity.REMAINING:
             self._rumours.crossed(order.client_id, order.wanted)
         self._store(after, now)
         self._on_change(Change(after, "fill", f"{fill.quantity} at {fill.price}", fill, booked.realised_points), now)

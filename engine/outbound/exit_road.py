@@ -33,8 +33,6 @@ from engine.outbound.submission import ExitOrder, Submission
 from engine.session import SessionDesk
 
 PROOF_SECONDS = 5.0
-SIZED_MS = 1_000
-"""How long a cancel may take before the position is read again: what was read before may be half closed by then."""
 
 
 class Left(Struct, frozen=True):
@@ -224,7 +222,7 @@ class ExitRoad:
                 begun = desk.now()
                 if not await self._gone(orders, reason, say):
                     return Failed("a protective order could not be proven cancelled")
-                if desk.now() - begun >= SIZED_MS:
+                if desk.now() - begun >= desk.road.capabilities.settle_ms:  # what was read may be half closed by now
                     fresh = await desk.road.fresh_position(desk.book.symbol, desk.numbers.exit_sizing_read)
                     held = desk.book.position.quantity
                     if fresh is not None and held and fresh.quantity * held <= 0:

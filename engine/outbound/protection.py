@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 from msgspec.structs import replace as changed
@@ -64,6 +65,8 @@ class Guard:
         self._target_hit = False
         self._opening: Order | None = None
         self._opening_seen: tuple[int, Position] | None = None
+        self._resting_now: dict[Role, Sequence[Order]] = {}
+        self._resting_seen: tuple[int, Position] | None = None
         self._leftovers = Leftovers(desk, submission)
 
     @property
@@ -195,9 +198,17 @@ class Guard:
         """Whether a target is ours to watch because no target order stands at the broker."""
         return target is not None and not any(o.role is Role.TARGET and o.is_open for o in self._desk.book.open())
 
-    def _resting(self, role: Role) -> list[Order]:
+    def _resting(self, role: Role) -> Sequence[Order]:
+        """Live protective orders of a role; the book is gone through once for each of its changes."""
         book = self._desk.book
-        return live_exits(book.open(), book.position, role)
+        seen = (book.version, book.position)
+        if seen != self._resting_seen:
+            self._resting_now.clear()
+            self._resting_seen = seen
+        found = self._resting_now.get(role)
+        if found is None:
+            found = self._resting_now[role] = live_exits(book.open(), book.position, role)
+        return found
 
     def _stops(self) -> list[Order]:
         return [o for o in self._resting(Role.STOP) if o.terms.type is not OrderType.MARKET]

@@ -11,12 +11,13 @@ from collections.abc import Awaitable, Callable
 
 from engine.domain import order_doubt
 from engine.domain import order_lifecycle as lifecycle
+from engine.domain.answers import book_answer
 from engine.domain.broker import BrokerOrder, BrokerStatus, IdMode
 from engine.domain.disagreements import PERHAPS, DisagreementState
+from engine.domain.families import named_by_leg, stands_without_legs
 from engine.domain.ids import BrokerOrderId, ClientOrderId, Millis
 from engine.domain.incarnations import record_of
 from engine.domain.order_book import book_executions
-from engine.domain.order_lifecycle import Evidence
 from engine.domain.orders import Flag, Order, OrderState
 from engine.session import SessionDesk
 from engine.snapshot import Severity
@@ -163,7 +164,7 @@ class Recovery:
         found = self._match(current, rows)
         current = desk.current(current)
         if isinstance(found, BrokerOrder):
-            after = desk.book.report(current, found, Evidence.QUERY, now)
+            after = book_answer(desk.book, current, found, rows, now)
             if after.is_in_doubt:
                 told = desk.book.whole(after, found)
                 self._again(desk.current(after), told.filled < after.filled, f"broker says {found.status}")
@@ -205,6 +206,10 @@ class Recovery:
             return mine
         if self._desk.road.capabilities.id_mode is not IdMode.NONE:
             return ()
+        named = named_by_leg(order, self._desk.book, rows)
+        if named is not None and self._desk.book.by_broker_id(named.broker_id) is None:
+            self._take(order, named, "named by its leg")
+            return named
         alike = [
             row
             for row in rows
@@ -216,17 +221,26 @@ class Recovery:
         replaced = {row.replaces for row in alike}  # one order under two ids
         alike = self._without_the_refused(order, [row for row in alike if row.broker_id not in replaced])
         left = [row for row in alike if not self._said(row.broker_id, PERHAPS + order.client_id)]
-        if len(alike) != 1 or not left or self._wants_a_word(order, left[0]):
+        if len(alike) != 1 or not left or self._wants_a_word(order, left[0], rows):
             # several that look like it and have all ended: whichever it was, nothing of it works any more
             return tuple(row.broker_id for row in left if not row.status.is_final)
-        self._desk.put(
-            lifecycle.flagged(order, self._desk.now(), Flag.MATCHED_BY_SHAPE), "matched by shape", alike[0].broker_id
-        )
+        self._take(order, alike[0], "matched by shape")
         return alike[0]
 
-    def _wants_a_word(self, order: Order, row: BrokerOrder) -> bool:
+    def _take(self, order: Order, row: BrokerOrder, how: str) -> None:
+        """The row is the order's: marked, because no name of ours says so. A leg may name its entry: asked at once."""
+        desk, now = self._desk, self._desk.now()
+        desk.put(lifecycle.flagged(order, now, Flag.MATCHED_BY_SHAPE), how, row.broker_id)
+        if order.doubt is not None and order.doubt.candidates:
+            desk.road.suspect(f"{row.broker_id} is {order.client_id}", orders=True)  # it was shown as a stranger's
+        entry = desk.book.get(order.parent) if order.parent is not None else None
+        if entry is not None and entry.broker_id is None:
+            desk.put(order_doubt.ask_soon(entry, now), "ask soon", row.broker_id)
+
+    def _wants_a_word(self, order: Order, row: BrokerOrder, rows: tuple[BrokerOrder, ...]) -> bool:
         """Whether even a single candidate is an operator's to judge."""
-        return self._said(row.broker_id) or self._is_early(order, row)
+        alone = stands_without_legs(order, self._desk.book, row, rows)
+        return alone or self._said(row.broker_id) or self._is_early(order, row)
 
     def _is_early(self, order: Order, row: BrokerOrder) -> bool:
         """Whether the broker's clock says before our send: another order, or our clock was ahead of the broker's."""

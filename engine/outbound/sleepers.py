@@ -7,11 +7,11 @@ from decimal import Decimal
 
 from msgspec.structs import replace as changed
 
+from engine.domain.answers import book_answer
 from engine.domain.broker import BrokerOrder
 from engine.domain.ids import ClientOrderId
 from engine.domain.incarnations import record_of
 from engine.domain.order_book import book_executions
-from engine.domain.order_lifecycle import Evidence
 from engine.domain.orders import Order, OrderState
 from engine.periodic import done_within
 from engine.session import SessionDesk
@@ -54,7 +54,7 @@ async def ask(desk: SessionDesk, order: Order, seconds: float) -> bool:
     record = None if rows is None else record_of(desk.current(order), rows)
     if not isinstance(record, BrokerOrder):
         return False
-    after = desk.book.report(desk.current(order), record, Evidence.QUERY, desk.now())
+    after = book_answer(desk.book, desk.current(order), record, rows or (), desk.now())
     if after.state is OrderState.LOST:
         return False
     if after.reported > after.filled:

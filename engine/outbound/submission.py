@@ -6,9 +6,11 @@ the step that starts the send; an exit waits at most 250 ms for its commit, then
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from decimal import Decimal
 from typing import Any, assert_never
+from weakref import WeakValueDictionary
 
 from msgspec import Struct
 from msgspec.structs import replace as changed
@@ -48,6 +50,7 @@ class Submission:
         self._gate = gate
         self._record = IntentRecorder(desk)
         self._cancelling: set[ClientOrderId] = set()
+        self._replacing: WeakValueDictionary[ClientOrderId, asyncio.Lock] = WeakValueDictionary()
 
     # -- entries ------------------------------------------------------------------------------------------
 
@@ -119,7 +122,7 @@ class Submission:
         answer = await self._asked((order,), desk.road.submit(SubmitRequest(order.client_id, order.terms)))
         order = self._submitted(order, (), answer)
         await self._record.conclude(order.key, order, answer)
-        return order
+        return desk.current(order)
 
     async def cancel(self, order: Order, reason: str) -> Order:
         """Want a cancel, durably, and ask for it as soon as the broker's id is known."""
@@ -174,15 +177,22 @@ class Submission:
             case _:
                 assert_never(answer)
         await self._record.conclude(key, order, answer)
-        return order
+        return desk.current(order)
 
     async def replace(self, order: Order, wanted: Terms, reason: str) -> Order:
         """Ask for other terms of a working order; the old ones stand until the broker says otherwise.
 
-        `wanted` carries the order's total; where a broker reads what remains, that is what is sent.
+        `wanted` carries the order's total; where a broker reads what remains, that is what is sent. One request at a
+        time: whoever comes meanwhile waits, and asks for nothing where the order has become another.
         """
+        turn = self._replacing.setdefault(order.client_id, asyncio.Lock())
+        seen = self._desk.current(order).terms
+        async with turn:
+            current = self._desk.current(order)
+            return current if current.terms != seen else await self._replace(current, wanted, reason)
+
+    async def _replace(self, order: Order, wanted: Terms, reason: str) -> Order:
         desk = self._desk
-        order = desk.current(order)
         if not lifecycle.may_replace(order) or lifecycle.same_terms(order.terms, wanted):
             return order
         remaining = desk.road.capabilities.replace_quantity is ReplaceQuantity.REMAINING
@@ -233,7 +243,7 @@ class Submission:
             case _:
                 assert_never(answer)
         await self._record.conclude(key, order, answer)
-        return order
+        return desk.current(order)
 
     async def _room(self, order: Order) -> Decimal | None:
         """What the broker says we hold: where it reads what remains, a fill unheard would make an exit too large."""
@@ -252,7 +262,7 @@ class Submission:
 
     def _held_back(self, order: Order, kind: str, refusal: str | None) -> Order:
         """A command that was not sent has used its key up: the order moves on, so that the next one has another."""
-        desk = self._desk
+        desk, order = self._desk, self._desk.current(order)  # it may have filled while the journal was written
         if refusal is None or order.state in TERMINAL:
             return order
         return desk.put(lifecycle.held_back(order, desk.now(), refusal), f"{kind} held back", refusal)

@@ -22,6 +22,8 @@ from engine.ports import Clock, Store
 
 log = logging.getLogger(__name__)
 LOOKS_PER_LEASE = 10
+PAUSES = 5
+"""How often an exit asks again because it stood still over the question; a loop that is late for ever holds none."""
 
 
 class AccountLease:
@@ -190,8 +192,14 @@ class AccountLease:
         """Why an exit or a cancel may not leave either: only because another holder was read.
 
         Returns in the caller's step unless nobody has asked for the length of a lease, which means that we stood
-        still; then the database is asked first, for at most `patience` seconds, and its silence stops nothing.
+        still; then the database is asked first, for at most `patience` seconds, and its silence stops nothing. A wait
+        in which we stood still again was no silence: the question is asked once more.
         """
-        if self.lost_to is None and not self._is_younger(self._asked):
-            await done_within(self._clock, patience, self._tasks.spawn(self.ask(), "ask"))
+        for _ in range(PAUSES):
+            if self.lost_to is not None or self._is_younger(self._asked):
+                break
+            begun = self._clock.monotonic()
+            answered = await done_within(self._clock, patience, self._tasks.spawn(self.ask(), "ask"))
+            if not answered and self._clock.monotonic() - begun < 2 * patience:
+                break
         return None if self.lost_to is None else f"another engine commands this account: {self.lost_to}"

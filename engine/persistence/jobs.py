@@ -26,6 +26,7 @@ CLAIMED_AT_ONCE = 50
 ATTEMPTS = 8
 FIRST_BACKOFF_SECONDS = 1.0
 LONGEST_BACKOFF_SECONDS = 300.0
+OUTAGE_SECONDS = 5.0
 
 DUE = "SELECT id, kind, subject, attempts FROM jobs WHERE state = 'pending' AND due <= ? ORDER BY due, id LIMIT ?"
 CLAIM = "UPDATE jobs SET state = 'running', attempts = attempts + 1 WHERE id = ? AND state = 'pending'"
@@ -99,13 +100,14 @@ class Jobs:
         while True:
             # cleared before claiming: a job queued while we claim wakes us again instead of being forgotten
             self._queued.clear()
+            pause = self._poll_seconds
             try:
                 await self.drain()
             except StoreError as error:
-                self._left_running = True
+                self._left_running, pause = True, min(pause, OUTAGE_SECONDS)
                 log.warning("jobs wait: %s", error)
             await self._clock.sleep(self._rest_seconds)  # a burst of fills becomes one job
-            poll = self._clock.call_at(self._clock.now() + round(self._poll_seconds * 1000), self._queued.set)
+            poll = self._clock.call_at(self._clock.now() + round(pause * 1000), self._queued.set)
             try:
                 await self._queued.wait()
             finally:
@@ -183,6 +185,7 @@ class Jobs:
         due = self._clock.now() + round(backoff * 1000)
         again: list[Statement] = [(GIVE_WAY, ("running",)), (RETRY_LATER, (due, said, job.id))]
         await self._writer.background("retry job", again)
+        self._clock.call_at(due, self._queued.set)
 
     async def _count_dead(self) -> None:
         self._on_dead(*await dead_jobs(self._reader))

@@ -288,11 +288,13 @@ class SqlStore:
         self,
         instrument: Callable[[Symbol], Instrument],
         *,
-        poll_seconds: float = 5.0,
+        poll_seconds: float = 30.0,
         rest_seconds: float = 0.25,
         more: Mapping[str, Body] | None = None,
     ) -> Jobs:
         """The runner of this store's background jobs; call after `open`, run it as a task of its own.
+
+        What this process queues or puts off wakes it; the poll is for what others did.
 
         `instrument` gives a contract's terms and may raise KeyError (the job then fails and shows).
         """

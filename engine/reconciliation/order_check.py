@@ -8,6 +8,7 @@ from typing import Protocol, assert_never
 
 from engine.domain import order_doubt
 from engine.domain import order_lifecycle as lifecycle
+from engine.domain.answers import book_answer
 from engine.domain.broker import BrokerFill, BrokerOrder, BrokerStatus, Report
 from engine.domain.disagreement_ledger import DisagreementLedger
 from engine.domain.disagreements import PERHAPS, Disagreement, DisagreementKind, DisagreementState
@@ -30,8 +31,8 @@ from engine.reconciliation.compare import (
 from engine.session import SessionDesk
 from engine.snapshot import ForeignOrder, Phase
 
-LOOK_BACK_MS = 5_000
-FILLS_BACK_MS = 600_000
+LOOK_BACK_MS = 600_000
+"""Our clock may have been ahead of the broker's when the order was made: older rows in the answer cost nothing."""
 
 
 class OrderRoad(Protocol):
@@ -104,7 +105,7 @@ class OrderCheck:
         report = await self._road.open_orders()
         if report is None:
             return False
-        fills = await self._road.fills_since(begun - FILLS_BACK_MS)
+        fills = await self._road.fills_since(begun - LOOK_BACK_MS)
         if fills is not None:
             for symbol, desk in desks.items():
                 if book_executions(desk.book, fills.rows, self._clock.now()):
@@ -205,7 +206,7 @@ class OrderCheck:
         if mine is not None:
             times = self._absent.pop(order.client_id, 0) + 1
             was = current.state
-            after = desk.book.report(current, mine, Evidence.QUERY, now)
+            after = book_answer(desk.book, current, mine, rows, now)
             if after.is_open and mine.status.is_final and desk.book.whole(after, mine).filled < after.filled:
                 if times < 2:
                     self._absent[order.client_id] = times
@@ -285,10 +286,16 @@ class OrderCheck:
                 seen=known.seen if known is not None else now,
             )
             self._report_foreign(desk, record)
-        for broker_id in [b for b in self._foreign if b not in listed]:
-            gone = self._foreign.pop(broker_id)
-            self._ledger.settle(f"foreign:{broker_id}", DisagreementState.PASSED, "it is no longer open", now)
-            self._unowned(gone.terms.symbol)
+        for broker_id, foreign in tuple(self._foreign.items()):
+            desk = desks.get(foreign.terms.symbol)
+            ours = desk.book.by_broker_id(broker_id) if desk is not None else None
+            if ours is not None:
+                self._ledger.settle(f"foreign:{broker_id}", DisagreementState.EXPLAINED, f"it is {ours.client_id}", now)
+            elif broker_id not in listed:
+                self._ledger.settle(f"foreign:{broker_id}", DisagreementState.PASSED, "it is no longer open", now)
+            else:
+                continue
+            self.forget(broker_id)
 
     def _report_foreign(self, desk: SessionDesk | None, record: BrokerOrder) -> None:
         terms, told = record.terms, self._ledger.get(f"foreign:{record.broker_id}")

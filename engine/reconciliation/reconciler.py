@@ -95,6 +95,7 @@ class Reconciler:
         self.failed = 0
         self.balance: Balance | None = None
         self.balance_at: Millis | None = None
+        self._balance_kept: Millis = 0
         self._differences: dict[Symbol, _Difference] = {}
         self._unsettled_since: dict[Symbol, Millis] = {}
         self._unowned: set[Symbol] = set()
@@ -157,7 +158,9 @@ class Reconciler:
             return
         balance, now = report.rows[0], self._clock.now()
         if balance != self.balance:
-            self._store.record(BalanceChanged(account=self.account, balance=balance, at=now))
+            # a clock that was set back stands still: the moment is the row's key, and each figure keeps its own row
+            self._balance_kept = max(now, self._balance_kept + 1)
+            self._store.record(BalanceChanged(account=self.account, balance=balance, at=self._balance_kept))
         self.balance, self.balance_at = balance, now
         self._on_balance(balance, now)
 

@@ -482,14 +482,17 @@ async def test_an_exit_that_was_lost_and_fills_after_all_takes_the_new_stop_with
     assert desk.broker_position() == 0
 
 
-async def test_a_position_that_shrinks_during_a_slow_cancel_is_not_turned_round(make_desk: MakeDesk) -> None:
+@pytest.mark.parametrize("seconds", [0.3, 3])
+async def test_a_position_that_shrinks_during_a_slow_cancel_is_not_turned_round(
+    make_desk: MakeDesk, seconds: float
+) -> None:
     """The exit was sized before its stop was cancelled; meanwhile the broker's own desk closed a part."""
     desk = await in_position(make_desk(capabilities=Capabilities(replace_may_change_type=False)))
     cancel = desk.manager.cancel
 
     async def slow(broker_id: BrokerOrderId) -> SubmitAnswer:
         out_of_band.move_position(desk.exchange, PAPER, ES, Decimal(-1), desk.clock.now())
-        await desk.clock.sleep(3)
+        await desk.clock.sleep(seconds)
         return await cancel(broker_id)
 
     held: list[Decimal] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 
+import msgspec
 import pytest
 
 from brokers.paper import out_of_band
@@ -34,6 +35,20 @@ async def three_alike(make_desk: MakeDesk) -> tuple[Desk, BrokerOrderId, list[Br
     theirs = [out_of_band.place_foreign(desk.exchange, PAPER, terms, desk.clock.now()) for _ in range(2)]
     await desk.until(lambda: len(questions(desk)) == 3, 30)
     return desk, ours, theirs
+
+
+async def a_bracket_and_two_alike(make_desk: MakeDesk, *, leg_too: bool) -> tuple[Desk, BrokerOrderId]:
+    """The desk's entry with its stop in one call, the answer lost, and two of a stranger's like the entry."""
+    desk = await make_desk(capabilities=msgspec.structs.replace(TAG_LESS, brackets=True)).start()
+    desk.link.armed.lose_answers = 1
+    desk.strategies[ES].script.append(enter(limit="4995", quantity="2"))
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: bool(desk.exchange.open_orders(PAPER)), 5)
+    ours = next(o for o in desk.exchange.open_orders(PAPER) if o.parent is None)
+    stop = next(o for o in desk.exchange.open_orders(PAPER) if o.parent is not None)
+    for terms in (ours.terms, ours.terms, stop.terms)[: 3 if leg_too else 2]:
+        out_of_band.place_foreign(desk.exchange, PAPER, terms, desk.clock.now())
+    return desk, ours.broker_id
 
 
 def questions(desk: Desk) -> list[Disagreement]:
@@ -95,6 +110,49 @@ async def test_when_none_of_them_is_ours_it_is_lost_and_can_be_declared_dead(mak
     for id in (ours, *theirs):
         await ignore(desk, id)
     await desk.until(lambda: desk.orders(Role.ENTRY)[0].state is OrderState.LOST, 150)
+
+
+@pytest.mark.parametrize("filled", [False, True])
+async def test_an_entry_that_the_broker_calls_the_parent_of_our_leg_needs_no_word(
+    make_desk: MakeDesk, filled: bool
+) -> None:
+    """Its stop would otherwise stand beside a position that memory explains by somebody else's orders."""
+    desk, ours = await a_bracket_and_two_alike(make_desk, leg_too=False)
+    if filled:
+        desk.feed.trade(ES, "4994")
+    await desk.until(lambda: not desk.orders(Role.ENTRY)[0].is_in_doubt, 60)
+    (entry,) = desk.orders(Role.ENTRY)
+    assert entry.broker_id == ours
+    assert Flag.MATCHED_BY_SHAPE in entry.flags
+    assert entry.state is (OrderState.FILLED if filled else OrderState.WORKING)
+    await desk.until(lambda: desk.position() == desk.broker_position(), 60)
+    await desk.until(lambda: not any(row.order == ours for row in questions(desk)), 60)
+
+
+async def test_a_lone_order_without_the_legs_of_the_one_in_doubt_is_not_taken_for_it(make_desk: MakeDesk) -> None:
+    desk = await make_desk(capabilities=msgspec.structs.replace(TAG_LESS, brackets=True)).start()
+    desk.link.armed.lose_requests = 1
+    desk.strategies[ES].script.append(enter(limit="4995", quantity="2"))
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: bool(desk.orders(Role.ENTRY)), 5)
+    theirs = out_of_band.place_foreign(desk.exchange, PAPER, desk.orders(Role.ENTRY)[0].terms, desk.clock.now())
+    await desk.until(lambda: [row.order for row in questions(desk)] == [theirs], 30)
+    (entry,) = desk.orders(Role.ENTRY)
+    assert (entry.state, entry.broker_id) == (OrderState.IN_DOUBT_SUBMIT, None)
+    await ignore(desk, theirs)
+    await desk.until(lambda: desk.orders(Role.ENTRY)[0].state is OrderState.LOST, 150)
+
+
+async def test_an_operator_who_names_the_leg_names_the_entry(make_desk: MakeDesk) -> None:
+    desk, ours = await a_bracket_and_two_alike(make_desk, leg_too=True)
+    await desk.until(lambda: len(questions(desk)) == 5, 60)
+    assert desk.orders(Role.ENTRY)[0].is_in_doubt
+    (leg,) = (o.broker_id for o in desk.exchange.open_orders(PAPER) if o.parent == ours)
+    receipt = await desk.send(lambda o: c.AdoptOrder(origin=o, order=leg, session=SESSION, reason="this one"))
+    assert receipt.taken, receipt.message
+    await desk.until(lambda: desk.orders(Role.ENTRY)[0].broker_id == ours, 30)
+    await desk.until(lambda: ours not in {row.order for row in questions(desk)}, 30)
+    assert ours not in {row.broker_id for account in desk.snapshot().accounts for row in account.foreign}
 
 
 async def test_an_order_that_was_adopted_is_not_adopted_again(make_desk: MakeDesk) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -19,9 +20,11 @@ from engine.domain.broker import (
     SubmitAnswer,
 )
 from engine.domain.ids import BrokerOrderId, ClientOrderId
+from engine.domain.intents import Concluded, JournalRecord, Outcome
 from engine.domain.market import Tick
 from engine.domain.orders import OrderState, OrderType, Role, Side, Terms
 from engine.snapshot import ProtectionState
+from tests.flows.acts import FailingStore, failing
 from tests.flows.harness import ES, PAPER, Desk
 from tests.flows.script import enter, in_position, leave
 
@@ -178,3 +181,68 @@ async def test_an_old_word_about_a_leg_that_has_grown_since_is_checked_at_once(m
     assert after.revision > memory.revision, "the word was heard"
     assert after.terms.quantity == 2
     assert asked == [], "nothing was resized for it"
+
+
+@pytest.mark.parametrize("command", ["cancel", "replace"])
+async def test_a_fill_while_the_journal_learns_that_nothing_was_sent_is_not_lost(
+    make_desk: MakeDesk, command: str
+) -> None:
+    """The command was given up with the order as it had been before the fill: the doubt never ended."""
+    desk = await in_position(make_desk(wrap_store=FailingStore))
+    (stop,) = desk.orders(Role.STOP)
+    failing(desk).down = True
+    trader, journal = desk.trader(), desk.trader().desk.journal
+    asked, append = trader.desk.lease.why_nothing, journal.append
+    answers = [False, True]
+
+    async def unsure(patience: float) -> str | None:
+        return "the lease is being read" if answers and answers.pop() is False else await asked(patience)
+
+    async def crossed(record: JournalRecord) -> None:
+        if isinstance(record, Concluded):
+            desk.exchange.max_fill = Decimal(1)
+            desk.exchange.on_tick(Tick(ES, desk.clock.now(), Decimal(4990), Decimal(1)))
+            await desk.clock.sleep(0.1)
+        await append(record)
+
+    trader.desk.lease.why_nothing = unsure  # type: ignore[method-assign]
+    journal.append = crossed  # type: ignore[method-assign]
+    work = (
+        trader.submission.cancel(stop, "by hand")
+        if command == "cancel"
+        else trader.submission.replace(stop, changed(stop.terms, stop=Decimal(4985)), "by hand")
+    )
+    task = asyncio.ensure_future(work)
+    await desk.until(task.done, 5)
+    after = task.result()
+    assert not answers
+    assert desk.exchange.book.orders[BrokerOrderId(str(stop.broker_id))].record.filled == 1
+    filled = (after.filled, desk.trader().desk.current(stop).filled, desk.position())
+    assert set(filled) == {Decimal(1)}
+
+
+async def test_of_two_who_change_an_order_at_once_the_second_sees_what_the_first_made_of_it(
+    make_desk: MakeDesk,
+) -> None:
+    """Under one key each took the other's record for its own: one that was sent was journalled as never sent."""
+    desk = await in_position(make_desk(wrap_store=FailingStore))
+    (stop,) = desk.orders(Role.STOP)
+    failing(desk).down = True
+    written: list[JournalRecord] = []
+    journal, submission = desk.trader().desk.journal, desk.trader().submission
+    append = journal.append
+
+    async def seen(record: JournalRecord) -> None:
+        written.append(record)
+        await append(record)
+
+    journal.append = seen  # type: ignore[method-assign]
+    prices = (Decimal(4985), Decimal(4980))
+    tasks = [
+        asyncio.ensure_future(submission.replace(stop, changed(stop.terms, stop=price), "by hand")) for price in prices
+    ]
+    await desk.until(lambda: all(task.done() for task in tasks), 5)
+    assert [task.result().terms.stop for task in tasks] == [4985, 4985]
+    assert [o.terms.stop for o in desk.exchange.open_orders(PAPER)] == [4985]
+    assert [type(record).__name__ for record in written] == ["Prepared", "Concluded"]
+    assert [record.outcome for record in written if isinstance(record, Concluded)] == [Outcome.ACCEPTED]

@@ -11,7 +11,7 @@ import pytest
 
 from brokers.paper import out_of_band
 from engine import commands as c
-from engine.domain.ids import SessionId
+from engine.domain.ids import AccountId, SessionId
 from engine.domain.intents import IntentRecord
 from engine.domain.lease import Holder
 from engine.domain.orders import OrderType, Role, Side, Terms
@@ -130,6 +130,31 @@ async def test_after_standing_still_an_exit_asks_who_commands_before_it_leaves(m
     assert desk.engine.lost.done()
     assert await seen_at_broker(desk) == sent
     exiting.cancel()
+
+
+async def test_standing_still_over_the_question_who_commands_is_no_silence(make_desk: Make) -> None:
+    """The process stops again before the answer comes: what fell due meanwhile says nothing about the database."""
+
+    class Slow(Wrapped):
+        async def renew_lease(self, account: AccountId, epoch: int) -> bool:
+            if standing and not asked.is_set():
+                asked.set()
+                await asyncio.Event().wait()
+            renewed: bool = await self.real.renew_lease(account, epoch)
+            return renewed
+
+    asked = asyncio.Event()
+    standing: list[bool] = []
+    desk = await make_desk(wrap_store=Slow).start()
+    lease = desk.engine.accounts[PAPER].lease
+    standing.append(True)
+    desk.clock._now += 60_000
+    waiting = asyncio.ensure_future(lease.why_nothing(0.25))
+    await asked.wait()
+    await taken_by_another(desk)
+    desk.clock._now += 60_000
+    await desk.until(waiting.done, 10)
+    assert "process 7 on another machine" in (waiting.result() or "")
 
 
 @pytest.mark.parametrize("by", ["its own key", "flatten"])

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from engine import commands as c
+from engine.domain.broker import Balance, Report
 from engine.domain.decisions import Cancel
 from engine.domain.ids import CommandId, SessionId
 from engine.domain.intents import Concluded, JournalRecord, Noted, Outcome, Prepared
@@ -38,7 +39,7 @@ from tests.flows.acts import (
     rows,
     working,
 )
-from tests.flows.harness import ES, Desk
+from tests.flows.harness import ES, PAPER, Desk
 
 S_ES = SessionId(f"s-{ES}")
 
@@ -458,6 +459,26 @@ async def test_persist_only_what_cannot_be_recomputed(make_desk: Callable[..., D
     assert all(one != other for one, other in pairwise(balances))
     await desk.pass_(120)
     assert len(await rows(desk, "SELECT 1 FROM balances")) == len(balances)
+
+
+async def test_a_clock_that_stands_still_keeps_a_row_for_each_figure(make_desk: Callable[..., Desk]) -> None:
+    """Set back, it stands until time has caught up: what is read meanwhile bears one moment and is not one row."""
+    desk = await make_desk().start()
+    reconciler = desk.engine.accounts[PAPER].reconciler
+    before = await rows(desk, "SELECT equity FROM balances ORDER BY number")
+    told = ["100", "200", "100"]
+
+    async def balance() -> Report[Balance]:
+        row = Balance(equity=Decimal(told.pop(0)), cash=Decimal(1))
+        return Report(rows=(row,), as_of=desk.clock.now())
+
+    reconciler._road.balance = balance  # type: ignore[method-assign]
+    while told:
+        await reconciler.check_balance()
+    with desk.clock.outside():
+        await desk.engine.store.settled()
+    kept = await rows(desk, "SELECT equity FROM balances ORDER BY number")
+    assert kept[len(before) :] == [("100",), ("200",), ("100",)]
 
 
 async def test_heavy_work_goes_to_the_job(make_desk: Callable[..., Desk]) -> None:

@@ -282,7 +282,7 @@ OUTBOUND = (
         name="two-alike-one-is-taken",
         says="Mode none: exactly one candidate is adopted and marked; several go to the operator.",
         path=RECOVERY,
-        old="        if len(alike) != 1 or not left or self._wants_a_word(order, left[0]):\n",
+        old="        if len(alike) != 1 or not left or self._wants_a_word(order, left[0], rows):\n",
         new="        if not alike or not left:\n",
     ),
     Mutant(
@@ -387,8 +387,8 @@ OUTBOUND = (
         name="suspended-does-not-ask",
         says="A resumed process sends nothing on an old epoch.",
         path=LEASE,
-        old="        if self.lost_to is None and not self._is_younger(self._asked):\n",
-        new="        if False:\n",
+        old="            if self.lost_to is not None or self._is_younger(self._asked):\n",
+        new="            if True:\n",
     ),
     Mutant(
         name="unrenewed-lease-enters",

@@ -48,7 +48,7 @@ class SimFeed:
         self._market = market
         self._clock = clock
         self._life = life
-        self._unread: list[Tick] = []
+        self._unread: list[tuple[Callable[[Tick], None], Tick]] = []
         self._trouble = trouble
         self._rng = rng
         self._hit = hit
@@ -114,7 +114,7 @@ class SimFeed:
     def on_trade(self, tick: Tick) -> None:
         """The market trades; the desk hears of it now, late, or never."""
         if self._life.paused:
-            self._unread.append(tick)
+            self._unread.append((self.on_trade, tick))
             return
         if self._state is not LinkState.UP:
             return
@@ -132,15 +132,17 @@ class SimFeed:
     def resume(self) -> None:
         """A stopped process goes on, and reads what has come meanwhile."""
         unread, self._unread = self._unread, []
-        for tick in unread:
-            self.on_trade(tick)
+        for take, tick in unread:
+            take(tick)
 
     def _hide(self, tick: Tick) -> None:
         self._trouble.hidden.add((tick.symbol, tick.at - tick.at % MINUTE_MS))
 
     def deliver(self, tick: Tick) -> None:
-        """To whoever subscribed."""
-        if self._state is LinkState.UP:
+        """To whoever subscribed, once the process runs."""
+        if self._life.paused:
+            self._unread.append((self.deliver, tick))
+        elif self._state is LinkState.UP:
             self.newest[tick.symbol] = max(tick.at, self.newest.get(tick.symbol, 0))
             for sink in self._sinks.get(tick.symbol, ()):
                 sink(tick)

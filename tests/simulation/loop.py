@@ -13,6 +13,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from engine.domain.ids import Millis
@@ -36,6 +37,8 @@ class Life:
         self.name = name
         self.dead = False
         self.paused = False
+        self.context = contextvars.copy_context()
+        self.context.run(LIFE.set, self)
 
 
 LIFE: contextvars.ContextVar[Life | None] = contextvars.ContextVar("life", default=None)
@@ -67,17 +70,20 @@ class SimTimer:
 class _Step(asyncio.Handle):
     """A callback that is ready to run."""
 
-    __slots__ = ("is_task", "life")
+    __slots__ = ("life",)
 
-    def __init__(
-        self, callback: Callable[..., Any], args: tuple[Any, ...], context: contextvars.Context, is_task: bool
-    ) -> None:
+    def __init__(self, callback: Callable[..., Any], args: tuple[Any, ...], context: contextvars.Context) -> None:
         self._callback = callback
         self._args = args
         self._context = context
         self._cancelled = False
-        self.is_task = is_task
         self.life = context.get(LIFE)
+
+    @property
+    def is_task(self) -> bool:
+        """Whether it steps or wakes a task."""
+        callback = self._callback
+        return type(callback).__name__ in _TASK_CALLS or isinstance(getattr(callback, "__self__", None), asyncio.Task)
 
     def cancel(self) -> None:
         self._cancelled = True
@@ -85,10 +91,6 @@ class _Step(asyncio.Handle):
 
 _TASK_CALLS = ("TaskStepMethWrapper", "TaskWakeupMethWrapper")
 """How the C implementation names the calls that step and wake a task."""
-
-
-def _is_task_step(callback: Callable[..., Any]) -> bool:
-    return type(callback).__name__ in _TASK_CALLS or isinstance(getattr(callback, "__self__", None), asyncio.Task)
 
 
 class SimLoop(_Loop):
@@ -148,11 +150,7 @@ class SimLoop(_Loop):
         elif life.paused:
             self._held.append(timer)
         elif not life.dead:
-            token = LIFE.set(life)
-            try:
-                timer.call()
-            finally:
-                LIFE.reset(token)
+            life.context.run(timer.call)
 
     def _run_one(self) -> None:
         ready = self._ready
@@ -193,7 +191,7 @@ class SimLoop(_Loop):
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
-        step = _Step(callback, args, context or contextvars.copy_context(), _is_task_step(callback))
+        step = _Step(callback, args, context or contextvars.copy_context())
         self._ready.append(step)
         return step
 
@@ -263,6 +261,11 @@ def within_life(life: Life | None) -> Iterator[None]:
         LIFE.reset(token)
 
 
+def _wake(sleeper: asyncio.Future[None]) -> None:
+    if not sleeper.done():
+        sleeper.set_result(None)
+
+
 class SimClock:
     """The clock of one life, or of the world. `step` moves its wall time; its monotonic time never moves with it."""
 
@@ -275,8 +278,9 @@ class SimClock:
 
     def now(self) -> Millis:
         """UTC milliseconds; like the machine's clock of the product it never goes back."""
-        true = self._loop.at
-        at = true + self.offset_ms
+        true = at = self._loop.at
+        if self.offset_ms:
+            at += self.offset_ms
         if at < self._latest:
             at = self._latest
         else:
@@ -295,8 +299,8 @@ class SimClock:
             await asyncio.sleep(0)
             return
         woken = self._loop.create_future()
-        at = self._loop.at + max(1, round(seconds * 1000))
-        timer = self._loop.add_timer(at, lambda: None if woken.done() else woken.set_result(None), self._life)
+        wait = round(seconds * 1000)
+        timer = self._loop.add_timer(self._loop.at + (wait if wait > 1 else 1), partial(_wake, woken), self._life)
         try:
             await woken
         finally:

@@ -112,15 +112,23 @@ class Exposure:
     def _was_behind(self, place: Place, session: SessionId, sent: Order) -> bool:
         """Somebody else moved the position, and the desk has not known it for long; or it knows, and the request
         that makes the order fit is on the wire.
+
+        What moved while the order itself was on the wire counts from its arrival: nothing can be taken back before.
         """
-        now, (begun, ended) = self._truth.now(), self.stood()
+        now, (begun, ended), mine = self._truth.now(), self.stood(), self._trip(place, sent)
         patience = LONGEST_TRIP_MS if self.asked(session, sent.client_id) else KNOWN_MS
         known = self._confirmed.get(session, [])
         for change in reversed(self._truth.behind[place]):
             learned = next((at for at in known if at > change.at), now)
+            if mine is not None and mine.left <= change.at <= mine.arrived:
+                learned = max(learned, mine.arrived)
             if now - learned - max(0, ended - max(begun, learned)) < patience:
                 return True
         return False
+
+    def _trip(self, place: Place, sent: Order) -> Trip | None:
+        """The order's newest request that has arrived."""
+        return next((trip for trip in reversed(self._trips.get(place, [])) if trip.client_id == sent.client_id), None)
 
     def _was_late(self, place: Place, sent: Order) -> bool:
         """What nobody can take back: it fitted when it left, and what rested at the broker filled while it was away.
@@ -128,8 +136,7 @@ class Exposure:
         A desk that sent a second exit meanwhile has no excuse, unless the first was away for so long that it had
         to be presumed lost.
         """
-        trips = self._trips.get(place, [])
-        mine = next((trip for trip in reversed(trips) if trip.client_id == sent.client_id), None)
+        trips, mine = self._trips.get(place, []), self._trip(place, sent)
         if mine is None or mine.arrived - mine.left <= WAITED_MS:
             return False
         beside = any(t.client_id != mine.client_id and mine.left < t.left <= mine.arrived for t in trips)

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from engine.domain.broker import IdMode
-from engine.domain.ids import AccountId, ClientOrderId, Millis
+from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis
 from engine.domain.orders import TERMINAL, OrderState
 from tests.simulation.oracle.findings import Findings
 from tests.simulation.oracle.truth import Truth
@@ -73,6 +73,8 @@ class Verdicts:
                 self._gone(client_id)
             if event == "matched by shape":
                 self._matched(client_id, detail)
+            if event == "named by its leg":
+                self._named(client_id, detail)
             if event == "asked":
                 self._not_found(client_id, at, detail)
         self._settled()
@@ -139,6 +141,12 @@ class Verdicts:
             self._findings.check(
                 "I12 fills", voided or filled >= reported, f"{client_id} is {state}: {filled} of {reported}"
             )
+
+    def _named(self, client_id: str, broker_id: str) -> None:
+        """The same of one that the broker called the parent of a leg of ours: it is that very order."""
+        order = self._truth.exchange.book.orders.get(BrokerOrderId(broker_id))
+        name = None if order is None else order.record.client_id
+        self._findings.check("rule 8", name == client_id, f"{client_id} was taken for {broker_id}, which is {name}")
 
     def _matched(self, client_id: str, broker_id: str) -> None:
         """Mode none: exactly one candidate is taken; of several nobody knows which is ours."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from engine.domain.instruments import Instrument
-from engine.domain.orders import ZERO, OrderState, Role
+from engine.domain.orders import TERMINAL, ZERO, Order, OrderState, Role
 from engine.domain.risk import CompleteHeat, IncompleteHeat
 from engine.snapshot import Phase
 from tests.simulation.oracle.findings import Findings
@@ -59,7 +59,7 @@ class Weight:
         instrument = self._instruments[mind.symbol]
         floor = FLOOR_TICKS * instrument.tick_size * instrument.point_value
         entries = [o for o in mind.orders if o.role is Role.ENTRY and o.sent is not None]
-        least = sum((o.remaining * (self._worst if o.state in UNKNOWN else floor) for o in entries), ZERO)
+        least = sum((self._least(o, floor) for o in entries), ZERO)
         self._findings.check(
             "I23 weight",
             share.pending >= least,
@@ -72,3 +72,9 @@ class Weight:
             counted = {each.symbol for each in heat.unowned}
             holds = mind.foreign <= counted or isinstance(heat.heat, IncompleteHeat)
             self._findings.check("I32 counted", holds, f"foreign orders for {mind.foreign}; in heat are {counted}")
+
+    def _least(self, entry: Order, floor: Decimal) -> Decimal:
+        """Of one that ended, what it filled by the broker's word and no position counts yet."""
+        if entry.state in TERMINAL:
+            return max(ZERO, entry.reported - entry.filled) * self._worst
+        return entry.remaining * (self._worst if entry.state in UNKNOWN else floor)

@@ -100,6 +100,13 @@ def test_a_contribution_names_its_entries_and_adds_up() -> None:
     assert not made.worst_case
 
 
+def test_what_an_ended_entry_filled_unheard_is_charged_at_worst_case() -> None:
+    told = order("e", S.CANCELLED, filled=1, reported=d(3), of=terms(4, limit=d(5_000)), protect_stop=d(4_900))
+    made = contribution(SESSION, SCALE, LONG, MARK, [stop(4_900), told], d(0), 7)
+    assert made.pending == 2 * 2_500
+    assert made.entries == {"e"}
+
+
 @given(
     held=st.integers(-6, 6).filter(bool),
     mark=st.integers(1, 10_000).map(Decimal),

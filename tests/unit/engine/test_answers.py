@@ -1,0 +1,101 @@
+"""One answer about one order of several broker ids: what filled under each is booked, and nothing twice."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace as changed
+
+from engine.domain.answers import book_answer
+from engine.domain.broker import BrokerOrder, BrokerStatus, Capabilities, FillsKind, IdMode, ReplaceId, ReplaceQuantity
+from engine.domain.ids import BrokerOrderId
+from engine.domain.incarnations import record_of
+from engine.domain.order_book import OrderBook
+from engine.domain.order_lifecycle import Evidence
+from engine.domain.orders import Flag, Order, OrderState, OrderType, Role, Side
+from engine.domain.positions import Position
+from tests.unit.engine.samples import ACCOUNT, SESSION, SYMBOL, d, order, report, terms
+
+S, B = OrderState, BrokerStatus
+STOP = terms(4, type=OrderType.STOP, side=Side.SELL)
+
+
+def a_book(size: ReplaceQuantity, known: Order) -> OrderBook:
+    """Long four, at a broker whose ids change and whose fills come as cumulative quantities."""
+    manners = Capabilities(fills=FillsKind.CUMULATIVE, replace_id=ReplaceId.CHANGES, replace_quantity=size)
+    book = OrderBook(SESSION, ACCOUNT, SYMBOL, manners, lambda change, now: None)
+    book.restore_position(Position(d(4), d(100)))
+    book.load(known)
+    return book
+
+
+def asked(wanted: int, state: OrderState = S.PENDING_REPLACE) -> Order:
+    """A stop for four that is being made a market order of `wanted`."""
+    market = changed(STOP, type=OrderType.MARKET, stop=None, quantity=d(wanted))
+    return order("o", state, role=Role.STOP, of=STOP, wanted=market, sent=1)
+
+
+def old_id(known: Order, *, echoes: bool) -> BrokerOrder:
+    """One had filled when it was replaced, and nobody heard of it."""
+    return report(known, B.CANCELLED, 1, reason="replaced", client_id=known.client_id if echoes else None)
+
+
+def new_id(known: Order, quantity: int, filled: int, status: BrokerStatus, *, echoes: bool) -> BrokerOrder:
+    """What replaced it."""
+    wanted = known.wanted or known.terms
+    return report(
+        known,
+        status,
+        filled,
+        broker_id=BrokerOrderId("B2"),
+        replaces=BrokerOrderId("B-o"),
+        terms=changed(wanted, quantity=d(quantity)),
+        client_id=known.client_id if echoes else None,
+        submitted=2,
+    )
+
+
+@pytest.mark.parametrize("echoes", [True, False])
+@pytest.mark.parametrize("size", list(ReplaceQuantity))
+def test_what_filled_under_the_id_before_is_booked_though_only_an_answer_tells(
+    size: ReplaceQuantity, echoes: bool
+) -> None:
+    """Booked under the new id alone, a fill was missing for ever, and the position had to be adopted."""
+    known = asked(3, S.IN_DOUBT_REPLACE)
+    book = a_book(size, known)
+    rows = (old_id(known, echoes=echoes), new_id(known, 3, 3, B.FILLED, echoes=echoes))
+    for _ in range(2):
+        record = record_of(known, rows)
+        assert record is not None
+        known = book_answer(book, known, record, rows, 5)
+        assert (known.state, known.filled, book.position.quantity) == (S.FILLED, d(4), d(0))
+    assert Flag.OVERFILLED not in known.flags or size is ReplaceQuantity.TOTAL
+
+
+def test_an_order_that_works_on_is_as_large_as_all_its_ids_together() -> None:
+    """Taken for three in all, it would be believed filled while one rests at the broker."""
+    known = asked(3, S.IN_DOUBT_REPLACE)
+    book = a_book(ReplaceQuantity.REMAINING, known)
+    new = new_id(known, 3, 2, B.PARTIALLY_FILLED, echoes=True)
+    known = book_answer(book, known, new, (new,), 5)
+    assert (known.state, known.remaining) == (S.PARTIALLY_FILLED, d(1))
+    known = book_answer(book, known, new, (old_id(known, echoes=True), new), 6)
+    assert (known.state, known.filled, known.remaining) == (S.PARTIALLY_FILLED, d(3), d(1))
+    assert book.position.quantity == 1
+
+
+def test_the_word_that_an_id_ended_tells_of_its_fills_while_the_replace_is_awaited() -> None:
+    known = asked(3)
+    book = a_book(ReplaceQuantity.REMAINING, known)
+    known = book.report(known, old_id(known, echoes=True), Evidence.STREAM, 2)
+    assert (known.state, known.filled, book.position.quantity) == (S.PENDING_REPLACE, d(1), d(3))
+    known = book.report(known, new_id(known, 3, 0, B.WORKING, echoes=True), Evidence.STREAM, 3)
+    known = book.report(known, new_id(known, 3, 3, B.FILLED, echoes=True), Evidence.STREAM, 4)
+    assert (known.filled, book.position.quantity) == (d(4), d(0))
+
+
+def test_an_answer_by_client_id_is_not_asked_for_where_it_may_lack_the_ids_of_before() -> None:
+    """A broker shows the newest order under that name; what filled before it was replaced is in the whole list."""
+    assert Capabilities(replace_id=ReplaceId.CHANGES).finds_whole
+    assert Capabilities(fills=FillsKind.CUMULATIVE).finds_whole
+    assert not Capabilities(fills=FillsKind.CUMULATIVE, replace_id=ReplaceId.CHANGES).finds_whole
+    assert not Capabilities(id_mode=IdMode.NONE).finds_whole
