@@ -1,10 +1,11 @@
-"""`python -m tests.mutation [MODULE …] [--mutants N] [--seed S] [--page]`: do the quick tests notice small changes?
+"""`python -m tests.mutation [MODULE …] [--mutants N] [--seed S …] [--page]`: do the quick tests notice small changes?
 
 A library's operators change the engine's outbound, reconciliation and aggregation rooms, one place at a time; a seed
-draws `--mutants` of all that are possible, shared among the modules by their size, and in each module every operator
-has the same chance. Each is judged in a copy of the program by the quick tests that reach its line, the fastest first,
-at most `MOST_TESTS`; one that nobody reaches has survived. `--minutes` ends it early. Ends with a table and one line of
-JSON; `--page` writes docs/mutation-survivors.md, with the reasons that `reasons.json` gives for some of them.
+draws `--mutants` of all that are possible (several seeds: each so many), shared among the modules by their size, and
+in each module every operator has the same chance. Each is judged in a copy of the program by the quick tests that
+reach its line, the fastest first, at most `MOST_TESTS`; one that nobody reaches has survived. `--minutes` ends it
+early. Ends with a table and one line of JSON; `--page` writes docs/mutation-survivors.md, with the reasons that
+`reasons.json` gives for some of them.
 """
 
 from __future__ import annotations
@@ -151,14 +152,16 @@ def table(verdicts: list[tuple[Change, str]]) -> list[str]:
 def page(verdicts: list[tuple[Change, str]], figures: dict[str, Any]) -> str:
     """What docs/mutation-survivors.md says."""
     reasons: dict[str, str] = json.loads(REASONS.read_text("utf-8")) if REASONS.exists() else {}
+    drew = " and ".join(f"seed {seed} drew {count}" for seed, count in figures["seeds"].items())
     head = (
         "# Small changes that no test noticed\n\n"
         "Written by `make mutation ARGS=--page`. mutmut's operators changed the rooms that send, compare and add up, "
-        f"one place at a time; seed {figures['seed']} drew {figures['changes']} of {figures['possible']} changes, "
-        f"and the quick tests that reach a line noticed {figures['noticed']} of them "
+        f"one place at a time; {drew} of {figures['possible']} changes, "
+        f"and the quick tests that reach a line noticed {figures['noticed']} of {figures['changes']} "
         f"({figures['share']} %). Only the {MOST_TESTS} fastest that reach the line were asked; the slower stories, "
         "those of overrides and restarts, and the simulator were not. "
-        "Whatever survived stands below with the reason why that is no loss, or as to be tested.\n\n"
+        "Whatever survived stands below with the reason why that is no loss, or as to be tested. "
+        "A change of a module moves what a seed draws from it.\n\n"
     )
     rows = ["| File | Line | Operator | Change | Reason |", "|---|---:|---|---|---|"]
     for change, word in verdicts:
@@ -174,7 +177,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.mutation", description=__doc__)
     parser.add_argument("modules", nargs="*", help="files or parts of their names")
     parser.add_argument("--mutants", type=int, default=160)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, nargs="+", default=[1])
     parser.add_argument("--minutes", type=float, default=1e6, help="judge no further change after so long")
     parser.add_argument("--page", action="store_true", help="write docs/mutation-survivors.md")
     wanted = parser.parse_args()
@@ -182,7 +185,8 @@ def main() -> int:
     if not paths:
         parser.error(f"no such module; they are {', '.join(modules())}")
     began = time.monotonic()
-    sample = drawn(paths, wanted.mutants, wanted.seed)
+    samples = {seed: drawn(paths, wanted.mutants, seed) for seed in wanted.seed}
+    sample = list({(change.path, change.code): change for each in samples.values() for change in each}.values())
     possible = sum(len(Sites(path, (ROOT / path).read_text("utf-8"))) for path in paths)
     verdicts: list[tuple[Change, str]] = []
     with tempfile.TemporaryDirectory(prefix="sextant-mutation-") as name:
@@ -205,7 +209,7 @@ def main() -> int:
     words = [word for _, word in verdicts]
     noticed = words.count("noticed") + words.count("too long")
     figures = {
-        "seed": wanted.seed,
+        "seeds": {seed: len(each) for seed, each in samples.items()},
         "modules": len(paths),
         "possible": possible,
         "changes": len(words),

@@ -90,7 +90,7 @@ class Sites:
         code = changed.code if isinstance(changed, cst.Module) else self._source
         if code == self._source or not _is_python(code):
             return None
-        before, after = (_short(self._module.code_for_node(each)) for each in (node, other))
+        before, after = told_apart(*(self._module.code_for_node(each) for each in (node, other)))
         within = _short(self._source.splitlines()[line - 1])
         return Change(
             path=self._path, line=line, operator=operator, before=before, after=after, within=within, code=code
@@ -105,6 +105,20 @@ def _is_python(code: str) -> bool:
     return True
 
 
+def told_apart(before: str, after: str) -> tuple[str, str]:
+    """Both on one line each, and where one of them is too long for it, that part of it in which they differ."""
+    one, other = (" ".join(text.split()) for text in (before, after))
+    if max(len(one), len(other)) <= LONGEST:
+        return one, other
+    same = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    start = one.rfind(" ", 0, max(0, same - LONGEST // 3)) + 1
+    return _from(one, start), _from(other, start)
+
+
+def _from(text: str, start: int) -> str:
+    rest = text[start:]
+    return ("…" if start else "") + (rest if len(rest) <= LONGEST else f"{rest[: LONGEST - 1]}…")
+
+
 def _short(text: str) -> str:
-    one_line = " ".join(text.split())
-    return one_line if len(one_line) <= LONGEST else f"{one_line[: LONGEST - 1]}…"
+    return _from(" ".join(text.split()), 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from tests.mutation.__main__ import drawn, modules
-from tests.mutation.operators import Sites
+from tests.mutation.operators import LONGEST, Sites, told_apart
 
 SOURCE = """
 from log import log
@@ -39,6 +39,17 @@ def test_changes_are_python_and_differ_and_leave_words_alone() -> None:
         assert change.code != SOURCE
         assert '"too many"' in change.code
         assert 'log.info("asked about %s", order)' in change.code
+
+
+def test_changes_of_a_long_place_are_told_apart_by_what_differs() -> None:
+    """Two arguments of one long call are two changes: a reason given for one is none for the other."""
+    call = f"made(one=1, {', '.join(f'filler_{number}={number}' for number in range(20))}, last=2)"
+    gone, kept = call.replace(", last=2", ""), told_apart(call, call.replace("last=2", "last=None"))
+    assert told_apart(call, gone) != kept
+    assert kept[0].endswith("last=2)")
+    assert kept[1].endswith("last=None)")
+    assert max(map(len, kept)) <= LONGEST + 1
+    assert told_apart("a +\n  b", "a - b") == ("a + b", "a - b")
 
 
 def test_a_seed_draws_the_same_changes_again() -> None:
