@@ -22,6 +22,9 @@ STEADY_MS = 5_000
 TRIP_MS = 20
 WINDOW = 5
 LATCH = Path("/desk/KILL")
+NEWS_MS = 2_000
+STRANGE_NEWS_MS = 45_000
+"""Nobody streams what a stranger's order does: a position check sees it within 30 s, asks, and looks again."""
 IN_TIME_MS = 1_000
 """How long a desk has to write down a deed that lowered risk, or to say that it cannot."""
 RECORDED = "SELECT 1 FROM orders WHERE client_id = ?"
@@ -50,6 +53,13 @@ def scene(run: Run, desk: Desk, account: AccountId, symbol: Symbol | None) -> Sc
         is_old=run.rivals.newest_epoch(account) > epoch,
         can_know=world.database.answers(now, desk.life.name),
     )
+
+
+def unheard_until(run: Run) -> Millis:
+    """By when the desk has to know what happened last at the exchange."""
+    records = [order.record for order in run.world.exchange.book.orders.values()]
+    strange = [r.updated + STRANGE_NEWS_MS for r in records if r.client_id is None and r.filled]
+    return max([*strange, *(r.updated + NEWS_MS for r in records)], default=0)
 
 
 def amended(run: Run, desk: Desk, tick: Tick) -> None:
