@@ -114,17 +114,26 @@ class Exposure:
         that makes the order fit is on the wire.
 
         What moved while the order itself was on the wire counts from its arrival: nothing can be taken back before.
+        An exit that had to be presumed lost and arrives after all moves it as a stranger would.
         """
         now, (begun, ended), mine = self._truth.now(), self.stood(), self._trip(place, sent)
         patience = LONGEST_TRIP_MS if self.asked(session, sent.client_id) else KNOWN_MS
         known = self._confirmed.get(session, [])
-        for change in reversed(self._truth.behind[place]):
-            learned = next((at for at in known if at > change.at), now)
-            if mine is not None and mine.left <= change.at <= mine.arrived:
+        for at in (*self._came_back(place, mine), *(change.at for change in reversed(self._truth.behind[place]))):
+            learned = next((each for each in known if each > at), now)
+            if mine is not None and mine.left <= at <= mine.arrived:
                 learned = max(learned, mine.arrived)
             if now - learned - max(0, ended - max(begun, learned)) < patience:
                 return True
         return False
+
+    def _came_back(self, place: Place, mine: Trip | None) -> list[Millis]:
+        """When requests arrived that had been away for so long that this order went out in their stead."""
+        return [
+            trip.arrived
+            for trip in self._trips.get(place, [])
+            if mine is not None and trip.left < mine.left <= trip.arrived and trip.arrived - trip.left > LOST_MS
+        ]
 
     def _trip(self, place: Place, sent: Order) -> Trip | None:
         """The order's newest request that has arrived."""
