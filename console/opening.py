@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from engine.domain.settings import ShutdownPolicy
     from engine.events import Event
     from engine.queries import Answer, Query
-    from engine.snapshot import DeskSnapshot
+    from engine.snapshot import DeskSnapshot, RunFigures
 
 _T = TypeVar("_T")
 NOT_OPEN = "the desk is still being opened"
@@ -116,6 +116,11 @@ class OpeningHost:
             answer.set_exception(SextantError(NOT_OPEN))
         else:
             host.ask(query).add_done_callback(lambda late: _passed_on(late, answer))
+
+    def figures(self) -> RunFigures | None:
+        """What the run did, once it has ended; None of a desk that was never made."""
+        host = self._host
+        return None if host is None else host.figures()
 
     def trouble(self, key: str, text: str | None) -> None:
         """Raise a warning on the desk, or take it back; without a desk nobody would see it."""

@@ -19,6 +19,7 @@ from msgspec import Struct, to_builtins
 from console import process
 from console.alerting import Notice, sounds
 from console.client import Host, InProcessClient
+from console.command import FAILED, FINE, complain
 from console.config_model import DeskSettings, FeedKind
 from console.formatting import plain
 from console.notify import Notifier, address_of
@@ -126,7 +127,7 @@ def headless(desk: Hosted, options: RunOptions) -> int:
             return 1
         did = summary(figures, uptime)
         sys.stdout.write(json.dumps(did) + "\n" if options.json else told(did))
-        return 0
+        return owned_up(figures)
     except SextantError:
         host.ended.result(STOP_SECONDS)
         raise
@@ -196,7 +197,7 @@ def with_screen(settings: DeskSettings, make: Callable[[], Hosted]) -> int:
             raise failure
         host.shut_down()
         host.ended.result(STOP_SECONDS)
-        return app.return_code or 0
+        return app.return_code or owned_up(host.figures())
     finally:
         notifier.end()
         _put_away(settings, host.close)
@@ -216,6 +217,18 @@ def _leave_if_failed(done: Future[None], app: Any) -> None:
         app.call_later(app.exit)
 
 
+def owned_up(figures: RunFigures | None) -> int:
+    """The exit code: a run whose audit trail lacks rows says so last, and does not end as if nothing were wrong."""
+    if figures is None or not figures.unwritten:
+        return FINE
+    rows = "1 row" if figures.unwritten == 1 else f"{figures.unwritten} rows"
+    return complain(
+        f"{rows} could not be written to the audit trail; sextant.log names them, and the next start takes orders, "
+        "fills and positions from the broker",
+        FAILED,
+    )
+
+
 def summary(figures: RunFigures, uptime: float) -> dict[str, Any]:
     """What a run did, as one JSON object."""
     percent = figures.heat_percent
@@ -230,6 +243,7 @@ def summary(figures: RunFigures, uptime: float) -> dict[str, Any]:
         "fills": figures.fills,
         "disagreements": figures.disagreements,
         "heat": {"complete": figures.heat_complete, "percent": None if percent is None else round(float(percent), 4)},
+        "rows_not_written": figures.unwritten,
         "uptime_s": round(uptime, 3),
         "loop_lag_ms": to_builtins(figures.loop_lag),
     }

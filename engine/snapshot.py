@@ -296,7 +296,10 @@ class LoopLag(Struct, frozen=True):
 
 
 class RunFigures(Struct, frozen=True, kw_only=True):
-    """What a run did, for its closing summary; counts are of this life, `heat_percent` a floor while incomplete."""
+    """What a run did, for its closing summary; counts are of this life, `heat_percent` a floor while incomplete.
+
+    `unwritten` rows never reached the audit trail, or nobody knows whether they did.
+    """
 
     ticks: int
     candles_closed: int
@@ -310,6 +313,7 @@ class RunFigures(Struct, frozen=True, kw_only=True):
     heat_complete: bool
     heat_percent: Decimal | None
     loop_lag: LoopLag
+    unwritten: int
 
 
 class DeskSnapshot(Struct, frozen=True, kw_only=True):

@@ -97,6 +97,7 @@ def figures(engine: Engine, heat: Heat, lag: LoopLag) -> RunFigures:
         heat_complete=complete,
         heat_percent=heat.percent if isinstance(heat, CompleteHeat) else heat.at_least,
         loop_lag=lag,
+        unwritten=0 if engine.lost.done() else engine.store.health().failed,  # who lost the account writes nothing
     )
 
 

@@ -227,7 +227,7 @@ class Writer:
     # ------------------------------------------------------------------------------------- writing
 
     async def close(self) -> None:
-        """Write what is queued, then stop; what cannot be written now is counted in the log and given up."""
+        """Write what is queued, then stop; what cannot be written now is named in the log and counted as failed."""
         self._closing = True
         self._wake.set()
         if self._loop_task is not None:
@@ -239,6 +239,7 @@ class Writer:
         if unknown:
             log.critical("nobody knows whether %d rows were written: %s", len(unknown), ", ".join(unknown[:20]))
         lost = [item.name for item in self._records if item.name]
+        self._failed += len(unknown) + len(lost)
         if lost:
             log.critical("%d rows were never written: %s", len(lost), ", ".join(lost[:20]))
         for lane in (self._intents, self._records, self._background):

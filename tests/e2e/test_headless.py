@@ -20,7 +20,7 @@ from tests.e2e.terminal import PATIENCE_S, wait_until
 FAST = ("run", "--headless", "--json", "--speed", "max")
 FIGURES = {
     "ticks", "candles_closed", "candles_replaced", "warmup_candles", "strategy_runs", "decisions", "orders", "fills",
-    "disagreements", "heat", "uptime_s", "loop_lag_ms",
+    "disagreements", "heat", "rows_not_written", "uptime_s", "loop_lag_ms",
 }  # fmt: skip
 WITNESS = '''
 from pathlib import Path

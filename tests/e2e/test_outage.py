@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable
@@ -15,6 +18,7 @@ import pytest
 from tests.e2e.conftest import Open
 from tests.e2e.desks import at_once
 from tests.e2e.terminal import PATIENCE_S, wait_until
+from tests.outage.troubles import locked
 from tests.postgres import PASSWORD, Cluster
 
 RUN = ("run", "--symbol", "ESZ6", "--timeframe", "1s", "--warmup", "5")
@@ -22,6 +26,7 @@ RUN = ("run", "--symbol", "ESZ6", "--timeframe", "1s", "--warmup", "5")
 HANG = """
 
 import os
+import re
 import time
 from pathlib import Path
 
@@ -110,7 +115,37 @@ def test_a_hung_disk_does_not_hold_up_the_end(
         finally:
             desk.kill()
     record_property("figures", f"a process whose disk hangs ends {time.monotonic() - asked:.1f} s after {stop.name}")
-    assert (desk.returncode, err) == (0, "")
     assert json.loads(out)["fills"] >= 1
+    assert desk.returncode == 1
+    assert "could not be written to the audit trail" in err
     log = "".join(path.read_text() for path in state.glob("*.log*"))
     assert "nobody knows whether" in log, log[-2000:]
+
+
+def test_a_run_that_could_not_write_its_rows_says_so_and_does_not_end_well(
+    program: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    log, trail = state / "sextant.log", state / "desk.sqlite3"
+
+    def has_rows() -> bool:
+        try:
+            with contextlib.closing(sqlite3.connect(f"file:{trail}?mode=ro", uri=True)) as reader:
+                return bool(reader.execute("SELECT count(*) FROM log WHERE session IS NOT NULL").fetchone()[0])
+        except sqlite3.OperationalError:  # not made yet
+            return False
+
+    with subprocess.Popen(
+        [program, "run", "--headless", "--json", "--timeframe", "1s", "--warmup", "2", "--state-dir", state],
+        env=environment, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as desk:  # fmt: skip
+        wait_until(has_rows, "a session's rows in the audit trail")
+        with locked(trail):
+            wait_until(lambda: log.exists() and "does not take rows" in log.read_text(), "rows that wait")
+            os.kill(desk.pid, signal.SIGTERM)
+            out, err = desk.communicate(timeout=PATIENCE_S)
+    did = json.loads(out)
+    assert did["rows_not_written"] > 0
+    assert desk.returncode == 1
+    assert re.fullmatch(rf"sextant: {did['rows_not_written']} rows? could not be written to the audit trail; .*\n", err)
+    assert "never written" in log.read_text() or "nobody knows" in log.read_text()
