@@ -113,6 +113,10 @@ class OrderBook:
         """Orders not proven terminal, and those still open for fills."""
         return tuple(self._live.values())
 
+    def possible(self) -> tuple[Order, ...]:
+        """The open orders as they may be by now: a replace that no query found, and may still arrive, is `wanted`."""
+        return tuple(map(self._rumours.possible, self._live.values()))
+
     def recent(self) -> tuple[Order, ...]:
         """Terminal orders still in memory, newest first."""
         return tuple(reversed([o for o in self._orders.values() if not o.is_open and not o.open_for_fills]))

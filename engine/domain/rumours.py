@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from msgspec.structs import replace as changed
+
 from engine.domain import order_lifecycle as lifecycle
 from engine.domain.broker import BrokerOrder, Capabilities, ReplaceId, ReplaceQuantity
 from engine.domain.ids import ClientOrderId
@@ -49,6 +51,11 @@ class Rumours:
     def unfound(self, order: Order) -> Terms | None:
         """What an open order may be replaced by though no answer is awaited."""
         return self._unfound.get(order.client_id) if order.is_open else None
+
+    def possible(self, order: Order) -> Order:
+        """The order with such terms as `wanted`; as it is where none are known, or others are under way."""
+        wanted = self.unfound(order) if order.wanted is None else None
+        return order if wanted is None else changed(order, wanted=wanted)
 
     def size(self, order: Order) -> Decimal:
         """How large an order that filled whole as we know it may be; zero where nothing says so."""

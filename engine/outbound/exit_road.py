@@ -83,7 +83,7 @@ class ExitRoad:
     def outlook(self, quantity: Decimal | None) -> tuple[Plan, Decimal]:
         """How an exit would be carried out by what memory knows, and the most that it may close."""
         book, capabilities = self._desk.book, self._desk.road.capabilities
-        plan = plan_market_exit(book.position, book.open(), quantity, capabilities)
+        plan = plan_market_exit(book.position, book.possible(), quantity, capabilities)
         return plan, not_leaving(book.open(), book.position)
 
     async def leave(
@@ -109,7 +109,7 @@ class ExitRoad:
                     asleep = await unproven_sleepers(desk, position.quantity, desk.numbers.exit_sizing_read)
                     if desk.book.position.quantity != held:
                         continue  # it was a fill that memory lacked: sized anew by what is known now
-                orders = awake(desk.book.open(), asleep)
+                orders = awake(desk.book.possible(), asleep)
                 if force:
                     orders = tuple(o for o in orders if o.is_entry or not unproven(o))
                 plan = plan_market_exit(position, orders, quantity, desk.road.capabilities)

@@ -131,13 +131,16 @@ def plan_market_exit(
 
 
 def _make_room(resting: tuple[Order, ...], quantity: Decimal, needed: Decimal) -> Plan:
-    """Free `needed` of what resting exits hold: shrink the newest one that is large enough, else cancel the newest."""
+    """Free `needed` of what resting exits hold: shrink the newest one that is large enough, else cancel the newest.
+
+    One that a replace on its way may still make another is not shrunk: what arrives late would undo that.
+    """
     groups: dict[str, list[Order]] = {}
     for order in sorted(resting, key=lambda o: o.created, reverse=True):
         groups.setdefault(_group(order), []).append(order)
     sizes = {name: max(o.at_most for o in members) for name, members in groups.items()}
     for name, members in groups.items():
-        if sizes[name] > needed:
+        if sizes[name] > needed and not any(o.wanted for o in members):
             return Shrink(tuple(members), sizes[name] - needed, quantity)
     gone: list[Order] = []
     for name, members in groups.items():

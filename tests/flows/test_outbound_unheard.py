@@ -22,12 +22,13 @@ from engine.domain.broker import (
 from engine.domain.ids import BrokerOrderId, ClientOrderId, SessionId, decision_key
 from engine.domain.intents import ReplaceIntent
 from engine.domain.market import Tick
-from engine.domain.orders import OrderType, Role, Side, Terms
+from engine.domain.orders import OrderState, OrderType, Role, Side, Terms
+from engine.errors import AnswerLost
 from engine.ports import Committed
 from engine.snapshot import ProtectionState
 from tests.flows.acts import alerts
 from tests.flows.harness import ES, PAPER, Desk
-from tests.flows.script import enter, in_position, leave
+from tests.flows.script import enter, in_position, leave, leave_part
 
 MakeDesk = Callable[..., Desk]
 SESSION = SessionId(f"s-{ES}")
@@ -360,3 +361,30 @@ async def test_a_stop_moved_while_a_fill_of_it_is_unheard_asks_for_no_more_than_
     )
     resting = sum((o.terms.quantity - o.filled for o in desk.exchange.open_orders(PAPER)), Decimal(0))
     assert resting == desk.broker_position() == 1
+
+
+@pytest.mark.parametrize("size", list(ReplaceQuantity))
+async def test_a_conversion_that_was_not_found_and_arrives_after_a_partial_exit_closes_no_more(
+    make_desk: MakeDesk, size: ReplaceQuantity
+) -> None:
+    """The stop still rests, says the broker: a smaller stop beside the exit would be made the larger exit again."""
+    desk = await in_position(make_desk(capabilities=Capabilities(replace_quantity=size, brackets=False)))
+    replace, kept = desk.manager.replace, list[tuple[BrokerOrderId, ClientOrderId, Terms]]()
+
+    async def on_its_way(*request: object) -> SubmitAnswer:
+        kept.append(request)  # type: ignore[arg-type]
+        raise AnswerLost("no answer")
+
+    desk.manager.replace = on_its_way  # type: ignore[method-assign, assignment]
+    desk.strategies[ES].script.append(leave)
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: bool(kept) and desk.orders(Role.STOP)[0].state is OrderState.WORKING, 20)
+    desk.manager.replace = replace  # type: ignore[method-assign]
+    desk.strategies[ES].script.append(leave_part("1"))
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: desk.broker_position() == 1, 20)
+    arriving = desk.trader().desk.tasks.spawn(replace(*kept[0]), "late conversion")
+    await desk.until(arriving.done, 5)
+    await desk.until(lambda: desk.trader().desk.protection is ProtectionState.COVERED, 20)
+    assert desk.position() == desk.broker_position() == 1
+    assert [o.remaining for o in desk.orders(Role.STOP) if o.is_open] == [1]

@@ -36,7 +36,10 @@ UNKNOWN = (*UNSENT, *IN_DOUBT)
 
 @st.composite
 def books(draw: st.DrawFn) -> tuple[Position, tuple[Order, ...], Capabilities]:
-    """A position and own exits in any state, linked or not, right side or wrong."""
+    """A position and own exits in any state, linked or not, right side or wrong.
+
+    One that works with other terms wanted may still be made another by a replace that nobody found.
+    """
     held = draw(st.integers(-5, 5))
     position = Position(Decimal(held), Decimal(100) if held else None)
     closing = Side.SELL if held > 0 else Side.BUY
@@ -53,7 +56,8 @@ def books(draw: st.DrawFn) -> tuple[Position, tuple[Order, ...], Capabilities]:
             name: str, role: Role, type: OrderType, quantity: int, side: Side, state: OrderState, more: dict[str, Any]
         ) -> None:
             of = terms(quantity, side, type)
-            if state in (S.PENDING_REPLACE, S.IN_DOUBT_REPLACE):
+            late = role is not Role.EXIT and state in (S.WORKING, S.PARTIALLY_FILLED) and draw(st.booleans())
+            if state in (S.PENDING_REPLACE, S.IN_DOUBT_REPLACE) or late:
                 wanted = changed(of, quantity=Decimal(draw(st.integers(1, 4)) + more["filled"]))
                 more = {**more, "wanted": wanted}
             made.append(order(name, state, role=role, of=of, **more))
