@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from engine.domain import order_lifecycle as lifecycle
+from engine.domain.broker import BrokerStatus
 from engine.domain.ids import ClientOrderId, Millis
+from engine.domain.incarnations import record_of
 from engine.domain.order_book import parent_unfilled, reduces
-from engine.domain.orders import Order
+from engine.domain.orders import Order, OrderState
+from engine.outbound.sleepers import CLOCKS_APART_MS
 from engine.outbound.submission import Submission
 from engine.session import SessionDesk
 
 LOOK_SECONDS = 1.0
+ASK_AGAIN_MS = 10_000
+"""How often a leg whose entry is in doubt is looked up at the broker."""
 
 
 class Leftovers:
@@ -19,6 +24,7 @@ class Leftovers:
         self._desk = desk
         self._submission = submission
         self._swept: dict[ClientOrderId, Millis] = {}
+        self._asked: dict[ClientOrderId, Millis] = {}
 
     async def sweep(self) -> None:
         """The position is flat: ask each exit to go, once a look.
@@ -41,6 +47,36 @@ class Leftovers:
                 continue
             self._swept[order.client_id] = desk.now()
             await self._submission.cancel(order, "the position is flat")
+        for leg in await self._awake_for_nothing(orders):
+            await self._submission.cancel(leg, "the position is flat, and nothing that may be its entry works")
+
+    async def _awake_for_nothing(self, orders: tuple[Order, ...]) -> list[Order]:
+        """Legs that act at the broker though their entry is in doubt or lost, where the broker holds nothing.
+
+        An entry without a fill keeps its legs asleep: one that is awake had fills, and they are closed. No live
+        candidate may be left, or a later fill of it would stand without its leg.
+        """
+        desk, now = self._desk, self._desk.now()
+        index = {o.client_id: o for o in orders}
+        self._asked = {name: at for name, at in self._asked.items() if name in index}
+        found = []
+        for leg in orders:
+            entry = index.get(leg.parent) if leg.parent is not None else None
+            if entry is None or entry.state not in (OrderState.IN_DOUBT_SUBMIT, OrderState.LOST) or entry.doubt is None:
+                continue
+            nowhere = bool(entry.doubt.negatives) and not entry.doubt.candidates
+            early = now - self._asked.get(leg.client_id, -ASK_AGAIN_MS) < ASK_AGAIN_MS
+            if not nowhere or early or leg.is_in_doubt or not lifecycle.may_cancel(leg):
+                continue
+            self._asked[leg.client_id] = now
+            rows = await desk.road.find(leg.client_id, leg.created - CLOCKS_APART_MS)
+            record = None if rows is None else record_of(leg, rows)
+            if record is None or record.status not in (BrokerStatus.WORKING, BrokerStatus.PARTIALLY_FILLED):
+                continue
+            held = await desk.road.fresh_position(desk.book.symbol, desk.numbers.query_timeout)
+            if held is not None and not held.quantity and desk.book.position.is_flat:
+                found.append(leg)
+        return found
 
     async def cancel_wrong_side(self) -> None:
         """Exits of an earlier, opposite position would open or add if they filled: they go at once.

@@ -11,9 +11,9 @@ import pytest
 from brokers.paper import out_of_band
 from engine import commands as c
 from engine.domain import order_lifecycle as lifecycle
-from engine.domain.broker import BrokerOrder, Capabilities, IdMode
+from engine.domain.broker import BrokerOrder, Capabilities, IdMode, Report
 from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
-from engine.domain.ids import BrokerOrderId, DecisionKey, SessionId
+from engine.domain.ids import BrokerOrderId, DecisionKey, Millis, SessionId
 from engine.domain.orders import Flag, Order, OrderState, OrderType, Role, Side, Terms
 from tests.flows.harness import ES, PAPER, Desk
 from tests.flows.script import enter
@@ -37,9 +37,22 @@ async def three_alike(make_desk: MakeDesk) -> tuple[Desk, BrokerOrderId, list[Br
     return desk, ours, theirs
 
 
-async def a_bracket_and_two_alike(make_desk: MakeDesk, *, leg_too: bool) -> tuple[Desk, BrokerOrderId]:
-    """The desk's entry with its stop in one call, the answer lost, and two of a stranger's like the entry."""
+async def a_bracket_and_two_alike(
+    make_desk: MakeDesk, *, leg_too: bool = False, told: bool = True
+) -> tuple[Desk, BrokerOrderId]:
+    """The desk's entry with its stop in one call, the answer lost, and two of a stranger's like the entry.
+
+    `leg_too`: and one like the stop; `told`: the broker names a leg's parent.
+    """
     desk = await make_desk(capabilities=msgspec.structs.replace(TAG_LESS, brackets=True)).start()
+    orders_since = desk.manager.orders_since
+
+    async def parentless(since: Millis) -> Report[BrokerOrder]:
+        report = await orders_since(since)
+        return Report(tuple(msgspec.structs.replace(row, parent=None) for row in report.rows), report.as_of)
+
+    if not told:
+        desk.manager.orders_since = parentless  # type: ignore[method-assign]
     desk.link.armed.lose_answers = 1
     desk.strategies[ES].script.append(enter(limit="4995", quantity="2"))
     await desk.next_candle(ES, "5000")
@@ -117,7 +130,7 @@ async def test_an_entry_that_the_broker_calls_the_parent_of_our_leg_needs_no_wor
     make_desk: MakeDesk, filled: bool
 ) -> None:
     """Its stop would otherwise stand beside a position that memory explains by somebody else's orders."""
-    desk, ours = await a_bracket_and_two_alike(make_desk, leg_too=False)
+    desk, ours = await a_bracket_and_two_alike(make_desk)
     if filled:
         desk.feed.trade(ES, "4994")
     await desk.until(lambda: not desk.orders(Role.ENTRY)[0].is_in_doubt, 60)
@@ -153,6 +166,24 @@ async def test_an_operator_who_names_the_leg_names_the_entry(make_desk: MakeDesk
     await desk.until(lambda: desk.orders(Role.ENTRY)[0].broker_id == ours, 30)
     await desk.until(lambda: ours not in {row.order for row in questions(desk)}, 30)
     assert ours not in {row.broker_id for account in desk.snapshot().accounts for row in account.foreign}
+
+
+async def test_an_awake_leg_of_an_entry_in_doubt_goes_once_the_broker_holds_nothing(make_desk: MakeDesk) -> None:
+    """A broker that names no parents: the entry among its look-alikes has filled, says the leg, and is closed."""
+    desk, _ = await a_bracket_and_two_alike(make_desk, told=False)
+    await desk.until(lambda: desk.orders(Role.STOP)[0].state is OrderState.WORKING, 60)
+    await desk.until(lambda: len(questions(desk)) == 3, 30)
+    for row in questions(desk):
+        assert row.order is not None
+        await ignore(desk, row.order)
+    await desk.pass_(30)
+    assert desk.orders(Role.STOP)[0].state is OrderState.WORKING, "asleep, it is left alone, whatever was said"
+    desk.feed.trade(ES, "4994")
+    await desk.until(lambda: desk.position() == desk.broker_position() == 6, 60)
+    out_of_band.move_position(desk.exchange, PAPER, ES, Decimal(-6), desk.clock.now())
+    await desk.until(lambda: desk.position() == 0, 60)
+    await desk.until(lambda: not desk.exchange.open_orders(PAPER), 30)
+    assert desk.orders(Role.STOP)[0].state is OrderState.CANCELLED
 
 
 async def test_an_order_that_was_adopted_is_not_adopted_again(make_desk: MakeDesk) -> None:
