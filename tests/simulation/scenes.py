@@ -120,7 +120,7 @@ def forget_what_nothing_took(run: Run, desk: Desk) -> None:
         return told or now - run.testimony.held_at.get(what, 0) < IN_TIME_MS
 
     if ("", "kill") not in held and LATCH not in files and excused(None, "kill-file" in said):
-        requests.killed = False
+        _forget_kill(run)
     noted: set[SessionId | None] = set()
     for path, data in files.items():
         if path.suffix != IMPORTED:
@@ -132,11 +132,19 @@ def forget_what_nothing_took(run: Run, desk: Desk) -> None:
             run.oracle.released((session,))
 
 
+def _forget_kill(run: Run) -> None:
+    """Nothing holds entries back by it, nor by "flat" where it was flattened under the kill alone."""
+    requests, sessions = run.oracle.requests, run.oracle.truth.places.values()
+    if requests.killed:
+        requests.killed = False
+        run.oracle.released(tuple(session for session in sessions if session not in requests.paused))
+
+
 def forget_what_is_elsewhere(run: Run) -> None:
     """Another machine took the accounts, by a typed word: it cannot know what only the first one's journal has."""
     held = set(run.world.database.raw.execute(HELD).fetchall())
     if ("", "kill") not in held and LATCH not in run.world.files.kept:
-        run.oracle.requests.killed = False
+        _forget_kill(run)
     for session in tuple(run.oracle.requests.paused):
         if (session, "pause") not in held:
             run.world.hit("pause lost with its machine")
