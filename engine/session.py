@@ -122,7 +122,14 @@ class Lease(Protocol):
     def why_no_entry(self) -> str | None:
         """Why no entry may leave in this step; None while the lease is confirmed."""
 
-    async def why_nothing(self, patience: float) -> str | None:
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether we stood still for longer than a lease lives, and nobody has said since who commands."""
+
+    def why_not_on(self, begun: float) -> str | None:
+        """Why work that began then, in monotonic seconds, may not go on: it is of before we stood still."""
+
+    async def why_nothing(self, patience: float, begun: float | None = None) -> str | None:
         """Why an exit or a cancel may not leave either; returns in the caller's step unless we stood still."""
 
     def told_of(self, holder: str) -> None:

@@ -243,6 +243,10 @@ class RealtimeTrader:
     async def _data_half(self) -> None:
         desk = self.desk
         desk.phase, desk.phase_detail = Phase.SUBSCRIBING, ""
+        while desk.lease.is_unanswered:
+            desk.phase_detail = "waiting for the database: who commands since the process stood still?"
+            await desk.clock.sleep(1.0)
+        desk.phase_detail = ""
         await self.runner.start_again()
         self.stream = self._new_stream()
         self.warmed = 0

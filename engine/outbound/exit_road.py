@@ -74,6 +74,7 @@ class ExitRoad:
         self._desk = desk
         self._submission = submission
         self._turn = asyncio.Lock()
+        self._begun = 0.0
 
     @property
     def busy(self) -> bool:
@@ -97,11 +98,14 @@ class ExitRoad:
         say: Callable[[str], None] = ignore_line,
     ) -> ExitResult:
         """Close `quantity` (None: everything) at market. `force` disregards an exit in doubt: a typed word said so."""
-        desk = self._desk
+        desk, begun = self._desk, self._desk.clock.monotonic()
         async with self._turn:
+            self._begun = begun
             nothing_seen = 0
             result: ExitResult = Failed("no try was made")
             for _ in range(desk.numbers.tries):
+                if (stale := desk.lease.why_not_on(begun)) is not None:
+                    return Failed(stale)
                 position, from_memory = await self._basis(say)
                 held = desk.book.position.quantity
                 asleep: tuple[ClientOrderId, ...] = ()
@@ -181,7 +185,8 @@ class ExitRoad:
         desk = self._desk
         match plan:
             case Send(quantity=quantity):
-                order = await self._submission.exit(ExitOrder(self._order(origin, position, quantity, reason, flags)))
+                leaving = self._order(origin, position, quantity, reason, flags)
+                order = await self._submission.exit(ExitOrder(leaving, self._begun))
                 return self._verdict(order, f"exit {order.terms.side} {order.terms.quantity} at market")
             case Convert(order=stop, quantity=quantity, first_cancel=others):
                 if others and not await self._gone(others, reason, say):
@@ -203,7 +208,7 @@ class ExitRoad:
                 say(f"converting stop {stop.client_id} to market for {quantity}")
                 for flag in (flag for flag, on in flags.items() if on):
                     stop = desk.put(lifecycle.flagged(stop, desk.now(), flag), "flagged", flag)
-                after = await self._submission.replace(stop, wanted, reason)
+                after = await self._submission.replace(stop, wanted, reason, self._begun)
                 if not self._listened_to() and after.terms.type is not OrderType.MARKET and not after.is_in_doubt:
                     return None
                 if after.is_in_doubt:
@@ -214,7 +219,7 @@ class ExitRoad:
             case Shrink(orders=orders, keep=keep, quantity=quantity):
                 for item in orders:
                     wanted = changed(item.terms, quantity=self._replace_size(item, keep))
-                    after = await self._submission.replace(item, wanted, "making room for a partial exit")
+                    after = await self._submission.replace(item, wanted, "making room for a partial exit", self._begun)
                     if after.terms.quantity != wanted.quantity:
                         return Failed(f"{item.client_id} could not be made smaller: {after.reason}")
                 return await self._close_what_is_free(origin, quantity, reason, flags)
@@ -252,7 +257,8 @@ class ExitRoad:
         left = min(quantity, closable(orders, self._known()))
         if not left:
             return Left(None, "the protective order closed it")
-        order = await self._submission.exit(ExitOrder(self._order(origin, desk.book.position, left, reason, flags)))
+        leaving = self._order(origin, desk.book.position, left, reason, flags)
+        order = await self._submission.exit(ExitOrder(leaving, self._begun))
         return self._verdict(order, f"exit {order.terms.side} {order.terms.quantity} at market")
 
     def _replace_size(self, order: Order, remaining: Decimal) -> Decimal:
@@ -273,7 +279,7 @@ class ExitRoad:
         desk = self._desk
         for order in orders:
             say(f"cancelling {order.role} {order.client_id}")
-            await self._submission.cancel(order, reason)
+            await self._submission.cancel(order, reason, self._begun)
         return await desk.until(lambda: all(desk.current(o).state in TERMINAL for o in orders), PROOF_SECONDS)
 
     def _order(self, origin: str, position: Position, quantity: Decimal, reason: str, flags: dict[Flag, bool]) -> Order:

@@ -102,15 +102,15 @@ class IntentRecorder:
         except StoreError as error:
             log.warning("the unsent intent %s could not be voided yet: %s", intent.key, error)
 
-    async def durable(self, intent: IntentRecord, order: Order) -> str | None:
+    async def durable(self, intent: IntentRecord, order: Order, begun: float | None) -> str | None:
         """An exit's or cancel's record: the database within 250 ms, else the journal, else the loudest alarm.
 
-        Only two things stop it: its decision was used before, or another engine commands the account; the latter is
-        read again last, in the step that starts the send.
+        Only two things stop it: its decision was used before, or another engine commands the account, or may since
+        this work `begun`; the latter is read again last, in the step that starts the send.
         """
         desk = self._desk
         patience = desk.numbers.exit_commit
-        if (lost := await desk.lease.why_nothing(patience)) is not None:
+        if (lost := await desk.lease.why_nothing(patience, begun)) is not None:
             return lost
         commit = desk.tasks.spawn(self._outcome_of(intent), f"commit {intent.key}")
         if await done_within(desk.clock, patience, commit):
@@ -118,7 +118,7 @@ class IntentRecorder:
             if void is not None and void.stops_exits:
                 return void.reason
             if void is None:
-                return await desk.lease.why_nothing(patience)
+                return await desk.lease.why_nothing(patience, begun)
         self._journalled_keys.add(intent.key)
         failure = await self._journalled(Prepared(intent))
         if failure is not None:
@@ -136,7 +136,7 @@ class IntentRecorder:
                     "journalled",
                     "the database did not answer in 250 ms",
                 )
-        return await desk.lease.why_nothing(patience)
+        return await desk.lease.why_nothing(patience, begun)
 
     async def conclude(self, key: DecisionKey, order: Order, answer: Sent) -> None:
         """Let the outcome follow an intent that went to the journal; of others the order's own rows tell it."""

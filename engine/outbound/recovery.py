@@ -132,6 +132,10 @@ class Recovery:
         """Ask again at a growing pace; after the allowed tries somebody is told, and it goes on once a minute."""
         desk = self._desk
         tries, due = self._cancels.get(order.client_id, (0, 0))
+        if not order.is_entry and desk.lease.is_unanswered:
+            # its exit began before we stood still and does not go on: what guards the position stays, too
+            self._cancels[order.client_id] = (tries, desk.now() + QUERY_BACKOFF_MS[0])
+            return
         if not desk.road.is_up or desk.road.locked_until is not None or desk.now() < due:
             return
         wait = QUERY_BACKOFF_MS[tries] if tries < len(QUERY_BACKOFF_MS) else LOST_QUERY_EVERY_MS

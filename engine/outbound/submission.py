@@ -37,9 +37,10 @@ class ApprovedEntry(Struct, frozen=True, kw_only=True):
 
 
 class ExitOrder(Struct, frozen=True):
-    """An order that can only close; no gate applies to it."""
+    """An order that can only close; no gate applies to it. `begun` is when the work that it is part of began."""
 
     order: Order
+    begun: float | None = None
 
 
 class Submission:
@@ -107,7 +108,7 @@ class Submission:
         order = desk.put(exit.order, "intent")
         intent = SubmitIntent(key=order.key, order=order, at=desk.now(), epoch=order.epoch)
         try:
-            refusal = await self._record.durable(intent, order) or closed_since(held, desk.book.position)
+            refusal = await self._record.durable(intent, order, exit.begun) or closed_since(held, desk.book.position)
         except BaseException:
             order = self._cut_off((order,))
             desk.tasks.launch(self._record.bury(intent), f"bury {intent.key}")
@@ -124,8 +125,8 @@ class Submission:
         await self._record.conclude(order.key, order, answer)
         return desk.current(order)
 
-    async def cancel(self, order: Order, reason: str) -> Order:
-        """Want a cancel, durably, and ask for it as soon as the broker's id is known."""
+    async def cancel(self, order: Order, reason: str, begun: float | None = None) -> Order:
+        """Want a cancel, durably, and ask for it as soon as the broker's id is known; `begun` as with an exit."""
         desk = self._desk
         order = desk.current(order)
         if order.state in TERMINAL:
@@ -136,11 +137,11 @@ class Submission:
             return order
         self._cancelling.add(order.client_id)
         try:
-            return await self._cancel(order, reason)
+            return await self._cancel(order, reason, begun)
         finally:
             self._cancelling.discard(order.client_id)
 
-    async def _cancel(self, order: Order, reason: str) -> Order:
+    async def _cancel(self, order: Order, reason: str, begun: float | None) -> Order:
         desk = self._desk
         key = self._command_key("cancel", order)
         intent = CancelIntent(
@@ -152,7 +153,7 @@ class Submission:
             epoch=desk.lease.epoch,
             reason=reason,
         )
-        refusal = await self._record.durable(intent, order)
+        refusal = await self._record.durable(intent, order, begun)
         order = desk.current(order)
         if refusal is not None or not lifecycle.may_cancel(order):
             await self._record.conclude(key, order, NotSent("it was settled before"))
@@ -179,7 +180,7 @@ class Submission:
         await self._record.conclude(key, order, answer)
         return desk.current(order)
 
-    async def replace(self, order: Order, wanted: Terms, reason: str) -> Order:
+    async def replace(self, order: Order, wanted: Terms, reason: str, begun: float | None = None) -> Order:
         """Ask for other terms of a working order; the old ones stand until the broker says otherwise.
 
         `wanted` carries the order's total; where a broker reads what remains, that is what is sent. One request at a
@@ -189,9 +190,9 @@ class Submission:
         seen = self._desk.current(order).terms
         async with turn:
             current = self._desk.current(order)
-            return current if current.terms != seen else await self._replace(current, wanted, reason)
+            return current if current.terms != seen else await self._replace(current, wanted, reason, begun)
 
-    async def _replace(self, order: Order, wanted: Terms, reason: str) -> Order:
+    async def _replace(self, order: Order, wanted: Terms, reason: str, begun: float | None) -> Order:
         desk = self._desk
         if not lifecycle.may_replace(order) or lifecycle.same_terms(order.terms, wanted):
             return order
@@ -208,7 +209,7 @@ class Submission:
             epoch=desk.lease.epoch,
             reason=reason,
         )
-        refusal = await self._record.durable(intent, order)
+        refusal = await self._record.durable(intent, order, begun)
         order = desk.current(order)
         if refusal is not None or not lifecycle.may_replace(order):
             await self._record.conclude(key, order, NotSent("it was settled before"))

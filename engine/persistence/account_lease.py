@@ -5,7 +5,8 @@ go on, because the lock of the account is still held on this machine. Only anoth
 right to command, and then it ends for everything.
 
 After the process (or the machine) stood still, nothing is sent before the lease was asked about again: what was
-checked before the pause says nothing about who commands now.
+checked before the pause says nothing about who commands now. Where nobody answers that, what began before the pause
+does not go on, and what begins afterwards does.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ class AccountLease:
         self._trouble = ""
         self._confirmed = 0.0
         self._asked = 0.0
+        self._stood: float | None = None
         self.epoch = 0
         self.lost_to: str | None = None
         """Who commands the account now, once that was read; then nothing is sent any more."""
@@ -114,9 +116,11 @@ class AccountLease:
             return
         self._asking = asyncio.get_running_loop().create_future()
         begun = self._clock.monotonic()
+        if not self._is_younger(self._asked):
+            self._stood = begun
         try:
             if await within(self._clock, self._renewal, self._is_ours()):
-                self._confirmed = begun
+                self._confirmed, self._stood = begun, None
                 self._tell("")
         except (TimeoutError, StoreError) as error:
             self._tell(str(error) or "no answer in time")
@@ -188,8 +192,19 @@ class AccountLease:
         late = self._clock.monotonic() - self._confirmed - (self._seconds or 0.0)
         return None if self._seconds is None or late < 0 else self._clock.now() - round(late * 1000)
 
-    async def why_nothing(self, patience: float) -> str | None:
-        """Why an exit or a cancel may not leave either: only because another holder was read.
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether we stood still for longer than a lease lives, and nobody has said since who commands."""
+        return self._stood is not None or not self._is_younger(self._asked)
+
+    def why_not_on(self, begun: float) -> str | None:
+        """Why work that began then, in monotonic seconds, may not go on: it is of before we stood still."""
+        if self._stood is None or self._stood - begun < self._renewal:
+            return None
+        return "it began before the process stood still, and nobody has said since who commands this account"
+
+    async def why_nothing(self, patience: float, begun: float | None = None) -> str | None:
+        """Why an exit or a cancel may not leave either: another holder was read, or it `begun` before we stood still.
 
         Returns in the caller's step unless nobody has asked for the length of a lease, which means that we stood
         still; then the database is asked first, for at most `patience` seconds, and its silence stops nothing. A wait
@@ -198,8 +213,10 @@ class AccountLease:
         for _ in range(PAUSES):
             if self.lost_to is not None or self._is_younger(self._asked):
                 break
-            begun = self._clock.monotonic()
+            asked = self._clock.monotonic()
             answered = await done_within(self._clock, patience, self._tasks.spawn(self.ask(), "ask"))
-            if not answered and self._clock.monotonic() - begun < 2 * patience:
+            if not answered and self._clock.monotonic() - asked < 2 * patience:
                 break
-        return None if self.lost_to is None else f"another engine commands this account: {self.lost_to}"
+        if self.lost_to is not None:
+            return f"another engine commands this account: {self.lost_to}"
+        return None if begun is None else self.why_not_on(begun)

@@ -195,8 +195,8 @@ async def test_a_fill_while_the_journal_learns_that_nothing_was_sent_is_not_lost
     asked, append = trader.desk.lease.why_nothing, journal.append
     answers = [False, True]
 
-    async def unsure(patience: float) -> str | None:
-        return "the lease is being read" if answers and answers.pop() is False else await asked(patience)
+    async def unsure(patience: float, begun: float | None = None) -> str | None:
+        return "the lease is being read" if answers and answers.pop() is False else await asked(patience, begun)
 
     async def crossed(record: JournalRecord) -> None:
         if isinstance(record, Concluded):

@@ -126,8 +126,8 @@ async def test_a_cancel_that_was_held_back_after_its_commit_leaves_later(make_de
     asked = lease.why_nothing
     answers = [False, True]
 
-    async def unsure(patience: float) -> str | None:
-        return "the lease is being read" if answers and answers.pop(0) else await asked(patience)
+    async def unsure(patience: float, begun: float | None = None) -> str | None:
+        return "the lease is being read" if answers and answers.pop(0) else await asked(patience, begun)
 
     lease.why_nothing = unsure  # type: ignore[method-assign]
     receipt = await desk.send(lambda o: c.CancelOrder(origin=o, order=stop.client_id))

@@ -11,15 +11,19 @@ import pytest
 
 from brokers.paper import out_of_band
 from engine import commands as c
-from engine.domain.ids import AccountId, SessionId
+from engine.domain import order_lifecycle as lifecycle
+from engine.domain.broker import Capabilities, SubmitAnswer
+from engine.domain.ids import AccountId, BrokerOrderId, SessionId
 from engine.domain.intents import IntentRecord
 from engine.domain.lease import Holder
 from engine.domain.orders import OrderType, Role, Side, Terms
 from engine.domain.settings import ShutdownPolicy
 from engine.errors import DeskHeld
+from engine.outbound.exit_road import ExitResult, Failed
 from engine.persistence.store import SqlStore
 from engine.ports import Committed, NotHolder, Taken
 from engine.session import NotSent
+from engine.snapshot import Phase
 from tests.flows.acts import (
     FailingStore,
     alerts,
@@ -155,6 +159,71 @@ async def test_standing_still_over_the_question_who_commands_is_no_silence(make_
     desk.clock._now += 60_000
     await desk.until(waiting.done, 10)
     assert "process 7 on another machine" in (waiting.result() or "")
+
+
+async def stand_still_in_an_exit(desk: Desk) -> asyncio.Future[ExitResult]:
+    """The exit waits for the proof that its stop is gone; then a minute passes, and the database is away."""
+    cancel, asked, proven = desk.manager.cancel, asyncio.Event(), asyncio.Event()
+
+    async def slow(broker_id: BrokerOrderId) -> SubmitAnswer:
+        asked.set()
+        await proven.wait()
+        return await cancel(broker_id)
+
+    desk.manager.cancel = slow  # type: ignore[method-assign]
+    exiting = asyncio.ensure_future(desk.trader().exits.leave("test", None, "by test"))
+    await desk.until(asked.is_set, 5)
+    failing(desk).down = True
+    desk.clock._now += 60_000
+    desk.manager.cancel = cancel  # type: ignore[method-assign]
+    proven.set()
+    return exiting
+
+
+async def test_an_exit_of_before_standing_still_does_not_go_on_while_nobody_says_who_commands(make_desk: Make) -> None:
+    """Somebody may have taken over and act on the same position; what is asked for now leaves as ever."""
+    desk = await make_desk(wrap_store=FailingStore, capabilities=Capabilities(replace_may_change_type=False)).start()
+    await hold(desk)
+    exiting = await stand_still_in_an_exit(desk)
+    await desk.until(exiting.done, 30)
+    result = exiting.result()
+    assert isinstance(result, Failed)
+    assert "before the process stood still" in result.text
+    assert desk.broker_position() == 2
+    receipt = await desk.send(lambda o: c.Flatten(origin=o, session=None))
+    assert receipt.taken
+    await desk.until(lambda: desk.broker_position() == 0, 8)
+
+
+async def test_a_stop_whose_exit_does_not_go_on_is_not_cancelled_either(make_desk: Make) -> None:
+    desk = await make_desk(wrap_store=FailingStore, capabilities=Capabilities(replace_may_change_type=False)).start()
+    await hold(desk)
+    (stop,) = working(desk, Role.STOP)
+    session = desk.trader().desk
+    session.put(lifecycle.cancel_wanted(stop, desk.clock.now(), "leaving"), "cancel wanted")
+    failing(desk).down = True
+    desk.clock._now += 60_000
+    await desk.pass_(30)
+    assert session.lease.is_unanswered
+    assert desk.exchange.open_orders(PAPER)[0].broker_id == stop.broker_id
+    failing(desk).back()
+    await desk.until(lambda: not session.current(stop).is_open, 10)
+
+
+async def test_a_strategy_wants_nothing_until_somebody_says_who_commands_since_it_stood_still(make_desk: Make) -> None:
+    desk = await make_desk(wrap_store=FailingStore).start()
+    await hold(desk)
+    failing(desk).down = True
+    desk.clock._now += 60_000
+    desk.engine.resumed(60)
+    desk.strategies[ES].script.append(leave)
+    for _ in range(3):
+        await next_window(desk)
+    assert desk.trader().desk.phase is Phase.SUBSCRIBING
+    assert "who commands" in desk.trader().desk.phase_detail
+    assert desk.broker_position() == 2
+    failing(desk).back()
+    await desk.until(lambda: desk.trader().desk.phase is Phase.TRADING, 60)
 
 
 @pytest.mark.parametrize("by", ["its own key", "flatten"])
