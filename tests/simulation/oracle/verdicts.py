@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Protocol
 
+from brokers.paper.book import PaperOrder
 from engine.domain.broker import IdMode
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis
 from engine.domain.orders import TERMINAL, OrderState
@@ -16,6 +17,8 @@ LOST_MS = 90_000
 LOST_ANSWERS = 4
 TOLD_MS = 1_000
 SHAPE_MS = 30_000
+KNOWN_MS = 60_000
+"""A position check and its second look, and the order check that they ask for."""
 ENDS = TERMINAL - {S.DENIED, S.ABANDONED}
 EVENTS = "SELECT rowid, client_id, state, event, at, detail FROM order_events WHERE rowid > ? ORDER BY rowid"
 DIFFERENCES = (
@@ -114,8 +117,13 @@ class Verdicts:
                 client_id = order.record.client_id
                 assert client_id is not None
                 row = self._truth.database.execute(ROW, (client_id,)).fetchone()
-                ended = row is not None and S(row[0]) in ENDS
+                ended = row is not None and S(row[0]) in ENDS and not self._grew_unheard(order, Decimal(row[7]))
                 self._findings.check("I12 proof", not ended, lambda c=client_id, r=row: f"{c} works; its row says {r}")  # type: ignore[misc]
+
+    def _grew_unheard(self, order: PaperOrder, known: Decimal) -> bool:
+        """A leg that filled whole, as it was known, while its entry filled more and no event told: checks find both."""
+        recent = self._truth.now() - order.record.updated < KNOWN_MS
+        return order.record.parent is not None and order.record.terms.quantity > known and recent
 
     def _lost(self, client_id: str, at: Millis) -> None:
         row = self._truth.database.execute(ROW, (client_id,)).fetchone()
