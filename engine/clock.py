@@ -22,15 +22,24 @@ def real_seconds() -> float:
 
 
 class SystemClock:
-    """The machine's clock; `now()` never goes back even when the machine's time is set back."""
+    """The machine's clock; `now()` never goes back even when the machine's time is set back.
+
+    Nor does it stand still then: patience, ages and deadlines are measured by it. It goes on at half its pace until
+    the machine's time has caught up.
+    """
 
     def __init__(self) -> None:
-        self._latest = 0
+        self._agreed: tuple[Millis, float] = (0, 0.0)  # when it last told the machine's time, and that by real_seconds
 
     def now(self) -> Millis:
         """UTC milliseconds."""
-        self._latest = max(self._latest, time.time_ns() // 1_000_000)
-        return self._latest
+        wall, real = time.time_ns() // 1_000_000, real_seconds()
+        agreed, since = self._agreed
+        slow = agreed + int((real - since) * 500) if agreed else 0
+        if wall < slow:
+            return slow
+        self._agreed = wall, real
+        return wall
 
     def monotonic(self) -> float:
         """Seconds for durations, a suspended machine's sleep included."""

@@ -206,8 +206,13 @@ class AccountLink:
         if self.locked_until is None:
             self.locked_since = self._clock.now()
         self._locked_until = until
+        self._watch_lock()
+
+    def _watch_lock(self) -> None:
+        """Until the lock-out is over by our clock, which may be set back meanwhile."""
         self._refresh_up()
-        self._clock.call_at(until, self._refresh_up)
+        if (until := self.locked_until) is not None:
+            self._clock.call_at(until, self._watch_lock)
 
     def touched(self, symbol: Symbol) -> None:
         """Something of ours moved on this contract: reads begun before it settled prove nothing."""

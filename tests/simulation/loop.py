@@ -272,19 +272,21 @@ class SimClock:
     def __init__(self, loop: SimLoop, life: Life | None) -> None:
         self._loop = loop
         self._life = life
-        self._latest: Millis = 0
+        self._agreed: Millis = 0
+        self._since: Millis = 0
         self.offset_ms = 0
         self.right_since: Millis = 0
 
     def now(self) -> Millis:
-        """UTC milliseconds; like the machine's clock of the product it never goes back."""
+        """UTC milliseconds; like the machine's clock of the product it never goes back: set back, it goes on slowly."""
         true = at = self._loop.at
         if self.offset_ms:
             at += self.offset_ms
-        if at < self._latest:
-            at = self._latest
+        slow = self._agreed + (true - self._since) // 2
+        if at < slow:
+            at = slow
         else:
-            self._latest = at
+            self._agreed, self._since = at, true
         if at != true:
             self.right_since = true
         return at

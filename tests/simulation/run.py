@@ -38,7 +38,6 @@ LOOK_MS = 5_000
 WATCH_MS = 700
 AUDIT_MS = 300_000
 RECONCILED_MS = 25_000
-NEWS_MS = 2_000
 RESTART_SECONDS = (0.0, 60.0)
 
 
@@ -167,9 +166,11 @@ class Run:
 
     def _judge_quiet(self) -> None:
         """Not in the moment in which a resting order fills: its news is on the wire."""
-        now = self.world.clock.now()
-        if now - max((o.record.updated for o in self.world.exchange.book.orders.values()), default=0) < NEWS_MS:
-            self._at(now + NEWS_MS, self._judge_quiet)
+        told = scenes.unheard_until(self)
+        if told > self.world.clock.now():
+            self._at(told, self._judge_quiet)
+            return
+        if not self.is_quiet:
             return
         self.world.note("quiet is judged")
         desk = self.desk

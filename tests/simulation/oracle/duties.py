@@ -42,12 +42,16 @@ class Duties:
                 )
 
     def held(self, mind: Mind, now: Millis) -> None:
-        """I33: under a kill, a flatten or a pause that keeps nothing, entries that rest are asked to go."""
+        """I33: under a kill, a flatten or a pause that keeps nothing, entries that rest are asked to go.
+
+        Those that left before it by the world's time: the desk's clock may be behind.
+        """
         since = self.held_since.get(mind.session)
         if since is None or now - since < CANCEL_MS or not mind.alive:
             return
         for order in mind.orders:
-            if order.role is Role.ENTRY and order.state in RESTING and order.created < since:
+            before = self._truth.left.get(order.client_id, order.created) < since
+            if order.role is Role.ENTRY and order.state in RESTING and before:
                 self._findings.check("I33 cancel", order.cancel_wanted, f"{order.client_id} rests under a hold")
 
     def amended(self, life: str, session: SessionId, start: Millis) -> None:

@@ -30,6 +30,7 @@ class Standing:
         self._naked: dict[Place, Millis] = {}
         self._believed: dict[Place, Millis] = {}
         self._excess: dict[Place, Millis] = {}
+        self._unsure: dict[Place, Millis] = {}
         self._promised: set[str] = set()
 
     def look(self, mind: Mind, heat: HeatMind, now: Millis, calm_since: Millis | None) -> None:
@@ -112,7 +113,10 @@ class Standing:
         pending = any(o.cancel_wanted or o.state is OrderState.PENDING_REPLACE for o in mind.orders)
         unsure = any(o.state is OrderState.LOST or o.state in IN_DOUBT for o in mind.orders)
         unsure = unsure or abs(mind.position) != held
-        if now - since >= (DOUBT_MS if unsure else EXCESS_MS):
+        if unsure:
+            self._unsure[place] = now
+        sure_since = max(since, self._unsure.get(place, 0))  # once it knows, it has as long to act as ever
+        if now - since >= DOUBT_MS or now - sure_since >= EXCESS_MS:
             self._findings.check(
                 "I41", pending, f"{mind.session}: exits for {total} rest, position {held}, since {now - since} ms"
             )

@@ -221,6 +221,18 @@ async def test_c5_the_systems_clock_never_goes_back(monkeypatch: pytest.MonkeyPa
     assert [clock.now() for _ in range(4)] == [5_000, 5_000, 5_000, 6_000]
 
 
+async def test_c5_a_clock_that_is_set_back_goes_on_at_half_its_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standing still for as long as it was set back, it let no patience end: a stop too large was left alone."""
+    wall, real = 100_000, 50.0
+    monkeypatch.setattr("engine.clock.time.time_ns", lambda: wall * 1_000_000)
+    monkeypatch.setattr("engine.clock.real_seconds", lambda: real)
+    clock, told = SystemClock(), list[int]()
+    for passed, step in ((0, 0), (10, -60), (10, 0), (60, 0), (60, 0), (10, 0)):
+        wall, real = wall + (passed + step) * 1_000, real + passed
+        told.append(clock.now())
+    assert told == [100_000, 105_000, 110_000, 140_000, 180_000, 190_000]
+
+
 async def test_the_systems_clock_calls_when_it_is_due_and_holds_nobody() -> None:
     clock = SystemClock()
     fired = asyncio.Event()

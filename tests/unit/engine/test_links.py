@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -9,10 +10,21 @@ import pytest
 
 from brokers.paper.account import PaperAccount
 from engine.clock import TapeClock
-from engine.domain.broker import AccountEvent, BrokerPosition, Capabilities, LinkChanged, LinkState, Report
-from engine.domain.ids import AccountId, Millis, Symbol
+from engine.domain.broker import (
+    AccountEvent,
+    BrokerPosition,
+    Capabilities,
+    LinkChanged,
+    LinkState,
+    Report,
+    SubmitAnswer,
+)
+from engine.domain.ids import AccountId, BrokerOrderId, Millis, Symbol
 from engine.domain.settings import Numbers
+from engine.errors import LockedOut
 from engine.links import AccountLink
+from engine.ports import Timer
+from engine.session import LockOut
 
 START = 1_767_603_600_123
 HELD = (BrokerPosition(Symbol("ESZ6"), Decimal(1), Decimal(5000)),)
@@ -81,3 +93,46 @@ async def test_the_same_second_again_is_no_answer_once_a_second_has_passed() -> 
     assert await link.read_positions() is not None
     await clock.advance(clock.now() + 200)
     assert await link.read_positions() is None
+
+
+class _SetBack(TapeClock):
+    """A clock that shows `behind` less than the time that has passed."""
+
+    behind: Millis = 0
+
+    def now(self) -> Millis:
+        return super().now() - self.behind
+
+    def call_at(self, at: Millis, call: Callable[[], None]) -> Timer:
+        return super().call_at(at + self.behind, call)
+
+
+class _LocksOut(_Broker):
+    """Does not listen for five seconds."""
+
+    async def cancel(self, broker_id: BrokerOrderId) -> SubmitAnswer:
+        raise LockedOut("too many requests", retry_after_seconds=5.0)
+
+
+async def test_a_lock_out_ends_though_the_clock_was_set_back_in_it() -> None:
+    """Whoever waited for the line was never woken: an exit stayed until the link broke and came back."""
+    clock = _SetBack(START)
+    link = AccountLink(
+        _LocksOut([]),
+        clock,
+        Numbers(),
+        on_event=lambda event: None,
+        on_positions=lambda report, begun: None,
+        on_suspicion=lambda reason, orders: None,
+        on_link=lambda state, reason: None,
+        lost_to=lambda: None,
+    )
+    await link.start()
+    assert isinstance(await link.cancel(BrokerOrderId("B")), LockOut)
+    waits = asyncio.ensure_future(link.until_up())
+    clock.behind = 2_000
+    after = []
+    for passed in (5_500, 7_500):
+        await clock.advance(START + passed)
+        after.append((link.locked_until is None, waits.done()))
+    assert after == [(False, False), (True, True)]
