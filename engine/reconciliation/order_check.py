@@ -32,6 +32,8 @@ from engine.session import SessionDesk
 from engine.snapshot import ForeignOrder, Phase
 
 LOOK_BACK_MS = 600_000
+READ_MS = 100
+"""How much sooner than its pace a second look may begin: the first is counted from its answer."""
 """Our clock may have been ahead of the broker's when the order was made: older rows in the answer cost nothing."""
 
 
@@ -49,6 +51,11 @@ class OrderRoad(Protocol):
 
     def settled_at(self, symbol: Symbol) -> Millis:
         """From when a read reflects our last event on the contract."""
+
+
+def _repeats(desk: SessionDesk, since: Millis, now: Millis) -> bool:
+    """Whether a second look stands apart from the first: two at once may see one old picture."""
+    return now - since >= desk.numbers.mismatch_reread * 1000 - READ_MS
 
 
 class OrderCheck:
@@ -72,8 +79,8 @@ class OrderCheck:
         self._desks = desks
         self._on_unowned = on_unowned
         self._foreign: dict[BrokerOrderId, ForeignOrder] = {}
-        self._absent: dict[ClientOrderId, int] = {}
-        self._differs: dict[ClientOrderId, str] = {}
+        self._absent: dict[ClientOrderId, Millis] = {}  # since when
+        self._differs: dict[ClientOrderId, tuple[str, Millis]] = {}
         self._skipped = False
         self._judged: dict[Symbol, Millis] = {}
 
@@ -174,11 +181,12 @@ class OrderCheck:
 
     def _terms_differ(self, desk: SessionDesk, order: Order, record: BrokerOrder, what: str) -> None:
         """Seen twice, the broker's terms are adopted; entries wait until somebody has looked."""
-        if self._differs.get(order.client_id) != what:
-            self._differs[order.client_id] = what
+        now = self._clock.now()
+        known, since = self._differs.get(order.client_id, ("", now))
+        if known != what or not _repeats(desk, since, now):
+            self._differs[order.client_id] = what, since if known == what else now
             return
         del self._differs[order.client_id]
-        now = self._clock.now()
         desk.put(lifecycle.adjusted(desk.current(order), now, record.terms), "terms adopted", what)
         self._ledger.put(
             self._row(
@@ -204,12 +212,12 @@ class OrderCheck:
         now = self._clock.now()
         mine = record_of(order, rows)
         if mine is not None:
-            times = self._absent.pop(order.client_id, 0) + 1
+            since = self._absent.pop(order.client_id, now)
             was = current.state
             after = book_answer(desk.book, current, mine, rows, now)
             if after.is_open and mine.status.is_final and desk.book.whole(after, mine).filled < after.filled:
-                if times < 2:
-                    self._absent[order.client_id] = times
+                if not _repeats(desk, since, now):
+                    self._absent[order.client_id] = since
                     return
                 after = desk.put(lifecycle.ended_short(after, now, desk.book.whole(after, mine)), "ended", mine.reason)
             if mine.status is not BrokerStatus.FILLED and after.state is not was and not current.cancel_wanted:
@@ -227,9 +235,7 @@ class OrderCheck:
                     )
                 )
             return
-        times = self._absent.get(order.client_id, 0) + 1
-        self._absent[order.client_id] = times
-        if times < 2:
+        if not _repeats(desk, self._absent.setdefault(order.client_id, now), now):
             return
         del self._absent[order.client_id]
         desk.put(lifecycle.gone(current, now, "the broker does not know it any more"), "gone", "twice absent")

@@ -138,6 +138,35 @@ async def test_an_order_that_vanished_without_a_trace_is_gone_after_two_looks(ma
     assert working(desk, OrderType.STOP).broker_id != stop.broker_id
 
 
+async def test_two_looks_at_once_count_as_one(make_desk: MakeDesk) -> None:
+    """Both may be answered from one old picture: an order that works would be taken as gone, and its stop doubled."""
+    desk = await in_position(make_desk())
+    stop = working(desk, OrderType.STOP)
+    opened, find = desk.manager.open_orders, desk.manager.order_by_client_id
+    looked = []
+
+    async def without(answer: object) -> object:
+        return replace(answer, rows=tuple(r for r in answer.rows if r.broker_id != stop.broker_id))  # type: ignore[attr-defined, type-var]
+
+    async def open_orders() -> object:
+        looked.append(desk.clock.now())
+        return await without(await opened())
+
+    async def order_by_client_id(client_id: object) -> object:
+        return await without(await find(client_id))  # type: ignore[arg-type]
+
+    desk.manager.open_orders = open_orders  # type: ignore[method-assign, assignment]
+    desk.manager.order_by_client_id = order_by_client_id  # type: ignore[method-assign, assignment]
+    for _ in range(4):
+        await desk.send(lambda o: c.ReconcileNow(origin=o))
+        await desk.pass_(0.2)
+    assert len(looked) >= 3
+    desk.manager.open_orders, desk.manager.order_by_client_id = opened, find  # type: ignore[method-assign]
+    await desk.pass_(5)
+    assert [o.client_id for o in desk.orders(Role.STOP)] == [stop.client_id]
+    assert not rows(desk, DisagreementKind.ORDER_GONE)
+
+
 async def test_terms_changed_at_the_broker_are_adopted_after_two_looks(make_desk: MakeDesk) -> None:
     desk = await in_position(make_desk(capabilities=Capabilities(brackets=False)))
     stop = working(desk, OrderType.STOP)

@@ -113,7 +113,7 @@ ELSEWHERE = (
         name="gone-at-first-absence",
         says="Absence counts only when it is repeated.",
         path=CHECK,
-        old="        if times < 2:\n            return\n",
+        old="        if not _repeats(desk, self._absent.setdefault(order.client_id, now), now):\n            return\n",
         new="",
     ),
     Mutant(
