@@ -99,25 +99,31 @@ class Answers:
 
 def stood(run: Run) -> tuple[Millis, Millis]:
     """From when to when the desk's process last stood still: it could do nothing meanwhile."""
-    desk = run.desk
-    if desk is None or not desk.paused_at:
+    return (0, 0) if run.desk is None else _stood(run.desk, run.world.clock.now())
+
+
+def _stood(desk: Desk, now: Millis) -> tuple[Millis, Millis]:
+    if not desk.paused_at:
         return 0, 0
-    return desk.paused_at, run.world.clock.now() if desk.life.paused else desk.steady_since
+    return desk.paused_at, now if desk.life.paused else desk.steady_since
 
 
 def forget_what_nothing_took(run: Run, desk: Desk) -> None:
     """A kill or pause that neither the database nor the disk took dies with its process.
 
-    It has effect at once, whatever can record it; its process says within a second that it is written nowhere, or it
-    has no excuse. The next life cannot know of it.
+    It has effect at once, whatever can record it; its process says within a second (in which it did not stand still)
+    that it is written nowhere, or it has no excuse. The next life cannot know of it.
     """
     requests, now = run.oracle.requests, run.world.clock.now()
     said = [alert.id for alert in desk.engine.board.alerts()]
     held = set(run.world.database.raw.execute(HELD).fetchall())
     files = run.world.files.kept
 
+    begun, ended = _stood(desk, now)
+
     def excused(what: SessionId | None, told: bool) -> bool:
-        return told or now - run.testimony.held_at.get(what, 0) < IN_TIME_MS
+        given = run.testimony.held_at.get(what, 0)
+        return told or now - given - max(0, min(ended, now) - max(begun, given)) < IN_TIME_MS
 
     if ("", "kill") not in held and LATCH not in files and excused(None, "kill-file" in said):
         _forget_kill(run)
