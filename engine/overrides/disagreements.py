@@ -7,7 +7,7 @@ from msgspec.structs import replace as changed
 from engine import commands as c
 from engine.desk_account import DeskAccount
 from engine.domain import order_doubt
-from engine.domain.broker import AcceptedOrder, BrokerFill, BrokerOrder
+from engine.domain.broker import AcceptedOrder, BrokerFill, BrokerOrder, FillsKind
 from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
 from engine.domain.ids import DecisionKey
 from engine.domain.orders import ZERO, Flag, Order, OrderState, OrderType, Role
@@ -153,6 +153,10 @@ class DisagreementOverrides(OverrideBase):
         if position is None or report is None:
             raise Refusal("it has filled in part, and the broker does not tell now what that did; try again")
         fills = tuple(fill for fill in report.rows if fill.broker_id == record.broker_id)
+        newest = {fill.execution_id: fill.quantity for fill in sorted(fills, key=lambda f: f.revision)}
+        if account.link.capabilities.fills is FillsKind.EXECUTIONS and sum(newest.values(), ZERO) != record.filled:
+            # what filled in between would count as known, and as still to be told: the order would never end
+            raise Refusal("it is filling just now: the broker's list and its executions differ; try again")
         return position.quantity == run.desk.book.position.quantity, fills
 
     def _cancel_foreign(self, command: c.CancelForeign) -> str:

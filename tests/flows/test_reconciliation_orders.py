@@ -319,6 +319,38 @@ async def test_an_adopted_order_that_had_filled_in_part_is_counted_once(make_des
     assert len(rows(desk, DisagreementKind.POSITION)) == 1
 
 
+async def test_an_order_that_fills_while_it_is_adopted_is_adopted_once_its_list_and_executions_agree(
+    make_desk: MakeDesk,
+) -> None:
+    """What filled in between counted as known and as still to be told: the order never ended."""
+    desk = await make_desk().start()
+    terms = Terms(symbol=ES, side=Side.BUY, quantity=Decimal(3), type=OrderType.LIMIT, limit=Decimal(4950))
+    order = out_of_band.place_foreign(desk.exchange, PAPER, terms, desk.clock.now())
+    desk.exchange.max_fill = Decimal(1)
+    desk.feed.trade(ES, "4949")
+    await desk.until(lambda: desk.position() == 1, 60)
+    ask = desk.manager.open_orders
+
+    async def crossed() -> Report[BrokerOrder]:
+        listed = await ask()
+        if desk.broker_position() == 1:
+            silently(desk, lambda: desk.exchange.on_tick(tick(desk, "4949")))
+        return listed
+
+    desk.manager.open_orders = crossed  # type: ignore[method-assign]
+    done = await desk.send(lambda o: c.AdoptOrder(origin=o, order=order, session=SESSION, reason="mine"))
+    assert not done.taken
+    assert "filling just now" in done.message
+    await desk.until(lambda: desk.position() == 2, 60)
+    done = await desk.send(lambda o: c.AdoptOrder(origin=o, order=order, session=SESSION, reason="mine"))
+    assert done.taken, done.message
+    (entry,) = desk.orders(Role.ENTRY)
+    assert (entry.filled, entry.remaining) == (Decimal(2), Decimal(1))
+    desk.feed.trade(ES, "4949")
+    await desk.until(lambda: desk.orders(Role.ENTRY)[0].state is OrderState.FILLED, 10)
+    assert desk.position() == desk.broker_position() == 3
+
+
 async def test_e4_a_foreign_fill_is_not_explained_by_our_fills_and_is_adopted(make_desk: MakeDesk) -> None:
     desk = make_desk()
     await foreign(desk)
