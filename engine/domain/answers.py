@@ -1,4 +1,4 @@
-"""An answer to a question about one order: the record that says where it stands, and those of its earlier ids."""
+"""What answers say of an order that changed its id: the record that says where it stands, and those of before."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from decimal import Decimal
 
 from msgspec.structs import replace as changed
 
-from engine.domain.broker import BrokerOrder, FillsKind, ReplaceId, ReplaceQuantity
-from engine.domain.ids import Millis
-from engine.domain.incarnations import earlier_records
+from engine.domain.broker import BrokerOrder, ReplaceQuantity
+from engine.domain.ids import ClientOrderId, Millis
+from engine.domain.incarnations import earlier_records, record_of
 from engine.domain.order_book import OrderBook
 from engine.domain.order_lifecycle import Evidence, moved
 from engine.domain.orders import ZERO, Order
@@ -20,15 +20,34 @@ def book_answer(book: OrderBook, order: Order, record: BrokerOrder, rows: Iterab
 
     Where fills come as cumulative quantities nothing else tells of a fill that crossed a replace unheard.
     """
-    manners = book.capabilities
-    if manners.replace_id is ReplaceId.CHANGES and manners.fills is FillsKind.CUMULATIVE:
+    if book.capabilities.leaves_ids:
         earlier = earlier_records(order, record, rows)
-        if earlier and manners.replace_quantity is ReplaceQuantity.REMAINING:
+        if earlier and book.capabilities.replace_quantity is ReplaceQuantity.REMAINING:
             total = record.terms.quantity + sum((row.filled for row in earlier), ZERO)
             order = book.put(_sized(order, record, total, now), "size known", now, f"{total} under all its ids")
         for row in earlier:
             order = book.of_the_past(order, row, now)
     return book.report(order, record, Evidence.QUERY, now)
+
+
+def book_ids_left(book: OrderBook, rows: Iterable[BrokerOrder], begun: Millis, now: Millis) -> int:
+    """Book what a list of open and closed orders says of ids that settled orders of ours had; how many changes.
+
+    `begun` is when the list was asked for: it tells nothing of an order that moved since.
+    """
+    before, rows = book.version, tuple(rows)
+    left: dict[ClientOrderId, Order] = {}
+    for row in rows:
+        order = book.owner_of(row) if row.terms.symbol == book.symbol else None
+        if order is not None and order.broker_id not in (None, row.broker_id, row.replaces):
+            left[order.client_id] = order
+    for order in left.values():
+        record = record_of(order, rows)
+        if record is None or record.broker_id != order.broker_id or order.is_in_doubt or order.updated > begun:
+            continue
+        if order.is_open or record.status.is_final:
+            book_answer(book, order, record, rows, now)
+    return book.version - before
 
 
 def _sized(order: Order, record: BrokerOrder, total: Decimal, now: Millis) -> Order:

@@ -68,13 +68,14 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     settle_ms: int = 200
 
     @property
-    def finds_whole(self) -> bool:
-        """Whether an answer by client id tells all of an order.
+    def leaves_ids(self) -> bool:
+        """Whether only the record of an id that a replace left behind tells what filled under it."""
+        return self.replace_id is ReplaceId.CHANGES and self.fills is FillsKind.CUMULATIVE
 
-        It may leave out the ids of before a replace; where only records tell of fills, those are needed too.
-        """
-        leaves_ids = self.replace_id is ReplaceId.CHANGES and self.fills is FillsKind.CUMULATIVE
-        return self.find_by_client_id and self.id_mode is not IdMode.NONE and not leaves_ids
+    @property
+    def finds_whole(self) -> bool:
+        """Whether an answer by client id tells all of an order; it may leave out the ids of before a replace."""
+        return self.find_by_client_id and self.id_mode is not IdMode.NONE and not self.leaves_ids
 
 
 class BrokerStatus(StrEnum):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import Protocol, assert_never
 
 from engine.domain import order_doubt
 from engine.domain import order_lifecycle as lifecycle
-from engine.domain.answers import book_answer
-from engine.domain.broker import BrokerFill, BrokerOrder, BrokerStatus, Report
+from engine.domain.answers import book_answer, book_ids_left
+from engine.domain.broker import BrokerFill, BrokerOrder, BrokerStatus, Capabilities, Report
 from engine.domain.disagreement_ledger import DisagreementLedger
 from engine.domain.disagreements import PERHAPS, Disagreement, DisagreementKind, DisagreementState
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, Symbol
@@ -42,6 +42,13 @@ class OrderRoad(Protocol):
 
     async def open_orders(self) -> Report[BrokerOrder] | None:
         """All orders that may still fill."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the broker can do."""
+
+    async def orders_since(self, since: Millis) -> Report[BrokerOrder] | None:
+        """Open and closed orders."""
 
     async def find(self, client_id: ClientOrderId, since: Millis) -> tuple[BrokerOrder, ...] | None:
         """One order, open or closed."""
@@ -112,11 +119,9 @@ class OrderCheck:
         report = await self._road.open_orders()
         if report is None:
             return False
-        fills = await self._road.fills_since(begun - LOOK_BACK_MS)
-        if fills is not None:
-            for symbol, desk in desks.items():
-                if book_executions(desk.book, fills.rows, self._clock.now()):
-                    versions[symbol] = -1
+        told = await self._book_fills(desks.values(), begun)
+        for symbol in told or ():
+            versions[symbol] = -1
         strangers: list[BrokerOrder] = []
         self._skipped = False
         for symbol, desk in desks.items():
@@ -125,11 +130,23 @@ class OrderCheck:
                 self._skipped = True
                 continue
             strangers += await self._compare(desk, theirs, begun)
-            if fills is not None:
+            if told is not None:
                 self._judged[symbol] = begun
         strangers += [row for row in report.rows if row.terms.symbol not in desks]
         await self._strangers(strangers, {row.broker_id for row in report.rows}, desks, begun)
         return True
+
+    async def _book_fills(self, desks: Iterable[SessionDesk], begun: Millis) -> tuple[Symbol, ...] | None:
+        """Contracts of which the broker told a fill that was not booked; None is "no complete answer"."""
+        if self._road.capabilities.leaves_ids:
+            orders = await self._road.orders_since(begun - LOOK_BACK_MS)
+            if orders is None:
+                return None
+            return tuple(d.book.symbol for d in desks if book_ids_left(d.book, orders.rows, begun, self._clock.now()))
+        fills = await self._road.fills_since(begun - LOOK_BACK_MS)
+        if fills is None:
+            return None
+        return tuple(d.book.symbol for d in desks if book_executions(d.book, fills.rows, self._clock.now()))
 
     async def _compare(self, desk: SessionDesk, theirs: list[BrokerOrder], begun: Millis) -> list[BrokerOrder]:
         strangers = []

@@ -10,7 +10,7 @@ from typing import Protocol
 from msgspec import Struct
 from msgspec.structs import replace as changed
 
-from engine.domain.broker import Balance, BrokerFill, BrokerOrder, BrokerPosition, Report
+from engine.domain.broker import Balance, BrokerFill, BrokerOrder, BrokerPosition, Capabilities, Report
 from engine.domain.disagreement_ledger import DisagreementLedger
 from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, Symbol
@@ -38,6 +38,13 @@ class ReconcileRoad(Protocol):
 
     async def open_orders(self) -> Report[BrokerOrder] | None:
         """All orders that may still fill."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the broker can do."""
+
+    async def orders_since(self, since: Millis) -> Report[BrokerOrder] | None:
+        """Open and closed orders."""
 
     async def find(self, client_id: ClientOrderId, since: Millis) -> tuple[BrokerOrder, ...] | None:
         """One order, open or closed."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace as changed
 
 from brokers.paper import out_of_band
 from engine import commands as c
@@ -14,6 +16,7 @@ from engine.domain.broker import (
     Enforcer,
     FillsKind,
     IdMode,
+    OrderReported,
     ReplaceId,
     ReplaceQuantity,
     SubmitAnswer,
@@ -388,3 +391,31 @@ async def test_a_conversion_that_was_not_found_and_arrives_after_a_partial_exit_
     await desk.until(lambda: desk.trader().desk.protection is ProtectionState.COVERED, 20)
     assert desk.position() == desk.broker_position() == 1
     assert [o.remaining for o in desk.orders(Role.STOP) if o.is_open] == [1]
+
+
+@pytest.mark.parametrize("size", list(ReplaceQuantity))
+async def test_a_fill_of_an_id_that_a_replace_left_behind_is_found_though_no_event_told_of_it(
+    make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch, size: ReplaceQuantity
+) -> None:
+    """Only the record of the old id tells of it where fills come as cumulative quantities; it was adopted."""
+    manners = Capabilities(fills=FillsKind.CUMULATIVE, replace_id=ReplaceId.CHANGES, replace_quantity=size)
+    desk = await in_position(make_desk(capabilities=manners))
+    (stop,) = desk.orders(Role.STOP)
+    old = stop.broker_id
+    monkeypatch.setattr(
+        desk.link, "_is_dropped", lambda event: isinstance(event, OrderReported) and event.order.broker_id == old
+    )
+    desk.exchange.max_fill = Decimal(1)
+    desk.exchange.on_tick(Tick(ES, desk.clock.now(), Decimal(4990), Decimal(1)))
+    desk.exchange.max_fill = None
+    assert desk.broker_position() == 1
+    task = asyncio.ensure_future(
+        desk.trader().submission.replace(stop, changed(stop.terms, stop=Decimal(4985)), "by hand")
+    )
+    await desk.until(lambda: task.done() and desk.position() == 1, 45)
+    await desk.pass_(10)
+    (stop,) = desk.orders(Role.STOP)
+    assert stop.broker_id != old
+    assert (stop.filled, stop.remaining) == (Decimal(1), Decimal(1))
+    assert [o.terms.quantity - o.filled for o in desk.exchange.open_orders(PAPER)] == [1]
+    assert not [d for d in desk.snapshot().disagreements if d.state == "adopted"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace as changed
 
-from engine.domain.answers import book_answer
+from engine.domain.answers import book_answer, book_ids_left
 from engine.domain.broker import BrokerOrder, BrokerStatus, Capabilities, FillsKind, IdMode, ReplaceId, ReplaceQuantity
 from engine.domain.ids import BrokerOrderId
 from engine.domain.incarnations import record_of
@@ -99,3 +99,14 @@ def test_an_answer_by_client_id_is_not_asked_for_where_it_may_lack_the_ids_of_be
     assert Capabilities(fills=FillsKind.CUMULATIVE).finds_whole
     assert not Capabilities(fills=FillsKind.CUMULATIVE, replace_id=ReplaceId.CHANGES).finds_whole
     assert not Capabilities(id_mode=IdMode.NONE).finds_whole
+
+
+def test_a_list_that_began_before_an_order_moved_tells_nothing_of_it() -> None:
+    known = changed(order("o", S.WORKING, role=Role.STOP, of=STOP), broker_id=BrokerOrderId("B2"), updated=10)
+    rows = (old_id(known, echoes=False), new_id(known, 4, 0, B.WORKING, echoes=False))
+    for begun, booked in ((9, 0), (10, 1), (11, 1)):
+        book = a_book(ReplaceQuantity.TOTAL, changed(known, broker_id=BrokerOrderId("B-o")))
+        book.load(known)
+        assert bool(book_ids_left(book, rows, begun, 12)) is bool(booked)
+        assert book.position.quantity == 4 - booked
+        assert book_ids_left(book, rows, 13, 14) == (0 if booked else 1)
