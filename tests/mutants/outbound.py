@@ -379,7 +379,13 @@ OUTBOUND = (
         old="        if (holder := self._lost_to()) is not None:\n",
         new="        if (holder := self._lost_to()) is not None and False:\n",
         also=(
-            Edit(LEASE, "        return None if self.lost_to is None else", "        return None if True else"),
+            Edit(
+                LEASE,
+                "        if self.lost_to is not None:\n"
+                '            return f"another engine commands this account: {self.lost_to}"\n'
+                "        return None if begun is None",
+                "        return None if begun is None",
+            ),
             NO_EPOCH,
         ),
     ),
