@@ -101,6 +101,9 @@ class AccountRoad(Protocol):
         An empty tuple is a complete negative; None means that the broker gave no complete answer.
         """
 
+    async def open_orders(self) -> Report[BrokerOrder] | None:
+        """All orders that may still fill; None without a complete answer."""
+
     async def fills_since(self, since: Millis) -> Report[BrokerFill] | None:
         """Executions; None without a complete answer."""
 
@@ -121,6 +124,9 @@ class Lease(Protocol):
 
     def why_no_entry(self) -> str | None:
         """Why no entry may leave in this step; None while the lease is confirmed."""
+
+    def unsure_since(self) -> Millis | None:
+        """When the lease stopped being confirmed; None while it is."""
 
     @property
     def is_unanswered(self) -> bool:

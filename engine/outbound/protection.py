@@ -27,6 +27,7 @@ from engine.outbound.exit_road import ExitRoad, Failed
 from engine.outbound.fitting import Fit, fit_protection
 from engine.outbound.inert import InertWatch
 from engine.outbound.leftovers import LOOK_SECONDS, Leftovers
+from engine.outbound.rivals import guarded_by_another
 from engine.outbound.sleepers import unproven_sleepers
 from engine.outbound.standing import Standing
 from engine.outbound.submission import ExitOrder, Submission
@@ -285,10 +286,15 @@ class Guard:
 
     async def _rearm(self, size: Decimal) -> None:
         """No stop is live, by the broker's own word on each we had: place one, once; else out, or ask."""
-        desk, now = self._desk, self._desk.now()
-        position, mark = desk.book.position, desk.mark
+        desk = self._desk
         if self.stop_price is None:
-            self._naked_alarm(now, "no stop is known for it", at_once=True)
+            self._naked_alarm(desk.now(), "no stop is known for it", at_once=True)
+            return
+        another = await guarded_by_another(desk)
+        now, position, mark = desk.now(), desk.book.position, desk.mark
+        if another is not None:
+            self._naked_alarm(now, another)
+        if another is not None or self._stops() or self._leaving():
             return
         through = mark is not None and (mark - self.stop_price) * position.quantity <= 0
         if not through and not self._rearmed:

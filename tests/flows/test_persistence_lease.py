@@ -23,7 +23,7 @@ from engine.outbound.exit_road import ExitResult, Failed
 from engine.persistence.store import SqlStore
 from engine.ports import Committed, NotHolder, Taken
 from engine.session import NotSent
-from engine.snapshot import Phase
+from engine.snapshot import Phase, ProtectionState
 from tests.flows.acts import (
     FailingStore,
     alerts,
@@ -224,6 +224,30 @@ async def test_a_strategy_wants_nothing_until_somebody_says_who_commands_since_i
     assert desk.broker_position() == 2
     failing(desk).back()
     await desk.until(lambda: desk.trader().desk.phase is Phase.TRADING, 60)
+
+
+@pytest.mark.parametrize("another", [True, False])
+async def test_while_nobody_says_who_commands_a_bare_position_is_guarded_once(make_desk: Make, another: bool) -> None:
+    """Another engine may have the account: its stop is looked for at the broker before one of ours stands beside it."""
+    desk = await make_desk(wrap_store=FailingStore).start()
+    await hold(desk)
+    (stop,) = working(desk, Role.STOP)
+    failing(desk).down = True
+    await desk.until(lambda: any("lease is not confirmed" in reason for reason in desk.blocks()), 20)
+    desk.feed.trade(ES, "5000")
+    assert stop.broker_id is not None
+    desk.exchange.cancel(PAPER, stop.broker_id, desk.clock.now())
+    if another:
+        await desk.pass_(1)
+        out_of_band.place_foreign(desk.exchange, PAPER, stop.terms, desk.clock.now())
+    await desk.until(lambda: len(desk.exchange.open_orders(PAPER)) == 1, 5)
+    await desk.until(
+        lambda: desk.trader().desk.protection is (ProtectionState.NAKED if another else ProtectionState.COVERED), 10
+    )
+    await desk.pass_(10)
+    assert len(desk.exchange.open_orders(PAPER)) == 1
+    assert len(working(desk, Role.STOP)) == (0 if another else 1)
+    assert ("of another rests" in alerts(desk)) is another
 
 
 @pytest.mark.parametrize("by", ["its own key", "flatten"])
