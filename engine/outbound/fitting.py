@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from msgspec import Struct
 
+from engine.domain.ids import ClientOrderId
 from engine.domain.orders import ZERO, Order
 
 
@@ -17,10 +18,14 @@ class Fit(Struct, frozen=True):
     remaining: Decimal
 
 
-def fit_protection(stops: Sequence[Order], targets: Sequence[Order], size: Decimal) -> tuple[Fit, ...]:
+def fit_protection(
+    stops: Sequence[Order], targets: Sequence[Order], size: Decimal, entered: Mapping[ClientOrderId, Decimal]
+) -> tuple[Fit, ...]:
     """The changes that make the stops cover `size` together, each linked target as large as its stop.
 
-    Too much: the newest pairs give way first. Too little: the oldest stop grows. A target without a live stop to
+    `entered` is what entries have filled. Too much: the newest pairs give way first. Too little: a leg smaller than
+    its entry's fills grows up to them, because the broker may have let it grow already and asking again adds
+    nothing; what is still bare goes to the oldest stop. A target without a live stop to
     link it would close beside the stops, so it goes while there are stops; alone it is cut to the position.
     """
     wanted: dict[str, Decimal] = {}
@@ -29,6 +34,11 @@ def fit_protection(stops: Sequence[Order], targets: Sequence[Order], size: Decim
     for stop in ordered:
         wanted[stop.client_id] = min(stop.remaining, room)
         room -= wanted[stop.client_id]
+    for stop in ordered:
+        owed = ZERO if stop.parent is None else entered.get(stop.parent, ZERO) - stop.largest
+        if owed > 0:
+            wanted[stop.client_id] += min(owed, room)
+            room -= min(owed, room)
     if ordered and room:
         wanted[ordered[0].client_id] += room
     pairs = {stop.parent: wanted[stop.client_id] for stop in ordered if stop.linked and stop.parent is not None}

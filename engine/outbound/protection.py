@@ -222,7 +222,8 @@ class Guard:
         size = abs(desk.book.position.quantity)
         stops, targets = self._stops(), self._resting(Role.TARGET)
         covered = sum((o.remaining for o in stops), ZERO)
-        changes = fit_protection(stops, targets, size)
+        entered = {o.client_id: o.filled for o in desk.book if o.is_entry and o.filled} if covered < size else {}
+        changes = fit_protection(stops, targets, size, entered)
         if covered >= size:
             self._covered(stops)
         if not changes and covered >= size:

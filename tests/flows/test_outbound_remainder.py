@@ -8,10 +8,11 @@ from decimal import Decimal
 import pytest
 
 from brokers.paper import out_of_band
-from engine.domain.broker import Capabilities, RefusedOrder, SubmitAnswer
+from engine.domain.broker import Capabilities, OrderReported, RefusedOrder, SubmitAnswer
 from engine.domain.ids import BrokerOrderId
-from engine.domain.orders import OrderState, Role
+from engine.domain.orders import OrderState, OrderType, Role
 from engine.errors import LockedOut
+from engine.snapshot import ProtectionState
 from tests.flows.harness import ES, PAPER, Desk
 from tests.flows.script import enter as enter_with
 from tests.flows.script import in_position
@@ -63,3 +64,32 @@ async def test_what_is_left_of_a_closed_position_is_asked_to_go_once_a_look(
         assert now - revision <= 4 * (seconds + 1), "each look leaves a few events, not a storm"
     await desk.until(lambda: not [o for o in desk.orders() if o.is_open], 5)
     assert desk.exchange.open_orders(PAPER) == ()
+
+
+async def test_a_leg_that_grew_unheard_is_asked_to_be_as_large_and_no_other_stop_grows_beside_it(
+    make_desk: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two stops larger than the position together would turn it round when both act."""
+    desk = await in_position(make_desk(), enter_with(quantity="1"), size=1)
+    first = {o.client_id for o in desk.orders(Role.STOP)}
+    monkeypatch.setattr(
+        desk.link,
+        "_is_dropped",
+        lambda event: (
+            isinstance(event, OrderReported)
+            and event.order.terms.type is OrderType.STOP
+            and event.order.terms.quantity == 2
+            and event.order.client_id not in first
+        ),
+    )
+    desk.exchange.max_fill = Decimal(1)
+    desk.strategies[ES].script.append(enter(quantity="2"))
+    await desk.next_candle(ES, "5000")
+    for size in (2, 3):
+        desk.feed.trade(ES, "5000")
+        await desk.until(lambda size=size: desk.position() == size, 8)  # type: ignore[misc]
+    for _ in range(20):
+        await desk.pass_(1)
+        resting = [o for o in desk.exchange.open_orders(PAPER) if o.terms.type is OrderType.STOP]
+        assert sum(o.terms.quantity for o in resting) == 3
+    assert desk.trader().desk.protection is ProtectionState.COVERED
