@@ -252,7 +252,11 @@ class OrderCheck:
                     )
                 )
             return
-        if not _repeats(desk, self._absent.setdefault(order.client_id, now), now):
+        since = self._absent.get(order.client_id, now)
+        if since < current.updated:  # it was heard of since: an absence of before that says nothing
+            since = now
+        self._absent[order.client_id] = since
+        if not _repeats(desk, since, now):
             return
         del self._absent[order.client_id]
         desk.put(lifecycle.gone(current, now, "the broker does not know it any more"), "gone", "twice absent")

@@ -13,7 +13,7 @@ from brokers.paper.book import with_record
 from engine import commands as c
 from engine.domain.broker import BrokerOrder, Capabilities, Enforcer, Report
 from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
-from engine.domain.ids import SessionId
+from engine.domain.ids import ClientOrderId, SessionId
 from engine.domain.market import Tick
 from engine.domain.orders import TERMINAL, OrderState, OrderType, Role, Side, Terms, TimeInForce
 from tests.flows.harness import ES, NQ, PAPER, Desk
@@ -136,6 +136,31 @@ async def test_an_order_that_vanished_without_a_trace_is_gone_after_two_looks(ma
     assert desk.blocks()
     await desk.pass_(5)
     assert working(desk, OrderType.STOP).broker_id != stop.broker_id
+
+
+async def test_an_absence_of_before_a_replace_was_accepted_says_nothing(make_desk: MakeDesk) -> None:
+    """A list forgot the order, it was replaced, and the next list forgets it again: that is the first absence."""
+    desk = await in_position(make_desk())
+    (stop,) = desk.orders(Role.STOP)
+    opened, find = desk.manager.open_orders, desk.manager.order_by_client_id
+
+    async def open_orders() -> Report[BrokerOrder]:
+        return replace(await opened(), rows=())
+
+    async def order_by_client_id(client_id: ClientOrderId) -> Report[BrokerOrder]:
+        return replace(await find(client_id), rows=())
+
+    desk.manager.open_orders = open_orders  # type: ignore[method-assign]
+    desk.manager.order_by_client_id = order_by_client_id  # type: ignore[method-assign]
+    await desk.send(lambda o: c.ReconcileNow(origin=o))
+    await desk.pass_(1)
+    submission, wanted = desk.trader().submission, replace(stop.terms, stop=Decimal(4985))
+    replacing = desk.trader().desk.tasks.spawn(submission.replace(stop, wanted, "by test"), "replace")
+    await desk.until(replacing.done, 1)
+    assert replacing.result().terms.stop == Decimal(4985)
+    await desk.pass_(2)
+    assert desk.orders(Role.STOP)[0].state is OrderState.WORKING
+    await desk.until(lambda: desk.orders(Role.STOP)[0].state is OrderState.CANCELLED, 8)
 
 
 async def test_two_looks_at_once_count_as_one(make_desk: MakeDesk) -> None:
