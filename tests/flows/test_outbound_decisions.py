@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import time
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from brokers.paper import out_of_band
 from engine import commands as c
+from engine.domain.broker import Capabilities, SubmitAnswer
 from engine.domain.decisions import Intent, Modify, Submit
-from engine.domain.ids import SessionId
-from engine.domain.orders import Order, OrderType, Role, Side
-from tests.flows.harness import ES, PAPER, Desk
-from tests.flows.script import Step, enter, in_position, nothing
+from engine.domain.ids import BrokerOrderId, SessionId
+from engine.domain.orders import Flag, Order, OrderType, Role, Side
+from tests.flows.harness import ES, MINUTE, PAPER, Desk
+from tests.flows.script import Step, enter, in_position, leave, nothing
 
 MakeDesk = Callable[..., Desk]
 SESSION = SessionId("s-ESZ6")
@@ -122,6 +125,39 @@ async def test_an_exit_at_a_price_that_names_none_changes_nothing(make_desk: Mak
     assert desk.position() == 2
 
 
+async def test_an_exit_on_a_live_candle_is_not_marked_missed(make_desk: MakeDesk) -> None:
+    desk = await in_position(make_desk())
+    await decided(desk, leave)
+    assert desk.broker_position() == 0
+    assert not any(Flag.MISSED in o.flags for o in desk.orders())
+
+
+async def test_flat_by_leaves_once_and_in_time(make_desk: MakeDesk) -> None:
+    limits = Desk.session_settings(make_desk(directory="throw-away"), ES).limits
+    desk = await in_position(
+        make_desk(
+            session={"limits": replace(limits, flat_by=time(9, 3))},  # it is 09:01 and some seconds
+            capabilities=Capabilities(replace_may_change_type=False),
+        )
+    )
+    cancel = desk.manager.cancel
+
+    async def slowly(broker_id: BrokerOrderId) -> SubmitAnswer:
+        await desk.clock.sleep(3)
+        return await cancel(broker_id)
+
+    desk.manager.cancel = slowly  # type: ignore[method-assign]
+    at = desk.clock.now() // (60 * MINUTE) * 60 * MINUTE + 3 * MINUTE
+    while desk.clock.now() < at - 1_000:
+        assert desk.broker_position() == 2
+        desk.feed.trade(ES, "5000")
+        await desk.pass_(1)
+    await desk.until(lambda: desk.broker_position() == 0, 8)
+    await desk.pass_(10)
+    assert len(desk.orders(Role.EXIT)) == 1
+    assert desk.position() == 0
+
+
 # -- modify -------------------------------------------------------------------------------------------------
 
 
@@ -143,6 +179,13 @@ async def test_a_stop_is_moved_though_no_entry_may_leave_and_far_from_the_market
     await desk.send(lambda o: c.Pause(origin=o, session=SESSION))
     await decided(desk, modify(stop, stop="4700.10"))  # 6 % away; the collar is 5 %
     assert live(desk) == [(OrderType.STOP, Decimal(2), None, Decimal("4700.25"))]
+
+
+async def test_a_target_that_a_strategy_modifies_goes_to_the_tick_towards_the_market(make_desk: MakeDesk) -> None:
+    desk = await in_position(make_desk(), enter(target="5050"))
+    (target,) = (o for o in desk.orders(Role.TARGET) if o.is_open)
+    await decided(desk, modify(target, limit="5040.20"))
+    assert live(desk)[0] == (OrderType.LIMIT, Decimal(2), Decimal(5040), None)
 
 
 async def test_an_entry_is_not_moved_while_none_may_leave_nor_beyond_the_collar(make_desk: MakeDesk) -> None:

@@ -17,6 +17,7 @@ from engine.domain.ids import BrokerOrderId, DecisionKey, Millis, SessionId
 from engine.domain.orders import Flag, Order, OrderState, OrderType, Role, Side, Terms
 from tests.flows.harness import ES, PAPER, Desk
 from tests.flows.script import enter
+from tests.flows.test_outbound_exits import lose_the_next_order
 
 MakeDesk = Callable[..., Desk]
 SESSION = SessionId(f"s-{ES}")
@@ -249,3 +250,45 @@ def entry_in_doubt(desk: Desk, like: BrokerOrderId, *, ahead: int = 0) -> Order:
         epoch=session.lease.epoch,
     )
     return session.put(lifecycle.doubted(entry, desk.clock.now(), "reset"), "in doubt")
+
+
+async def test_another_order_of_ours_that_looks_like_it_is_not_taken(make_desk: MakeDesk) -> None:
+    """The first rests under its own row; the second, on the same terms, never arrived."""
+    desk = await make_desk(capabilities=TAG_LESS).start()
+    terms = Terms(symbol=ES, side=Side.BUY, quantity=Decimal(1), type=OrderType.LIMIT, limit=Decimal(4995))
+    for number in range(2):
+        if number:
+            lose_the_next_order(desk)
+        receipt = await desk.send(
+            lambda o: c.SubmitByHand(
+                origin=o, session=SESSION, terms=terms, is_exit=False, stop_loss=Decimal(4980), reason="test"
+            )
+        )
+        assert receipt.taken, receipt.message
+        await desk.until(lambda wanted=number: len(desk.orders(Role.ENTRY)) > wanted, 2)  # type: ignore[misc]
+    first, second = desk.orders(Role.ENTRY)
+    await desk.until(lambda: desk.trader().desk.current(second).is_in_doubt, 8)
+    await desk.pass_(20)
+    session = desk.trader().desk
+    assert session.current(first).broker_id == desk.exchange.open_orders(PAPER)[0].broker_id
+    assert (session.current(second).is_in_doubt, session.current(second).broker_id) == (True, None)
+
+
+async def test_a_refusal_whose_answer_is_lost_is_ours_beside_a_like_order_that_works(make_desk: MakeDesk) -> None:
+    """Only records of like orders that were refused themselves are left out as theirs."""
+    desk = await make_desk(capabilities=TAG_LESS).start()
+    terms = Terms(symbol=ES, side=Side.BUY, quantity=Decimal(1), type=OrderType.LIMIT, limit=Decimal(4995))
+    for number in range(2):
+        if number:
+            desk.faults.inject("refuse-next", None, "")
+            desk.link.armed.lose_answers = 1
+        receipt = await desk.send(
+            lambda o: c.SubmitByHand(
+                origin=o, session=SESSION, terms=terms, is_exit=False, stop_loss=Decimal(4980), reason="test"
+            )
+        )
+        assert receipt.taken, receipt.message
+        await desk.until(lambda wanted=number: len(desk.orders(Role.ENTRY)) > wanted, 2)  # type: ignore[misc]
+    _, second = desk.orders(Role.ENTRY)
+    await desk.until(lambda: desk.trader().desk.current(second).is_in_doubt, 8)
+    await desk.until(lambda: desk.trader().desk.current(second).state is OrderState.REJECTED, 15)

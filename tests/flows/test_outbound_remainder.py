@@ -93,3 +93,22 @@ async def test_a_leg_that_grew_unheard_is_asked_to_be_as_large_and_no_other_stop
         resting = [o for o in desk.exchange.open_orders(PAPER) if o.terms.type is OrderType.STOP]
         assert sum(o.terms.quantity for o in resting) == 3
     assert desk.trader().desk.protection is ProtectionState.COVERED
+
+
+async def test_the_legs_of_an_entry_that_goes_on_filling_stay_though_somebody_closed_what_it_filled(
+    make_desk: Callable[..., Desk],
+) -> None:
+    """The position is flat for the moment; what fills next is covered by the leg that the broker attached."""
+    desk = await make_desk().start()
+    desk.faults.inject("partial-fills", None, "1")
+    desk.strategies[ES].script.append(enter_with(limit="5000", quantity="3"))
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: desk.position() == 1, 5)
+    desk.faults.inject("partial-fills", None, "0")
+    out_of_band.move_position(desk.exchange, PAPER, ES, Decimal(-1), desk.clock.now())
+    desk.trader().desk.book.adopt_position(Decimal(0), None, "broker 0", desk.clock.now())
+    await desk.pass_(10)
+    legs = [o for o in desk.orders(Role.STOP) if o.is_open]
+    assert legs
+    assert not any(o.cancel_wanted for o in legs)
+    assert [o.is_open for o in desk.orders(Role.ENTRY)] == [True]

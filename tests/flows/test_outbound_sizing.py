@@ -13,9 +13,9 @@ from engine.domain.broker import BrokerPosition, Capabilities, Report
 from engine.domain.ids import Symbol
 from engine.domain.intents import IntentRecord, SubmitIntent
 from engine.domain.order_lifecycle import Evidence
-from engine.domain.orders import OrderState, Role
+from engine.domain.orders import Flag, OrderState, Role, Side
 from tests.flows.harness import ES, PAPER, Desk
-from tests.flows.script import StoreAround, in_position, leave
+from tests.flows.script import StoreAround, enter, in_position, leave
 from tests.flows.test_outbound_exits import before_the_close
 
 MakeDesk = Callable[..., Desk]
@@ -46,6 +46,44 @@ async def test_two_reads_that_differ_from_each_other_and_from_memory_are_no_reas
     await desk.until(lambda: desk.broker_position() != 1, 8)
     assert desk.broker_position() == 0
     assert not left
+
+
+@pytest.mark.parametrize("side", [Side.BUY, Side.SELL])
+async def test_of_two_sizes_the_smaller_goes_first_on_either_side(make_desk: MakeDesk, side: Side) -> None:
+    """The broker holds one where memory holds two: one leaves, and the other way round nothing turns."""
+    legs = enter(side, "4990" if side is Side.BUY else "5010")
+    desk = await in_position(make_desk(capabilities=Capabilities(brackets=False)), legs, size=2 * side.sign)
+    await before_the_close(desk)
+    out_of_band.move_position(desk.exchange, PAPER, ES, Decimal(-side.sign), desk.clock.now())
+    told(desk, *[side.sign] * 3)
+    held: list[Decimal] = []
+    desk.exchange.listen(PAPER, lambda _: held.append(desk.broker_position()))
+    desk.strategies[ES].script.append(leave)
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: desk.broker_position() == 0, 8)
+    assert {abs(each) for each in held} <= {Decimal(0), Decimal(1)}
+    assert all(each * side.sign >= 0 for each in held)
+
+
+@pytest.mark.parametrize("again", ["agrees", "is silent"])
+async def test_a_first_read_that_nothing_confirms_gives_way_to_memory(make_desk: MakeDesk, again: str) -> None:
+    """One read said that all was gone; the next one agrees with memory, or none comes: marked then."""
+    desk = await in_position(make_desk(capabilities=Capabilities(brackets=False)))
+    await before_the_close(desk)
+    answers: list[int | None] = [0, 2 if again == "agrees" else None]
+
+    async def fresh_position(symbol: Symbol, seconds: float) -> BrokerPosition | None:
+        quantity = answers.pop(0)
+        return None if quantity is None else BrokerPosition(symbol, Decimal(quantity), Decimal(5000))
+
+    desk.trader().desk.road.fresh_position = fresh_position  # type: ignore[method-assign]
+    desk.faults.inject("fail-queries", None, "100")
+    desk.strategies[ES].script.append(leave)
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: desk.broker_position() == 0, 6)
+    assert not answers
+    sold = [o for o in desk.orders() if o.terms.side is Side.SELL and o.filled]
+    assert [Flag.SIZED_FROM_MEMORY in o.flags for o in sold] == [again == "is silent"]
 
 
 async def test_reads_that_never_agree_leave_the_newest_to_size_by(make_desk: MakeDesk) -> None:

@@ -5,20 +5,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from decimal import Decimal
+from itertools import pairwise
 
 import pytest
+from msgspec.structs import replace
 
 from brokers.paper import out_of_band
 from engine import commands as c
-from engine.domain.broker import AcceptedOrder, Capabilities, IdMode, RefusedOrder, SubmitAnswer
-from engine.domain.ids import BrokerOrderId, SessionId
+from engine.domain.broker import (
+    AcceptedOrder,
+    BrokerOrder,
+    Capabilities,
+    IdMode,
+    RefusedOrder,
+    ReplaceQuantity,
+    SubmitAnswer,
+)
+from engine.domain.ids import BrokerOrderId, ClientOrderId, SessionId
 from engine.domain.intents import IntentRecord, SubmitIntent
 from engine.domain.orders import Flag, Order, OrderState, Role
 from engine.outbound.exit_road import ExitResult, Failed, Held, Left
 from engine.ports import NotHolder, Taken
 from engine.session import NotSent
-from tests.flows.acts import kill, next_life, rows
-from tests.flows.harness import ES, PAPER, Desk
+from tests.flows.acts import kill, next_life, next_window, rows
+from tests.flows.harness import ES, NQ, PAPER, Desk
 from tests.flows.script import StoreAround, enter, in_position, leave
 from tests.flows.test_outbound_exits import before_the_close, live, lose_the_next_order, stops, watch_exits
 
@@ -293,6 +303,69 @@ async def test_a_cancel_without_a_final_word_is_in_doubt_after_five_seconds(make
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize(
+    ("not_open", "state"), [(True, OrderState.IN_DOUBT_REPLACE), (False, OrderState.WORKING)], ids=["not open", "other"]
+)
+async def test_a_refused_replace_leaves_the_old_terms_or_a_doubt(
+    make_desk: MakeDesk, not_open: bool, state: OrderState
+) -> None:
+    desk = make_desk()
+    entry = await resting(desk)
+
+    async def refused(*arguments: object) -> SubmitAnswer:
+        return RefusedOrder("no", not_open=not_open)
+
+    desk.manager.replace = refused  # type: ignore[method-assign, assignment]
+    lower = replace(entry.terms, limit=Decimal(4979))
+    asking = desk.trader().desk.tasks.spawn(desk.trader().submission.replace(entry, lower, "by test"), "replace")
+    await desk.until(asking.done, 3)
+    assert (asking.result().state, asking.result().terms) == (state, entry.terms)
+
+
+async def test_a_replace_that_no_fill_crosses_raises_no_doubt_though_a_part_had_filled(make_desk: MakeDesk) -> None:
+    """Where the broker reads what remains, only what fills while the request is under way makes the order larger."""
+    broker = Capabilities(replace_quantity=ReplaceQuantity.REMAINING)
+    desk = await make_desk(capabilities=broker).start()
+    desk.faults.inject("partial-fills", None, "1")
+    desk.strategies[ES].script.append(enter(limit="5000", quantity="3"))
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: desk.position() == 1, 5)
+    await desk.pass_(3)
+    (entry,) = desk.orders(Role.ENTRY)
+    assert entry.filled == 1
+    lower = replace(entry.terms, limit=Decimal(4998))
+    asking = desk.trader().desk.tasks.spawn(desk.trader().submission.replace(entry, lower, "by test"), "replace")
+    await desk.until(asking.done, 3)
+    after = asking.result()
+    assert (after.state, after.terms, after.doubt) == (OrderState.PARTIALLY_FILLED, lower, None)
+
+
+@pytest.mark.parametrize("broker_says", ["one", "two", "nothing in time"])
+async def test_what_the_broker_holds_is_read_before_an_exit_is_replaced_where_it_reads_what_remains(
+    make_desk: MakeDesk, broker_says: str
+) -> None:
+    """Never larger than that; and where the broker is silent the replace leaves all the same."""
+    broker = Capabilities(replace_quantity=ReplaceQuantity.REMAINING, brackets=False)
+    desk = await in_position(make_desk(capabilities=broker))
+    (stop,) = (o for o in desk.orders(Role.STOP) if o.is_open)
+    if broker_says == "one":
+        out_of_band.move_position(desk.exchange, PAPER, ES, Decimal(-1), desk.clock.now())
+    elif broker_says == "nothing in time":
+        desk.faults.inject("fail-queries", None, "20")
+    doubted: list[str] = []
+
+    def suspected(reason: str, orders: bool = False) -> None:
+        if orders:
+            doubted.append(reason)
+
+    desk.trader().desk.road.suspect = suspected  # type: ignore[method-assign]
+    closer = replace(stop.terms, stop=Decimal(4995))
+    asking = desk.trader().desk.tasks.spawn(desk.trader().submission.replace(stop, closer, "by test"), "replace")
+    await desk.until(asking.done, 5)
+    assert stops(desk) == [(Decimal(1 if broker_says == "one" else 2), Decimal(4995))]
+    assert doubted == (["ESZ6: broker 1 before a replace"] if broker_says == "one" else [])
+
+
 # -- doubt --------------------------------------------------------------------------------------------------
 
 
@@ -315,6 +388,42 @@ async def test_the_alert_of_a_doubt_stands_as_long_as_the_doubt(make_desk: MakeD
         assert lasting() == [True]
         await desk.pass_(1)
     assert lasting() == []
+
+
+async def test_a_doubt_is_asked_about_soon_then_less_often_then_every_ten_seconds(make_desk: MakeDesk) -> None:
+    desk = await make_desk().start()
+    await before_the_close(desk)
+    link, asked = desk.engine.accounts[PAPER].link, list[int]()
+    find = link.find
+
+    async def noted(client_id: ClientOrderId, since: int) -> tuple[BrokerOrder, ...] | None:
+        if client_id == desk.orders(Role.ENTRY)[0].client_id:
+            asked.append(desk.clock.now())
+        return await find(client_id, since)
+
+    link.find = noted  # type: ignore[method-assign]
+    lose_the_next_order(desk)
+    desk.strategies[ES].script.append(enter())
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: len(asked) == 7, 60)
+    (entry,) = desk.orders(Role.ENTRY)
+    assert entry.doubt is not None
+    waits = [round((at - before) / 1000) for before, at in pairwise([entry.doubt.since, *asked])]
+    assert waits == [1, 1, 2, 4, 8, 10, 10], "at 1, 2, 4, 8 and 16 s, then every ten"
+
+
+async def test_a_doubt_stops_the_entries_of_its_own_session_only(make_desk: MakeDesk) -> None:
+    desk = await make_desk(symbols=(ES, NQ)).start()
+    await before_the_close(desk)
+    lose_the_next_order(desk)
+    desk.strategies[ES].script += [enter(), enter()]
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: any(o.is_in_doubt for o in desk.orders(Role.ENTRY)), 8)
+    desk.strategies[NQ].script.append(enter(stop="19900"))
+    desk.feed.trade(NQ, "20000")
+    await next_window(desk)
+    await desk.until(lambda: desk.position(NQ) == 2, 8)
+    assert [o.state for o in desk.orders(Role.ENTRY)] == [OrderState.IN_DOUBT_SUBMIT, OrderState.DENIED]
 
 
 async def test_a_match_by_shape_says_in_the_trail_which_order_it_took(make_desk: MakeDesk) -> None:

@@ -183,6 +183,7 @@ async def test_a_stop_does_not_grow_past_what_the_broker_holds(make_desk: MakeDe
     await desk.until(lambda: desk.position() == 1, 45)
     await desk.pass_(5)
     assert asked == [1]
+    assert "died" not in alerts(desk)
 
 
 async def test_a_stop_that_fills_while_others_are_cancelled_is_not_closed_again(make_desk: MakeDesk) -> None:

@@ -397,6 +397,11 @@ async def test_a_foreign_order_on_a_contract_without_a_session_is_shown_and_coun
     (row,) = rows(desk, DisagreementKind.UNKNOWN_ORDER)
     assert (row.symbol, row.session) == (NQ, None)
     assert sum(u.total for u in desk.snapshot().heat.unowned) == 4000
+    (theirs,) = desk.exchange.open_orders(PAPER)
+    out_of_band.cancel_order(desk.exchange, theirs.broker_id, desk.clock.now(), "cancelled by its owner")
+    await desk.send(lambda o: c.ReconcileNow(origin=o))
+    await desk.until(lambda: rows(desk, DisagreementKind.UNKNOWN_ORDER)[0].state is DisagreementState.PASSED, 5)
+    assert not desk.snapshot().heat.unowned
 
 
 async def test_r8_orders_of_an_earlier_life_are_recognised_not_foreign(make_desk: MakeDesk) -> None:

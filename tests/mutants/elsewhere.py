@@ -113,8 +113,9 @@ ELSEWHERE = (
         name="gone-at-first-absence",
         says="Absence counts only when it is repeated.",
         path=CHECK,
-        old="        if not _repeats(desk, self._absent.setdefault(order.client_id, now), now):\n            return\n",
-        new="",
+        old="        if not _repeats(desk, since, now):\n            return\n"
+        "        del self._absent[order.client_id]\n",
+        new="        del self._absent[order.client_id]\n",
     ),
     Mutant(
         name="foreign-not-counted",
@@ -227,5 +228,62 @@ ELSEWHERE = (
                 "AND equity <> ? AND cash = ? AND margin_used = ? AND currency = ?\n)\n",
             ),
         ),
+    ),
+    Mutant(
+        name="reconciliation-places-an-order",
+        says="Reconciliation corrects belief; it never places an order.",
+        path=RECONCILER,
+        old="        del self._differences[symbol]\n        row = self._ledger.get(known.id)\n",
+        new="        del self._differences[symbol]\n"
+        "        foreign = next((o.terms for o in desk.book if o.terms.limit is None), None)\n"
+        "        if foreign is not None:\n"
+        "            "
+        'desk.tasks.launch(desk.road.submit(SubmitRequest(ClientOrderId(f"back{now}"), '
+        'foreign)), "back")\n'
+        "        row = self._ledger.get(known.id)\n",
+        also=(
+            Edit(
+                RECONCILER,
+                "import Balance, BrokerFill, BrokerOrder, BrokerPosition, Capabilities, Report\n",
+                "import Balance, BrokerFill, BrokerOrder, BrokerPosition, Capabilities, Report, SubmitRequest\n",
+            ),
+        ),
+    ),
+    Mutant(
+        name="foreign-order-is-cancelled",
+        says="Foreign orders are never touched.",
+        path=CHECK,
+        old="            self._report_foreign(desk, record)\n",
+        new="            self._report_foreign(desk, record)\n"
+        "            if desk is not None:\n"
+        '                desk.tasks.launch(desk.road.cancel(record.broker_id), "tidy")\n',
+    ),
+    Mutant(
+        name="no-gap-floor",
+        says="A contribution is never below a gap floor.",
+        path=HEAT,
+        old="        return size * max(distance, self.floor(mark)) * self.instrument.point_value\n",
+        new="        return size * distance * self.instrument.point_value\n",
+    ),
+    Mutant(
+        name="shown-before-its-close",
+        says="Only closed candles reach the strategy.",
+        path="engine/inbound/candle_stream.py",
+        old="        closed = assembler.close_if_due(now, self._grace_ms)\n",
+        new="        closed = assembler.close_if_due(now, -30_000)\n",
+        also=(
+            Edit(
+                "engine/inbound/candle_stream.py",
+                "        return assembler.end + self._grace_ms if",
+                "        return assembler.end - 30_000 if",
+            ),
+        ),
+    ),
+    Mutant(
+        name="risk-before-its-row",
+        says="What adds risk is committed before it takes effect.",
+        path="engine/overrides/base.py",
+        old="                await self._engine.store.write(self._record(origin, what, session, reason))\n",
+        new="                self._engine.store.record(self._record(origin, what, session, reason))\n",
     ),
 )

@@ -63,4 +63,11 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "journal-archived-unread": ("hands in an outage",),
     "kill-row-not-read": ("hands in an outage",),
     "balance-row-every-time": ("crash",),
+    "reconciliation-places-an-order": ("margin desk",),
+    "foreign-order-is-cancelled": ("foreign order",),
+    "ended-order-reopens": ("late fill",),
+    "open-orders-alone-prove": ("lost answer", "refusal"),
+    "wanted-cancel-is-forgotten": ("slow request",),
+    "risk-before-its-row": ("database frozen",),
+    "exit-passes-the-gate": ("hands in an outage",),
 }

@@ -26,6 +26,7 @@ from engine.outbound.exits import (
     excess_exits,
     plan_market_exit,
 )
+from engine.outbound.fitting import fit_protection
 from tests.unit.engine.samples import order, terms
 
 S = OrderState
@@ -203,3 +204,46 @@ def test_of_two_exits_too_many_the_older_one_stays() -> None:
     )
     for book in ((older, newer), (newer, older)):
         assert excess_exits(book, position) == (Decimal(2), (newer,))
+    newest = order("newest", S.WORKING, role=Role.STOP, of=terms(3, Side.SELL, OrderType.STOP), created=2)
+    assert excess_exits((older, newer, newest), position) == (Decimal(5), (newest, newer))
+
+
+def test_what_is_being_changed_is_waited_for_and_neither_cancelled_nor_made_smaller() -> None:
+    """Its size is not known: room that is made beside it may be room for too much."""
+    position = Position(Decimal(4), Decimal(100))
+    for state, in_doubt in ((S.PENDING_REPLACE, False), (S.PENDING_CANCEL, False), (S.IN_DOUBT_REPLACE, True)):
+        moving = order("moving", state, role=Role.TARGET, of=terms(4, Side.SELL, OrderType.LIMIT), wanted=terms(3))
+        for wanted in (None, Decimal(1)):
+            assert plan_market_exit(position, (moving,), wanted, Capabilities()) == Wait(moving, in_doubt=in_doubt)
+
+
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 4), st.sampled_from(["stop", "pair", "target"])), max_size=4),
+    size=st.integers(1, 6).map(Decimal),
+)
+def test_fitted_protection_closes_the_position_exactly(sizes: list[tuple[int, str]], size: Decimal) -> None:
+    """Stops cover it to the last unit, a linked target is as large as its stop, and nothing stands beside them."""
+    stops: list[Order] = []
+    targets: list[Order] = []
+    for number, (quantity, kind) in enumerate(sizes):
+        more: dict[str, Any] = {"created": number}
+        if kind == "pair":
+            more |= {"linked": True, "parent": ClientOrderId(f"e{number}")}
+        if kind in ("stop", "pair"):
+            of = terms(quantity, Side.SELL, OrderType.STOP)
+            stops.append(order(f"s{number}", S.WORKING, role=Role.STOP, of=of, **more))
+        if kind in ("target", "pair"):
+            of = terms(quantity, Side.SELL, OrderType.LIMIT)
+            targets.append(order(f"t{number}", S.WORKING, role=Role.TARGET, of=of, **more))
+    fits = {fit.order.client_id: fit.remaining for fit in fit_protection(stops, targets, size, {})}
+    left = {o.client_id: fits.get(o.client_id, o.remaining) for o in (*stops, *targets)}
+    if stops:
+        assert sum((left[o.client_id] for o in stops), ZERO) == size
+    for target in targets:
+        linked = [o for o in stops if target.linked and o.parent == target.parent]
+        if linked:
+            assert left[target.client_id] == left[linked[0].client_id]
+        elif stops:
+            assert left[target.client_id] == 0
+    if not stops:
+        assert sum(left.values(), ZERO) <= size

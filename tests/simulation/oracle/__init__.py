@@ -3,17 +3,18 @@
 The truth is the exchange's book, the requests as they arrive there, and the database's durable content. What the
 engine claims comes as values (mind.py), taken by probe.py. Where each invariant is checked:
 
-requests.py    I1 I2 I11 I14 I16 (entries) I22 I23 I26 I27 I32 I33
-sending.py     I15 (used once ever) I17 (gap) I19 (prompt) I34, and the gate's own rules by name: deadline, fresh data,
-               confirmed lease, limits, an adopted difference, an exit beside one in doubt (protocol, rule 9), a
-               stop beside one in doubt (rule 7)
-verdicts.py    I12 (no end without proof, LOST by time) I30 (LOST and "not found" by complete answers, differences by
-               settled ones), one candidate only (rule 8)
-weight.py      I21 I23 (what a contribution weighs at least) I32 (counted)
+requests.py    I1 I2 (and what a name may be) I11 I14 I16 (entries) I20 (no unlinked target beside a stop) I22 I23 I26
+               I27 I32 I33 I42 (protection lasts)
+sending.py     I15 (used once ever) I17 (gap) I19 (prompt) I34, and the gate's own rules by name: deadline and how far
+               off it may lie, fresh data, confirmed lease, limits, an adopted difference, an exit beside one in
+               doubt (protocol, rule 9), a stop beside one in doubt (rule 7)
+verdicts.py    I12 (no end without proof, LOST by time) I19 (no exit refused by what holds entries back) I30 (LOST and
+               "not found" by complete answers, differences by settled ones), one candidate only (rule 8)
+weight.py      I21 (the gap floor, too) I23 (what a contribution weighs at least) I32 (counted)
 duties.py      I18, doubts are asked about (rule 5), the journal settles, the alarm of a full disk
 exposure.py    I9 I20 I43
 candles.py     I15 I16 I17
-standing.py    I8 I13 I21 I23 I37 I41 I42 I43
+standing.py    I8 I13 (wanted cancels, too) I21 I23 I37 I41 I42 I43
 agreement.py   I4 I5 I6 I31 I44
 audit.py       I10 I12 I18 I25 I28 I29 I40
 I34            rivals.py brings the second engine

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from engine.domain.broker import SubmitRequest
+from engine.domain.broker import Enforcer, SubmitRequest
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, SessionId
 from engine.domain.market import CandleOrigin
-from engine.domain.orders import LIVE_AT_BROKER, TERMINAL, ZERO, Flag, Order, OrderState, Role
+from engine.domain.orders import LIVE_AT_BROKER, TERMINAL, ZERO, Flag, Order, OrderState, Role, TimeInForce
 from engine.domain.risk import CompleteHeat
 from engine.snapshot import Phase
 from tests.simulation.oracle.candles import Candles
@@ -18,6 +18,7 @@ from tests.simulation.oracle.truth import Truth
 ROW = "SELECT decision_key FROM orders WHERE client_id = ?"
 KEY = "SELECT count(*) FROM intents WHERE client_id = ? AND kind = ?"
 LIVE = "SELECT client_id, state FROM orders WHERE session = ? AND is_live = 1"
+LONGEST_NAME = 22
 EPOCH = "SELECT epoch FROM leases WHERE account = ?"
 
 
@@ -40,10 +41,15 @@ class Requests:
         truth, check = self._truth, self._findings.check
         now = truth.now()
         legs = {leg.client_id for leg in request.legs}
+        linked = truth.exchange.capabilities(order.account).one_cancels_other is Enforcer.BROKER
         for item in mind.orders:
             if item.client_id == order.client_id or item.client_id in legs:
                 truth.sent[item.client_id] = item
                 truth.left[item.client_id] = now
+                lasts = not item.role.is_protective or item.terms.tif is TimeInForce.GTC
+                alone = item.role is Role.TARGET and item.client_id in legs and not linked
+                check("I20 linked", not alone, f"{item.client_id} leaves beside a stop that the broker does not link")
+                check("I42 lasting", lasts, f"{item.role} {item.client_id} leaves for {item.terms.tif} only")
         if order.role is not Role.ENTRY:
             return
         entry = f"entry {order.client_id} of {mind.session}"
@@ -106,6 +112,8 @@ class Requests:
             recorded = truth.database.execute(ROW, (client_id,)).fetchone() is not None
             known = recorded or self._journalled(client_id) or request.client_id in truth.unrecorded
             check("I1", known, f"{client_id} arrived at {account}: neither row nor journal record")
+            plain = client_id.isalnum() and len(client_id) <= LONGEST_NAME
+            check("I2 name", plain, f"{client_id} arrived: letters and digits, at most {LONGEST_NAME}")
         (keys,) = truth.database.execute(KEY, (request.client_id, "submit")).fetchone()
         known = bool(keys) or self._journalled(request.client_id) or request.client_id in truth.unrecorded
         check("I1 key", known, f"{request.client_id} arrived at {account}, and its decision key stands nowhere")

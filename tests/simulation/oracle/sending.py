@@ -16,6 +16,7 @@ from tests.simulation.oracle.truth import Truth
 MINUTE_MS = 60_000
 STALE_MS = 15_000
 LEASE_MS = 10_000
+DEADLINE_MS = 60_000
 PROMPT_MS = 1_500
 READ_MS = 7_000
 SETTLE_MS = 300
@@ -71,6 +72,8 @@ class Sending:
         check("entry side", mind.position * order.terms.side.sign >= 0, f"{entry} leaves against {mind.position}")
         late = 0 if order.deadline is None else scene.clock - order.deadline
         check("entry deadline", late <= 0, f"{entry} leaves {late} ms after its deadline")
+        most = 0 if order.deadline is None else order.deadline - order.created
+        check("entry lifetime", most <= DEADLINE_MS, f"{entry} leaves and was given {most} ms")
         age = scene.tick_age
         check("entry fresh", age is not None and age < STALE_MS, f"{entry} leaves on data {age} ms old")
         renewed = scene.renewed_age

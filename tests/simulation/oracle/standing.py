@@ -17,6 +17,7 @@ COVER_MS = 12_000
 EXCESS_MS = 20_000
 KNOWN_MS = 60_000
 ORDERS_MS = 330_000
+RESTING = (OrderState.WORKING, OrderState.PARTIALLY_FILLED)
 
 
 class Standing:
@@ -32,6 +33,7 @@ class Standing:
         self._excess: dict[Place, Millis] = {}
         self._unsure: dict[Place, Millis] = {}
         self._promised: set[str] = set()
+        self._wanted: dict[tuple[str, ClientOrderId], Millis] = {}
 
     def look(self, mind: Mind, heat: HeatMind, now: Millis, calm_since: Millis | None) -> None:
         """One session's claims against what is."""
@@ -40,6 +42,7 @@ class Standing:
         self._quantities(mind)
         if calm_since is not None:
             self._doubts(mind, now, calm_since)
+            self._cancels(mind, now, calm_since)
             self._cover(mind, now, calm_since)
             self._exits(mind, now, calm_since)
         if mind.phase is Phase.TRADING:
@@ -60,6 +63,20 @@ class Standing:
                 self._findings.check(
                     "I13", lasted <= DOUBT_MS, f"{order.role} {order.client_id} is {order.state} for {lasted} ms"
                 )
+
+    def _cancels(self, mind: Mind, now: Millis, calm_since: Millis) -> None:
+        """A cancel that is wanted is asked for as soon as it can be, and again until the order ends."""
+        for order in mind.orders:
+            key = (mind.life, order.client_id)
+            if not order.cancel_wanted or order.state not in RESTING:
+                self._wanted.pop(key, None)
+                continue
+            lasted = now - max(self._wanted.setdefault(key, now), calm_since)
+            self._findings.check(
+                "I13 cancel",
+                lasted <= DOUBT_MS,
+                f"a cancel of {order.role} {order.client_id} is wanted for {lasted} ms, and it works",
+            )
 
     def _cover(self, mind: Mind, now: Millis, calm_since: Millis) -> None:
         place = (mind.account, mind.symbol)

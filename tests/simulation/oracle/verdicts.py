@@ -8,7 +8,7 @@ from typing import Protocol
 from brokers.paper.book import PaperOrder
 from engine.domain.broker import IdMode
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis
-from engine.domain.orders import TERMINAL, OrderState
+from engine.domain.orders import TERMINAL, OrderState, Role
 from tests.simulation.oracle.findings import Findings
 from tests.simulation.oracle.truth import Truth
 
@@ -17,6 +17,7 @@ LOST_MS = 90_000
 LOST_ANSWERS = 4
 TOLD_MS = 1_000
 SHAPE_MS = 30_000
+ANSWERED_MS = 60_000
 KNOWN_MS = 60_000
 """A position check and its second look, and the order check that they ask for."""
 ENDS = TERMINAL - {S.DENIED, S.ABANDONED}
@@ -29,6 +30,8 @@ FILLED = (
     "SELECT e.at FROM order_events AS e JOIN orders AS o ON o.client_id = e.client_id "
     "WHERE o.session = ? AND e.event = 'fill' AND e.at > ? AND e.at < ? LIMIT 1"
 )
+ALONE = "SELECT role FROM orders WHERE client_id = ? AND parent IS NULL"
+HOLDS_ENTRIES = ("kill latch", "paused", "session is ", "market data is ", "heat ", "the database does not answer")
 ROW = "SELECT state, filled, reported, account, sent, side, type, quantity, symbol FROM orders WHERE client_id = ?"
 
 
@@ -70,6 +73,7 @@ class Verdicts:
                 self._declared.add(client_id)
             elif state is S.ABANDONED and event != "lives after all" and client_id not in self._declared:
                 self._abandoned(client_id, event)
+                self._refused(client_id, event, detail)
             elif state in ENDS:
                 self._ended(client_id, state)
             if event == "gone":
@@ -134,11 +138,25 @@ class Verdicts:
         waited = max(at - row[4], self._truth.now() - left)  # the desk's clock may have been set
         check("I12 lost", waited >= LOST_MS, f"{client_id} was given up {waited} ms after it was sent")
         asked = self._answers.since(AccountId(row[3]), ClientOrderId(client_id), left)
+        arrived = self._truth.arrived.get(ClientOrderId(client_id), self._truth.now())
+        account, name = AccountId(row[3]), ClientOrderId(client_id)
+        named = self._truth.exchange.capabilities(account).id_mode is not IdMode.NONE
+        named = named and bool(self._truth.exchange.book.by_client_id(account, name))
+        there = min(self._truth.now() - arrived, at - row[4] - (arrived - left))  # the row may be written late
+        known = named and there > ANSWERED_MS
+        check("I30 known", not known, f"{client_id} was given up, and had been there for {there} ms")
         check("I30 lost", asked >= LOST_ANSWERS, f"{client_id} was given up after {asked} complete answers")
 
     def _abandoned(self, client_id: str, event: str) -> None:
         left = client_id in self._truth.left
         self._findings.check("I12 abandoned", not left, f"{client_id} left, and is called never sent ({event})")
+
+    def _refused(self, client_id: str, event: str, why: str) -> None:
+        """I19: what holds entries back refuses no exit; the legs of an entry go with it."""
+        row = self._truth.database.execute(ALONE, (client_id,)).fetchone()
+        if row is not None and row[0] != Role.ENTRY and event == "abandoned":
+            held = why.startswith(HOLDS_ENTRIES)
+            self._findings.check("I19 refused", not held, f"{row[0]} {client_id} was refused by us: {why}")
 
     def _ended(self, client_id: str, state: OrderState) -> None:
         row = self._truth.database.execute(ROW, (client_id,)).fetchone()
@@ -178,4 +196,7 @@ class Verdicts:
             and abs(order.record.submitted - left) < 3_000
             and truth.now() - order.record.submitted > TOLD_MS
         ]
+        taken = truth.exchange.book.orders.get(BrokerOrderId(broker_id))
+        name = None if taken is None else taken.record.client_id
+        self._findings.check("rule 8 ours", name in (None, client_id), f"{client_id} was taken for {name}, ours too")
         self._findings.check("rule 8", len(alike) <= 1, f"{client_id} was taken for {broker_id}; {alike} look like it")

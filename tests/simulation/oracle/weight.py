@@ -12,6 +12,8 @@ from tests.simulation.oracle.findings import Findings
 from tests.simulation.oracle.mind import HeatMind, Mind
 
 FLOOR_TICKS = 4
+FLOOR_FRACTION = Decimal("0.002")
+"""Of the average price; the rule says 0.25 % of the mark, which has moved since."""
 EQUITY_DRIFT = Decimal("0.2")
 UNKNOWN = (OrderState.IN_DOUBT_SUBMIT, OrderState.LOST)
 
@@ -58,6 +60,12 @@ class Weight:
         )
         instrument = self._instruments[mind.symbol]
         floor = FLOOR_TICKS * instrument.tick_size * instrument.point_value
+        if mind.position and mind.average is not None:
+            gap = max(floor, mind.average * FLOOR_FRACTION * instrument.point_value)
+            weighs = share.position_risk + share.unprotected
+            self._findings.check(
+                "I21 floor", weighs >= abs(mind.position) * gap, f"{mind.session}: {mind.position} weighs {weighs}"
+            )
         entries = [o for o in mind.orders if o.role is Role.ENTRY and o.sent is not None]
         least = sum((self._least(o, floor) for o in entries), ZERO)
         self._findings.check(

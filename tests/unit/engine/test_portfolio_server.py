@@ -262,6 +262,16 @@ def test_stopped_entries_are_counted_while_the_block_stands() -> None:
     assert (desk.server.view(0).stopped_entries, desk.server.view(0).since) == (0, None)
 
 
+async def test_a_block_stands_since_the_moment_in_which_it_began() -> None:
+    desk = Portfolio()
+    told = []
+    for at, money in ((1_000, 0), (2_000, 9_000), (3_000, 9_500), (4_000, 0), (5_000, 9_000)):
+        await desk.clock.advance(START + at)
+        desk.report(A, money)
+        told.append(desk.server.view(0).since)
+    assert told == [None, START + 2_000, START + 2_000, None, START + 5_000]
+
+
 def test_a_group_blocks_its_own_members_only() -> None:
     desk = Portfolio(PortfolioSettings(groups=(GroupLimits(name="g", block=d(3)),)))
     other = SessionId("c")

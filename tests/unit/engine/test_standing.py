@@ -36,6 +36,7 @@ def test_a_stop_that_went_and_came_again_is_new() -> None:
 
 def test_all_stops_have_to_stand_long_enough_to_be_proven() -> None:
     standing, first, second = Standing(), stop("first"), stop("second")
+    assert not standing.is_proven
     proven = []
     for stops, at in (
         ((first,), START),
