@@ -26,6 +26,7 @@ from engine.domain.ids import BrokerOrderId, SessionId
 from engine.domain.orders import Flag, OrderState, OrderType, Role, Side
 from engine.domain.settings import FixedSize, Remedy
 from engine.snapshot import Phase, ProtectionState
+from tests.flows.acts import kill, next_life
 from tests.flows.harness import ES, MINUTE, PAPER, Desk
 from tests.flows.script import enter, in_position, leave, leave_part
 
@@ -347,6 +348,40 @@ async def test_price_through_a_missing_stop_means_out_at_market(make_desk: MakeD
     await desk.pass_(5)
     assert desk.broker_position() == 0
     assert live(desk) == ()
+
+
+@pytest.mark.parametrize(("price", "stands"), [("4990.25", True), ("4990", False)])
+async def test_price_at_a_missing_stop_means_out_and_a_tick_before_it_a_new_stop(
+    make_desk: MakeDesk, price: str, stands: bool
+) -> None:
+    desk = await in_position(make_desk(capabilities=BROKERS["no brackets"]))
+    stop = next(o for o in live(desk) if o.terms.type is OrderType.STOP)
+    desk.feed.late(ES, price, desk.clock.now())  # nobody trades there: the exchange's own price stays away from it
+    out_of_band.cancel_order(desk.exchange, stop.broker_id, desk.clock.now(), "cancelled by the broker")
+    await desk.until(lambda: bool(stops(desk)) if stands else desk.broker_position() == 0, 8)
+    await desk.pass_(3)
+    assert stops(desk) == ([(Decimal(2), Decimal(4990))] if stands else [])
+    assert desk.broker_position() == (2 if stands else 0)
+
+
+async def test_the_first_stop_of_a_life_is_no_second_try(make_desk: MakeDesk) -> None:
+    """The stop of the life before is gone, and so is the first of this one at once: it is placed again."""
+    desk = await in_position(make_desk(capabilities=BROKERS["no brackets"]))
+    await kill(desk)
+    for order in live(desk):
+        out_of_band.cancel_order(desk.exchange, order.broker_id, desk.clock.now(), "cancelled by the broker")
+    again = await next_life(desk, make_desk, trading=False)
+    for _ in range(2):
+        await again.until(lambda: len(stops(again)) == 1, 20)
+        (stop,) = live(again)
+        out_of_band.cancel_order(again.exchange, stop.broker_id, again.clock.now(), "cancelled by the broker")
+        await again.until(lambda: stops(again) == [], 1)
+        if again.broker_position() == 0:
+            break
+    await again.pass_(5)
+    made = [o for o in again.orders(Role.STOP) if o.reason == "re-armed" or o.state is OrderState.CANCELLED]
+    assert len(made) == 3, "that of the life before, the first of this one, and one more"
+    assert again.broker_position() == 0, "a stop that does not stay is no cover: out"
 
 
 async def test_an_inert_stop_alarms_is_a_disagreement_and_flatten_still_closes(make_desk: MakeDesk) -> None:

@@ -15,13 +15,14 @@ from engine import commands as c
 from engine.domain.broker import (
     AcceptedOrder,
     BrokerOrder,
+    BrokerPosition,
     Capabilities,
     IdMode,
     RefusedOrder,
     ReplaceQuantity,
     SubmitAnswer,
 )
-from engine.domain.ids import BrokerOrderId, ClientOrderId, SessionId
+from engine.domain.ids import BrokerOrderId, ClientOrderId, SessionId, Symbol
 from engine.domain.intents import IntentRecord, SubmitIntent
 from engine.domain.orders import Flag, Order, OrderState, Role
 from engine.outbound.exit_road import ExitResult, Failed, Held, Left
@@ -191,6 +192,34 @@ async def test_an_exit_beside_one_in_doubt_is_held_at_once_and_names_it(make_des
     assert held.order.client_id == exit.client_id
     assert desk.clock.now() - begun < 1_000
     assert desk.orders(Role.EXIT) == [desk.trader().desk.current(exit)]
+
+
+async def test_a_converted_stop_is_the_exit_and_asked_for_once(make_desk: MakeDesk) -> None:
+    desk = await in_position(make_desk())
+    (stop,) = (o for o in desk.orders(Role.STOP) if o.is_open)
+    exiting = leaving(desk)
+    await desk.until(exiting.done, 5)
+    result = exiting.result()
+    assert isinstance(result, Left)
+    assert result.order is not None
+    assert (result.order.client_id, result.text) == (stop.client_id, f"stop {stop.client_id} became a market order")
+    assert not result.order.flags & {Flag.SIZED_FROM_MEMORY, Flag.MISSED, Flag.FORCED}
+
+
+async def test_nothing_to_close_needs_two_answers(make_desk: MakeDesk) -> None:
+    desk = await make_desk().start()
+    road, asked = desk.trader().desk.road, list[Symbol]()
+    ask = road.fresh_position
+
+    async def counted(symbol: Symbol, seconds: float) -> BrokerPosition | None:
+        asked.append(symbol)
+        return await ask(symbol, seconds)
+
+    road.fresh_position = counted  # type: ignore[method-assign]
+    exiting = leaving(desk)
+    await desk.until(exiting.done, 5)
+    assert exiting.result() == Left(None, "nothing to close")
+    assert asked == [ES, ES]
 
 
 async def test_an_exit_beside_one_that_works_is_that_one_and_under_way(make_desk: MakeDesk) -> None:

@@ -289,6 +289,14 @@ def test_a_group_blocks_its_own_members_only() -> None:
     assert desk.stance(B) is Stance.OPEN
 
 
+def test_what_is_reserved_counts_in_its_group() -> None:
+    desk = Portfolio(PortfolioSettings(groups=(GroupLimits(name="g", block=d(3)),)))
+    assert isinstance(desk.review("o1", 2_000), Approved)
+    denied = desk.review("o2", 1_500, B)
+    assert isinstance(denied, Denied)
+    assert denied.reason == "group g would reach 3.50 %, its block is 3.00 %"
+
+
 def test_limits_set_live_take_effect_at_once() -> None:
     desk = Portfolio()
     desk.report(A, 4_000)
