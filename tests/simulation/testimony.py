@@ -159,6 +159,8 @@ class Testimony:
                     self._hold(held)
                 requests.paused.update(held)
                 self.held_at.update(dict.fromkeys(held, self._run.world.clock.now()))
+            case c.AdoptOrder(order=order):
+                self._run.oracle.truth.adopted.add(order)
             case _:
                 pass
 

@@ -42,7 +42,8 @@ class Truth:
         self.behind: dict[Place, list[Behind]] = {place: [] for place in places}
         self.filled_at: dict[Place, Millis] = {}
         self.foreign: set[BrokerOrderId] = set()
-        self.claimed: set[BrokerOrderId] = set()
+        self.claimed: set[BrokerOrderId] = set()  # asked for by an operator's word
+        self.adopted: set[BrokerOrderId] = set()  # given, where it was to be ours
         self.busted: set[ClientOrderId] = set()
         # Sent while database and journal both failed, with an alarm that named it, and by which life.
         self.unrecorded: dict[ClientOrderId, str] = {}
@@ -74,7 +75,7 @@ class Truth:
 
     def known_open(self, place: Place) -> list[PaperOrder]:
         """The same without those of which nobody alive knows: they are shown as a stranger's until one is adopted."""
-        return [o for o in self.ours_open(place) if o.id in self.claimed or not self.is_missed(o.record.client_id)]
+        return [o for o in self.ours_open(place) if o.id in self.adopted or not self.is_missed(o.record.client_id)]
 
     def role(self, order: PaperOrder) -> Role | None:
         """What it was sent for; None for an order that is not ours."""
