@@ -15,6 +15,7 @@ from engine.domain.ids import CommandId, SessionId
 from engine.domain.intents import IntentRecord, SubmitIntent
 from engine.domain.orders import Flag, Order, OrderState, OrderType, Role, Side, Terms
 from engine.domain.settings import Protection
+from engine.outbound.entries import EntryWish
 from engine.snapshot import ProtectionState
 from tests.flows.acts import stored
 from tests.flows.harness import ES, MINUTE, PAPER, Desk
@@ -364,6 +365,20 @@ async def test_s20_prices_off_the_grid_are_rounded_for_a_strategy_and_denied_by_
     )
     assert not receipt.taken
     assert "4999.13" in receipt.message
+
+
+async def test_of_two_entries_at_once_the_second_is_denied(make_desk: MakeDesk) -> None:
+    """Both would be sized by the same read, and each against limits that the other uses up."""
+    desk = await make_desk().start()
+    road, tasks = desk.trader().entries, desk.trader().desk.tasks
+    wishes = [
+        EntryWish(origin=f"by-test-{n}", side=Side.BUY, quantity=Decimal(1), stop_loss=Decimal(4990)) for n in range(2)
+    ]
+    made = [tasks.spawn(road.enter(wish), wish.origin) for wish in wishes]
+    await desk.until(lambda: all(task.done() for task in made), 5)
+    first, second = (task.result() for task in made)
+    assert first.broker_id is not None
+    assert (second.state, second.reason) == (OrderState.DENIED, "another entry of this session is on its way")
 
 
 async def test_the_position_limit_counts_resting_entries(make_desk: MakeDesk) -> None:

@@ -411,11 +411,14 @@ async def test_a_difference_that_an_earlier_life_only_saw_does_not_hold_the_next
     assert [state for _, _, state, _, _ in await kept(again)] == ["passed"]
 
 
-async def test_a_question_without_a_complete_answer_is_asked_again_soon(make_desk: MakeDesk) -> None:
-    """Not in half a minute: until then nobody knows whether memory is right."""
+@pytest.mark.parametrize(("question", "usual"), [("positions", 30), ("open_orders", 300)])
+async def test_a_question_without_a_complete_answer_is_asked_again_soon(
+    make_desk: MakeDesk, question: str, usual: int
+) -> None:
+    """Not in half a minute or five: until then nobody knows whether memory is right."""
     desk = await make_desk().start()
     asked: list[int] = []
-    ask = desk.manager.positions
+    ask = getattr(desk.manager, question)
 
     async def failing() -> object:
         asked.append(desk.clock.now())
@@ -423,11 +426,11 @@ async def test_a_question_without_a_complete_answer_is_asked_again_soon(make_des
             raise QueryFailed("503")
         return await ask()
 
-    desk.manager.positions = failing  # type: ignore[method-assign, assignment]
+    setattr(desk.manager, question, failing)
     await desk.send(lambda o: c.ReconcileNow(origin=o))
-    await desk.until(lambda: len(asked) == 5, 60)
+    await desk.until(lambda: len(asked) == 5, usual + 30)
     waits = [round((at - before) / 1000) for before, at in pairwise(asked)]
-    assert waits == [2, 4, 8, 30]
+    assert waits == [2, 4, 8, usual]
 
 
 async def test_a_difference_is_adopted_after_ten_seconds_though_no_order_was_told(make_desk: MakeDesk) -> None:

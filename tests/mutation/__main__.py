@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -67,6 +68,7 @@ SECONDS = 120.0
 PAGE = ROOT / "docs" / "mutation-survivors.md"
 REASONS = Path(__file__).with_name("reasons.json")
 OPEN = "to be tested"
+NOTICED = "noticed by"
 
 
 def modules() -> list[str]:
@@ -160,15 +162,21 @@ def page(verdicts: list[tuple[Change, str]], figures: dict[str, Any]) -> str:
         f"and the quick tests that reach a line noticed {figures['noticed']} of {figures['changes']} "
         f"({figures['share']} %). Only the {MOST_TESTS} fastest that reach the line were asked; the slower stories, "
         "those of overrides and restarts, and the simulator were not. "
-        "Whatever survived stands below with the reason why that is no loss, or as to be tested. "
-        "A change of a module moves what a seed draws from it.\n\n"
+        "Whatever survived stands below with the test that notices it since, or that is slower, with the reason why "
+        "it is no loss, or as to be tested. A change of a module moves what a seed draws from it.\n\n"
     )
     rows = ["| File | Line | Operator | Change | Reason |", "|---|---:|---|---|---|"]
+    told: Counter[str] = Counter()
     for change, word in verdicts:
         if word in ("survived", "unreached"):
             reason = reasons.get(change.name, OPEN if word == "survived" else f"{OPEN}: no quick test reaches it")
             text = f"`{change.before}` → `{change.after}`".replace("|", "\\|")
             rows.append(f"| {change.path} | {change.line} | {change.operator} | {text} | {reason} |")
+            told[NOTICED if reason.startswith(NOTICED) else OPEN if reason.startswith(OPEN) else "no loss"] += 1
+    head += (
+        f"Of these {told.total()}, {told[NOTICED]} are noticed by the test that is named, {told['no loss']} are no "
+        f"loss, {told[OPEN]} are to be tested.\n\n"
+    )
     return head + "\n".join(table(verdicts)) + "\n\n## Survivors\n\n" + "\n".join(rows) + "\n"
 
 
