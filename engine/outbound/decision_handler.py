@@ -180,7 +180,7 @@ class DecisionHandler:
         near = self._towards_market(side_of(desk.book.position.quantity).opposite, price, is_stop=role is Role.STOP)
         resting = [o for o in desk.book.open() if o.role is role and o.is_open]
         if role is Role.STOP:
-            self._guard.stop_price = near
+            self._guard.ask_for_stop(near)
         elif not resting:
             self._guard.target_price = near
             return

@@ -61,6 +61,7 @@ class Guard:
         self._uncovered_since: Millis | None = None
         self._rearmed = False
         self._armed = False
+        self._asked_for = False
         self._inert = InertWatch(desk)
         self._standing = Standing()
         self._target_hit = False
@@ -74,6 +75,11 @@ class Guard:
     def is_settled(self) -> bool:
         """Whether what rests at the broker fits the position, as far as the last look saw."""
         return self._uneven_since is None and self._uncovered_since is None
+
+    def ask_for_stop(self, price: Decimal) -> None:
+        """The strategy wants out at this price: a stop has to stand there, also where the settings demand none."""
+        self.stop_price, self._asked_for = price, True
+        self._desk.moved()
 
     # -- ticks --------------------------------------------------------------------------------------------
 
@@ -159,7 +165,7 @@ class Guard:
         desk = self._desk
         self._uneven_since = self._uncovered_since = None
         self._inert.is_flat()
-        self._rearmed = self._armed = self._target_hit = False
+        self._rearmed = self._armed = self._target_hit = self._asked_for = False
         self.target_price = None
         if not any(o.is_entry and o.is_open for o in desk.book.open()):
             self.stop_price = None
@@ -229,7 +235,7 @@ class Guard:
         if not changes and covered >= size:
             self._uneven_since = None
             return
-        if not stops and desk.settings.protection is Protection.NONE:
+        if not stops and desk.settings.protection is Protection.NONE and not self._asked_for:
             self._show(ProtectionState.NOT_REQUIRED)
             return
         self._uneven_since = self._uneven_since or now

@@ -15,6 +15,8 @@ from engine.domain.broker import Capabilities, SubmitAnswer
 from engine.domain.decisions import Intent, Modify, Submit
 from engine.domain.ids import BrokerOrderId, SessionId
 from engine.domain.orders import Flag, Order, OrderType, Role, Side
+from engine.domain.settings import Protection
+from engine.snapshot import ProtectionState
 from tests.flows.harness import ES, MINUTE, PAPER, Desk
 from tests.flows.script import Step, enter, in_position, leave, nothing
 
@@ -114,6 +116,25 @@ async def test_a_stop_exit_is_where_a_stop_that_vanishes_is_armed_again(make_des
     (stop,) = desk.exchange.open_orders(PAPER)
     out_of_band.cancel_order(desk.exchange, stop.broker_id, desk.clock.now(), "cancelled by the broker")
     await desk.until(lambda: live(desk) == [(OrderType.STOP, Decimal(2), None, Decimal(4995))], 8)
+
+
+async def test_a_stop_exit_rests_at_the_broker_though_the_session_demands_no_stop(make_desk: MakeDesk) -> None:
+    """Without a stop to move it was dropped in silence."""
+    desk = await make_desk(session={"protection": Protection.NONE}).start()
+    for size in (1, 2):  # the second position wants no stop again
+        desk.strategies[ES].script.append(enter(stop=None, quantity=str(size)))
+        await desk.next_candle(ES, "5000")
+        await desk.until(lambda size=size: desk.position() == size, 5)  # type: ignore[misc]
+        await desk.pass_(5)
+        assert live(desk) == []
+        assert desk.trader().desk.protection is ProtectionState.NOT_REQUIRED
+        await decided(desk, leave_at(OrderType.STOP, stop="4990.10"))
+        assert live(desk) == [(OrderType.STOP, Decimal(size), None, Decimal("4990.25"))]
+        await decided(desk, leave_at(OrderType.STOP, stop="4995"))
+        assert live(desk) == [(OrderType.STOP, Decimal(size), None, Decimal(4995))]
+        desk.feed.trade(ES, "4995")
+        await desk.until(lambda: desk.position() == desk.broker_position() == 0, 5)
+        await desk.pass_(2)
 
 
 async def test_an_exit_at_a_price_that_names_none_changes_nothing(make_desk: MakeDesk) -> None:
