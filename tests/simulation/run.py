@@ -65,6 +65,7 @@ class Run:
         self.in_trouble = False
         self.is_quiet = False
         self.calm_since: Millis | None = None
+        self._judged: Millis = 0
         self.stopped = False
         self._lives = 0
         self._restarting = False
@@ -172,6 +173,7 @@ class Run:
             return
         if not self.is_quiet:
             return
+        self._judged = self.world.clock.now()
         self.world.note("quiet is judged")
         desk = self.desk
         if desk is None or not desk.is_up:
@@ -184,8 +186,9 @@ class Run:
         desk.send("oracle", lambda o: c.ReconcileNow(origin=o))
 
     def _reconcile_again(self) -> None:
-        desk = self.desk
-        if desk is not None and desk.is_up:
+        """Once the first reconciliation, at the judgement, had time to take effect."""
+        desk, since = self.desk, self.world.clock.now() - self._judged
+        if desk is not None and desk.is_up and RECONCILED_MS // 2 <= since <= RECONCILED_MS:
             self.oracle.audit.reconciled_once()
             desk.send("oracle", lambda o: c.ReconcileNow(origin=o))
             self._at(self.world.clock.now() + RECONCILED_MS - 1_000, self.oracle.audit.reconciled_twice)
