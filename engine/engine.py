@@ -19,7 +19,7 @@ from engine.domain.ids import AccountId, Millis, SessionId, Symbol
 from engine.domain.instruments import Instrument
 from engine.domain.order_book import OrderBook
 from engine.domain.records import DisagreementRecorded, LatchKind, LatchSet
-from engine.domain.risk import Contribution, StanceNotice
+from engine.domain.risk import Contribution, StanceNotice, problem_of
 from engine.domain.settings import ShutdownPolicy
 from engine.errors import DeskHeld, DeskUnusable, StoreError
 from engine.events import Disagreed
@@ -144,6 +144,9 @@ class Engine:
         with self.clock.outside():
             kept = await self.store.limits()
         self.portfolio.set_limits({change.name: change.percent for change in kept})
+        if (problem := problem_of(self.portfolio.settings)) is not None:  # the file has changed since they were set
+            text = f"the heat limits set live do not go with those of the file: {problem}; set them anew"
+            self.board.alert("limits", Severity.WARNING, text, lasting=True)
 
     async def _add_account(self, planned: PlannedAccount) -> None:
         account = DeskAccount(

@@ -283,6 +283,7 @@ class Overrides(OrderOverrides, DisagreementOverrides):
             if not loosens:  # a looser one that is lost leaves the tighter one in force
                 self._secure(changed(noted, amount=value))
         portfolio.set_limits(wanted)
+        self._engine.board.clear("limits")
         now = after.limits
         groups = "".join(f", {group.name} {group.block} %" for group in after.groups)
         return f"warn {now.warn} %, block {now.block} %, release {now.release} points under it{groups}"

@@ -161,3 +161,26 @@ async def test_a_groups_limit_set_live_counts_again_after_a_restart(make_desk: C
     await desk.stop()
     again = await next_life(desk, make_desk)
     assert again.snapshot().heat.groups == (GroupLimits(name="us-index", block=Decimal(3)),)
+
+
+async def test_limits_set_live_that_a_changed_file_contradicts_are_said_until_set_anew(
+    make_desk: Callable[..., Desk],
+) -> None:
+    """Either is right by itself; together a block of that group would never open again."""
+    desk = await make_desk(
+        portfolio=PortfolioSettings(groups=(GroupLimits(name="us-index", block=Decimal(4)),))
+    ).start()
+    wider = await desk.send(lambda o: c.ChangeHeatLimits(origin=o, release=Decimal("2.5"), reason="less"))
+    assert wider.taken, wider.message
+    await desk.stop()
+    changed = PortfolioSettings(groups=(GroupLimits(name="us-index", block=Decimal(2)),))
+    again = await next_life(desk, make_desk, portfolio=changed)
+
+    def said() -> list[str]:
+        return [alert.text for alert in again.engine.board.alerts() if alert.id == "limits"]
+
+    (text,) = said()
+    assert "block 2 of group us-index must be above release 2.5; set them anew" in text
+    anew = await again.send(lambda o: c.ChangeHeatLimits(origin=o, release=Decimal(1), reason="as it was"))
+    assert anew.taken, anew.message
+    assert said() == []
