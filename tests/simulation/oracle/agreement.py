@@ -8,7 +8,7 @@ from typing import Any
 
 from brokers.paper.book import PaperOrder
 from engine.domain.broker import IdMode
-from engine.domain.ids import ClientOrderId
+from engine.domain.ids import AccountId, ClientOrderId
 from engine.domain.orders import Order, OrderState
 from tests.simulation.oracle.findings import Findings
 from tests.simulation.oracle.mind import Mind
@@ -79,6 +79,7 @@ class Agreement:
         unheard = Decimal(0)
         account, symbol = place
         filled: dict[ClientOrderId, Decimal] = {}
+        signs: dict[ClientOrderId, int] = {}  # of an adopted order, too, that was replaced and has a name of ours since
         orders = self._truth.exchange.book.orders
         claimed = {orders[id].record.client_id for id in self._truth.claimed}
         for order in orders.values():
@@ -87,6 +88,7 @@ class Agreement:
                 continue  # taken for a stranger's and adopted by hand: its fills are booked under another name
             if order.account == account and order.record.terms.symbol == symbol and client_id is not None:
                 filled[client_id] = filled.get(client_id, Decimal(0)) + order.record.filled
+                signs[client_id] = order.record.terms.side.sign
         booked: dict[str, Decimal] = {}
         for client_id, quantity in self._truth.database.execute(FILLS + " AND account = ? AND symbol = ?", place):
             booked[client_id] = booked.get(client_id, Decimal(0)) + Decimal(quantity)
@@ -94,18 +96,17 @@ class Agreement:
             have = booked.get(client_id, Decimal(0))
             died_unrecorded = self._truth.unrecorded.get(client_id, life) != life
             died_late = self._truth.late.get(client_id, life) != life
-            unknown = have < quantity and (died_unrecorded or died_late or self._nameless(client_id))
+            unknown = have < quantity and (died_unrecorded or died_late or self._nameless(account, client_id))
             if unknown or (busted(client_id) and have > quantity):
-                unheard += (quantity - have) * self._truth.sent[client_id].terms.side.sign
+                unheard += (quantity - have) * signs[client_id]
             else:
                 self._findings.check("I6", have == quantity, f"{client_id}: fills {have}, broker filled {quantity}")
         return unheard
 
-    def _nameless(self, client_id: ClientOrderId) -> bool:
+    def _nameless(self, account: AccountId, client_id: ClientOrderId) -> bool:
         """Where the broker echoes no ids, an order that was never told apart is lost, and its fills are adopted."""
         row = self._truth.database.execute("SELECT state FROM orders WHERE client_id = ?", (client_id,)).fetchone()
-        sent = self._truth.sent[client_id]
-        mode = self._truth.exchange.capabilities(sent.account).id_mode
+        mode = self._truth.exchange.capabilities(account).id_mode
         return mode is IdMode.NONE and row is not None and row[0] in (OrderState.LOST, OrderState.ABANDONED)
 
     def may_enter(self, mind: Mind) -> None:
