@@ -243,8 +243,13 @@ class Recovery:
 
     def _wants_a_word(self, order: Order, row: BrokerOrder, rows: tuple[BrokerOrder, ...]) -> bool:
         """Whether even a single candidate is an operator's to judge."""
-        alone = stands_without_legs(order, self._desk.book, row, rows)
+        alone = stands_without_legs(order, self._desk.book, row, rows) or self._others_vanished(order, rows)
         return alone or self._said(row.broker_id) or self._is_early(order, row)
+
+    def _others_vanished(self, order: Order, rows: tuple[BrokerOrder, ...]) -> bool:
+        """Whether a candidate of the last answer is in this one no more, not even as ended: absence has to repeat."""
+        assert order.doubt is not None
+        return not {row.broker_id for row in rows}.issuperset(order.doubt.candidates)
 
     def _is_early(self, order: Order, row: BrokerOrder) -> bool:
         """Whether the broker's clock says before our send: another order, or our clock was ahead of the broker's."""

@@ -319,7 +319,8 @@ class OrderCheck:
             if ours is not None:
                 self._ledger.settle(f"foreign:{broker_id}", DisagreementState.EXPLAINED, f"it is {ours.client_id}", now)
             elif broker_id not in listed:
-                self._ledger.settle(f"foreign:{broker_id}", DisagreementState.PASSED, "it is no longer open", now)
+                if not self._is_said(broker_id):  # a word given stands, should the list only have left it out
+                    self._ledger.settle(f"foreign:{broker_id}", DisagreementState.PASSED, "it is no longer open", now)
             else:
                 continue
             self.forget(broker_id)
@@ -330,7 +331,8 @@ class OrderCheck:
         book = () if desk is None else desk.book.open()
         doubtful = next((o for o in book if o.doubt and record.broker_id in o.doubt.candidates), None)
         known, done = "not ours", "left alone; adopt it, ignore it or cancel it"
-        if told is None or (doubtful is not None and told.memory != PERHAPS + doubtful.client_id):
+        asked = told is not None and told.state is not DisagreementState.PASSED
+        if not asked or (doubtful is not None and told is not None and told.memory != PERHAPS + doubtful.client_id):
             if doubtful is not None:
                 known = PERHAPS + doubtful.client_id
                 done = "it looks like the order in doubt: adopt it if it is that one, else ignore it"
@@ -382,15 +384,14 @@ class OrderCheck:
         for order in alike:
             if order.doubt is not None and record.broker_id in order.doubt.candidates:
                 return False  # one of several: an operator says whether it is ours
-            if order.state is OrderState.LOST and not self._is_said(
-                record
-            ):  # asked once a minute: now there is a reason to ask
+            if order.state is OrderState.LOST and not self._is_said(record.broker_id):
+                # asked once a minute: now there is a reason to ask
                 desk.put(order_doubt.ask_soon(order, now), "ask soon", record.broker_id)
         return bool(alike)
 
-    def _is_said(self, record: BrokerOrder) -> bool:
+    def _is_said(self, broker_id: BrokerOrderId) -> bool:
         """Whether an operator has said that this order is somebody else's."""
-        said = self._ledger.get(f"foreign:{record.broker_id}")
+        said = self._ledger.get(f"foreign:{broker_id}")
         return said is not None and said.state is DisagreementState.IGNORED
 
     async def _revived(self, desk: SessionDesk, order: Order, listed: BrokerOrder) -> None:

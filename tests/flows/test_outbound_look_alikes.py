@@ -119,6 +119,53 @@ async def test_the_last_of_several_is_not_taken_without_a_word_of_its_own(make_d
     assert entry.doubt.candidates == (ours,)
 
 
+def leave_out(desk: Desk, what: str, *gone: BrokerOrderId) -> Callable[[], None]:
+    """The broker's answers to this question lack some orders until the returned function is called."""
+    asked = getattr(desk.manager, what)
+
+    async def told(*arguments: Millis) -> Report[BrokerOrder]:
+        report = await asked(*arguments)
+        return Report(tuple(row for row in report.rows if row.broker_id not in gone), report.as_of)
+
+    setattr(desk.manager, what, told)
+    return lambda: setattr(desk.manager, what, asked)
+
+
+async def test_one_that_a_list_had_left_out_is_asked_about_again_unless_a_word_was_given(make_desk: MakeDesk) -> None:
+    """The order in doubt would wait for ever for a word that nobody is asked for."""
+    desk, ours, theirs = await three_alike(make_desk)
+    await ignore(desk, theirs[0])
+    back = leave_out(desk, "open_orders", ours, theirs[0])
+    await desk.send(lambda o: c.ReconcileNow(origin=o))
+    await desk.until(lambda: [row.order for row in questions(desk)] == [theirs[1]], 20)
+    back()
+    await desk.send(lambda o: c.ReconcileNow(origin=o))
+    await desk.until(lambda: {row.order for row in questions(desk)} == {ours, theirs[1]}, 20)
+    await desk.pass_(20)
+    assert theirs[0] not in {row.order for row in questions(desk)}
+    assert desk.orders(Role.ENTRY)[0].state is OrderState.IN_DOUBT_SUBMIT
+
+
+async def test_one_answer_that_lacks_the_others_does_not_make_the_last_one_ours(make_desk: MakeDesk) -> None:
+    desk = await make_desk(capabilities=TAG_LESS).start()
+    desk.link.armed.lose_requests = 1
+    desk.strategies[ES].script.append(enter(limit="4995", quantity="2"))
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: bool(desk.orders(Role.ENTRY)), 5)
+    terms = desk.orders(Role.ENTRY)[0].terms
+    theirs = [out_of_band.place_foreign(desk.exchange, PAPER, terms, desk.clock.now()) for _ in range(2)]
+    await desk.until(lambda: len(questions(desk)) == 2, 30)
+    back = leave_out(desk, "orders_since", theirs[0])
+    asked = desk.orders(Role.ENTRY)[0].revision
+    await desk.until(lambda: desk.orders(Role.ENTRY)[0].revision > asked, 30)
+    back()
+    await desk.pass_(30)
+    (entry,) = desk.orders(Role.ENTRY)
+    assert entry.broker_id is None
+    assert entry.doubt is not None
+    assert set(entry.doubt.candidates) == set(theirs)
+
+
 async def test_when_none_of_them_is_ours_it_is_lost_and_can_be_declared_dead(make_desk: MakeDesk) -> None:
     desk, ours, theirs = await three_alike(make_desk)
     for id in (ours, *theirs):
