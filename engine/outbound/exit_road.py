@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace as changed
 
 from engine.domain import order_lifecycle as lifecycle
-from engine.domain.ids import ClientOrderId, decision_key
+from engine.domain.ids import ClientOrderId, Millis, decision_key
 from engine.domain.order_book import closable, still_held
 from engine.domain.orders import TERMINAL, Flag, Order, OrderState, OrderType, Role, Terms, side_of
 from engine.domain.positions import Position
@@ -189,8 +189,14 @@ class ExitRoad:
                 order = await self._submission.exit(ExitOrder(leaving, self._begun))
                 return self._verdict(order, f"exit {order.terms.side} {order.terms.quantity} at market")
             case Convert(order=stop, quantity=quantity, first_cancel=others):
-                if others and not await self._gone(others, reason, say):
-                    return Failed("a target could not be proven cancelled")
+                if others:
+                    begun = desk.now()
+                    if not await self._gone(others, reason, say):
+                        return Failed("a target could not be proven cancelled")
+                    sized = await self._read_again(quantity, flags, begun)
+                    if isinstance(sized, Failed):
+                        return sized
+                    quantity, flags = sized
                 stop = desk.current(stop)
                 if not lifecycle.may_replace(stop):
                     return Failed(f"stop {stop.client_id} is {stop.state}")
@@ -217,24 +223,18 @@ class ExitRoad:
                     return Left(after, f"stop {after.client_id} became a market order")
                 return Failed(f"the broker refused the conversion: {after.reason}")
             case Shrink(orders=orders, keep=keep, quantity=quantity):
+                begun = desk.now()
                 for item in orders:
                     wanted = changed(item.terms, quantity=self._replace_size(item, keep))
                     after = await self._submission.replace(item, wanted, "making room for a partial exit", self._begun)
                     if after.terms.quantity != wanted.quantity:
                         return Failed(f"{item.client_id} could not be made smaller: {after.reason}")
-                return await self._close_what_is_free(origin, quantity, reason, flags)
+                return await self._close_what_is_free(origin, quantity, reason, flags, begun)
             case CancelFirst(orders=orders, quantity=quantity):
                 begun = desk.now()
                 if not await self._gone(orders, reason, say):
                     return Failed("a protective order could not be proven cancelled")
-                if desk.now() - begun >= desk.road.capabilities.settle_ms:  # what was read may be half closed by now
-                    fresh = await desk.road.fresh_position(desk.book.symbol, desk.numbers.exit_sizing_read)
-                    held = desk.book.position.quantity
-                    if fresh is not None and held and fresh.quantity * held <= 0:
-                        return Failed(f"broker {fresh.quantity}, memory {held} once the protection was cancelled")
-                    quantity = quantity if fresh is None else min(quantity, abs(fresh.quantity))
-                    flags = {**flags, Flag.SIZED_FROM_MEMORY: flags[Flag.SIZED_FROM_MEMORY] or fresh is None}
-                return await self._close_what_is_free(origin, quantity, reason, flags)
+                return await self._close_what_is_free(origin, quantity, reason, flags, begun)
             case Wait(order=order, in_doubt=True):
                 return Held(order, f"exit {order.client_id} is {order.state}; a second one could reverse the position")
             case Wait(order=order):
@@ -246,11 +246,30 @@ class ExitRoad:
             case _:
                 assert_never(plan)
 
+    async def _read_again(
+        self, quantity: Decimal, flags: dict[Flag, bool], begun: Millis
+    ) -> tuple[Decimal, dict[Flag, bool]] | Failed:
+        """Size and marks of an exit for which room was made since `begun`: what it closes may be half closed by now."""
+        desk = self._desk
+        if desk.now() - begun < desk.road.capabilities.settle_ms:
+            return quantity, flags
+        fresh = await desk.road.fresh_position(desk.book.symbol, desk.numbers.exit_sizing_read)
+        held = desk.book.position.quantity
+        if fresh is not None and held and fresh.quantity * held <= 0:
+            return Failed(f"broker {fresh.quantity}, memory {held} once room was made")
+        from_memory = flags[Flag.SIZED_FROM_MEMORY] or fresh is None
+        size = quantity if fresh is None else min(quantity, abs(fresh.quantity))
+        return size, {**flags, Flag.SIZED_FROM_MEMORY: from_memory}
+
     async def _close_what_is_free(
-        self, origin: str, quantity: Decimal, reason: str, flags: dict[Flag, bool]
+        self, origin: str, quantity: Decimal, reason: str, flags: dict[Flag, bool], begun: Millis
     ) -> ExitResult | None:
         """After room was made: what filled meanwhile is not closed again, nor what another exit holds now."""
         desk = self._desk
+        sized = await self._read_again(quantity, flags, begun)
+        if isinstance(sized, Failed):
+            return sized
+        quantity, flags = sized
         orders = desk.book.open()
         if flags[Flag.FORCED]:
             orders = tuple(o for o in orders if o.is_entry or not unproven(o))

@@ -15,7 +15,7 @@ from engine.domain.intents import IntentRecord, SubmitIntent
 from engine.domain.order_lifecycle import Evidence
 from engine.domain.orders import Flag, OrderState, Role, Side
 from tests.flows.harness import ES, PAPER, Desk
-from tests.flows.script import StoreAround, enter, in_position, leave
+from tests.flows.script import StoreAround, enter, in_position, leave, leave_part
 from tests.flows.test_outbound_exits import before_the_close
 
 MakeDesk = Callable[..., Desk]
@@ -176,3 +176,47 @@ async def test_an_answer_older_than_its_question_counts_unless_the_question_befo
         answers.append(asking.result())
     assert answers[0] is not None
     assert (answers[1] is not None) is (again == "counts")
+
+
+async def slowly_while_the_broker_closes(desk: Desk, request: str, quantity: int) -> list[Decimal]:
+    """The next such requests take a second each, and in the first one the broker closes that much; what is held."""
+    ask, left = getattr(desk.manager, request), [quantity]
+
+    async def slow(*arguments: object) -> object:
+        if left:
+            out_of_band.move_position(desk.exchange, PAPER, ES, Decimal(-left.pop()), desk.clock.now())
+        await desk.clock.sleep(1)
+        return await ask(*arguments)
+
+    setattr(desk.manager, request, slow)
+    held: list[Decimal] = []
+    desk.exchange.listen(PAPER, lambda _: held.append(desk.broker_position()))
+    return held
+
+
+async def test_a_position_closed_while_room_is_made_for_a_part_is_not_turned_round(make_desk: MakeDesk) -> None:
+    """The stop was made smaller for an exit of one; meanwhile the broker's own desk closed both."""
+    desk = await in_position(make_desk())
+    held = await slowly_while_the_broker_closes(desk, "replace", 2)
+    desk.strategies[ES].script.append(leave_part("1"))
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: desk.position() == 0, 45)
+    await desk.pass_(5)
+    assert min(held) == 0, "never short"
+    assert desk.broker_position() == 0
+
+
+async def test_a_position_that_shrinks_while_other_legs_are_cancelled_is_not_turned_round(make_desk: MakeDesk) -> None:
+    """One stop is converted once the other is gone; meanwhile the broker's own desk closed a part."""
+    desk = await in_position(make_desk(), enter(quantity="1"), size=1)
+    desk.strategies[ES].script.append(enter(quantity="2"))
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: desk.position() == 3 and len(desk.exchange.open_orders(PAPER)) == 2, 8)
+    await desk.pass_(3)
+    held = await slowly_while_the_broker_closes(desk, "cancel", 2)
+    desk.strategies[ES].script.append(leave)
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: desk.position() == 0, 45)
+    await desk.pass_(5)
+    assert min(held) == 0, "never short"
+    assert desk.broker_position() == 0
