@@ -24,8 +24,10 @@ from engine.domain.broker import (
     SubmitRequest,
 )
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, Symbol
+from engine.domain.incarnations import is_cut_off
 from engine.domain.market import Candle, History, Tick, Timeframe
 from engine.domain.orders import ZERO, Terms
+from engine.domain.pictures import Picture, is_old_picture
 from engine.domain.settings import Numbers
 from engine.errors import LinkDown, LinkError, LockedOut
 from engine.periodic import Tasks, done_within, within
@@ -38,13 +40,6 @@ HISTORY_TIMEOUT = 180.0
 STALE_MS = 1_000
 """A report whose books were read that long before the question is an old picture, not an answer."""
 RECONNECT_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
-
-
-class _Picture(Struct, frozen=True):
-    """The broker's clock in its newest answer to a question, and our seconds when we first saw that."""
-
-    as_of: Millis
-    seen: float
 
 
 class _Waiter(Struct):
@@ -92,7 +87,7 @@ class AccountLink:
         self._last_event: dict[Symbol, Millis] = {}
         self._waiters: list[_Waiter] = []
         self._reading = False
-        self._pictures: dict[str, _Picture] = {}
+        self._pictures: dict[str, Picture] = {}
         self._tasks = Tasks(f"account {manager.account}", lambda name, error: None)
 
     # -- life ---------------------------------------------------------------------------------------------
@@ -274,9 +269,9 @@ class AccountLink:
         begun, asked, last = self._clock.now(), self._clock.monotonic(), self._pictures.get(what)
         try:
             report = await within(self._clock, self._numbers.query_timeout, query())
-            old = last is not None and _is_old_picture(report.as_of, last, begun, asked)
+            old = last is not None and is_old_picture(report.as_of, last, begun, asked)
             if last is None or report.as_of != last.as_of:
-                self._pictures[what] = _Picture(report.as_of, self._clock.monotonic())
+                self._pictures[what] = Picture(report.as_of, self._clock.monotonic())
             if report.as_of >= begun - STALE_MS and not old:
                 return report
             self.failed_queries += 1
@@ -306,12 +301,15 @@ class AccountLink:
         """Open and closed orders since a moment."""
         return await self._ask(lambda: self._manager.orders_since(since), "orders")
 
-    async def find(self, client_id: ClientOrderId, since: Millis) -> tuple[BrokerOrder, ...] | None:
-        """What complete answers say about one order."""
+    async def find(
+        self, client_id: ClientOrderId, since: Millis, known: BrokerOrderId | None = None
+    ) -> tuple[BrokerOrder, ...] | None:
+        """What complete answers say about one order; all its ids where it has left `known` more than once."""
         if self.capabilities.finds_whole:
             report = await self._ask(lambda: self._manager.order_by_client_id(client_id), "order")
-        else:
-            report = await self.orders_since(since)
+            if report is None or not is_cut_off(known, report.rows):
+                return None if report is None else report.rows
+        report = await self.orders_since(since)
         return None if report is None else report.rows
 
     async def fills_since(self, since: Millis) -> Report[BrokerFill] | None:
@@ -323,18 +321,6 @@ class AccountLink:
     async def balance(self) -> Report[Balance] | None:
         """Money."""
         return await self._ask(self._manager.balance, "balance")
-
-
-def _is_old_picture(as_of: Millis, last: _Picture, begun: Millis, asked: float) -> bool:
-    """Whether what the broker shows is no newer than what it had shown before the question.
-
-    Clocks differ, ours may even have been set back: an answer may look older or younger than its question. But the
-    broker's own time has gone on since we saw its last answer, by a whole second where that may be its unit.
-    """
-    if as_of == last.as_of:
-        unit = 0.0 if as_of % 1_000 else 1.0
-        return as_of != begun and asked - last.seen > unit
-    return as_of < min(last.as_of, begun)
 
 
 class FeedLink:

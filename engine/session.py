@@ -95,7 +95,9 @@ class AccountRoad(Protocol):
     async def fresh_position(self, symbol: Symbol, seconds: float) -> BrokerPosition | None:
         """The broker's position, read after this call began and after our last event settled; None in time none."""
 
-    async def find(self, client_id: ClientOrderId, since: Millis) -> tuple[BrokerOrder, ...] | None:
+    async def find(
+        self, client_id: ClientOrderId, since: Millis, known: BrokerOrderId | None = None
+    ) -> tuple[BrokerOrder, ...] | None:
         """What complete answers say about an order: by client id where possible, else open and closed lists.
 
         An empty tuple is a complete negative; None means that the broker gave no complete answer.

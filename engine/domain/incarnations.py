@@ -51,6 +51,14 @@ def earlier_records(order: Order, record: BrokerOrder, rows: Iterable[BrokerOrde
     return tuple(sorted((row for row in mine if row.broker_id != record.broker_id), key=lambda row: row.submitted))
 
 
+def is_cut_off(known: BrokerOrderId | None, rows: Iterable[BrokerOrder]) -> bool:
+    """Whether records by our id leave open how they follow the id that we know: there was another between them."""
+    rows = tuple(rows)
+    ids = {known, *(row.broker_id for row in rows)}
+    told = any(row.broker_id == known for row in rows)
+    return known is not None and not told and any(r.replaces is not None and r.replaces not in ids for r in rows)
+
+
 def _follows(order: Order, row: BrokerOrder) -> bool:
     """Whether a record with our id came after the one we know, though the broker has forgotten those between them.
 

@@ -157,7 +157,7 @@ class Recovery:
         doubt = order.doubt
         if doubt is None:
             return
-        rows = await desk.road.find(order.client_id, order.created - CLOCKS_APART_MS)
+        rows = await desk.road.find(order.client_id, order.created - CLOCKS_APART_MS, order.broker_id)
         now = desk.now()
         current = desk.current(order)
         if current.revision != order.revision or current.doubt is None:

@@ -50,7 +50,9 @@ class OrderRoad(Protocol):
     async def orders_since(self, since: Millis) -> Report[BrokerOrder] | None:
         """Open and closed orders."""
 
-    async def find(self, client_id: ClientOrderId, since: Millis) -> tuple[BrokerOrder, ...] | None:
+    async def find(
+        self, client_id: ClientOrderId, since: Millis, known: BrokerOrderId | None = None
+    ) -> tuple[BrokerOrder, ...] | None:
         """One order, open or closed."""
 
     async def fills_since(self, since: Millis) -> Report[BrokerFill] | None:
@@ -222,7 +224,7 @@ class OrderCheck:
 
     async def _missing(self, desk: SessionDesk, order: Order) -> None:
         """Not in the open list: its final record explains it, or it is gone after repeated complete absence."""
-        rows = await self._road.find(order.client_id, order.created - LOOK_BACK_MS)
+        rows = await self._road.find(order.client_id, order.created - LOOK_BACK_MS, order.broker_id)
         current = desk.current(order)
         if rows is None or current.revision != order.revision:
             return

@@ -46,7 +46,9 @@ class ReconcileRoad(Protocol):
     async def orders_since(self, since: Millis) -> Report[BrokerOrder] | None:
         """Open and closed orders."""
 
-    async def find(self, client_id: ClientOrderId, since: Millis) -> tuple[BrokerOrder, ...] | None:
+    async def find(
+        self, client_id: ClientOrderId, since: Millis, known: BrokerOrderId | None = None
+    ) -> tuple[BrokerOrder, ...] | None:
         """One order, open or closed."""
 
     async def fills_since(self, since: Millis) -> Report[BrokerFill] | None:

@@ -425,10 +425,12 @@ async def test_a_doubt_is_asked_about_soon_then_less_often_then_every_ten_second
     link, asked = desk.engine.accounts[PAPER].link, list[int]()
     find = link.find
 
-    async def noted(client_id: ClientOrderId, since: int) -> tuple[BrokerOrder, ...] | None:
+    async def noted(
+        client_id: ClientOrderId, since: int, known: BrokerOrderId | None = None
+    ) -> tuple[BrokerOrder, ...] | None:
         if client_id == desk.orders(Role.ENTRY)[0].client_id:
             asked.append(desk.clock.now())
-        return await find(client_id, since)
+        return await find(client_id, since, known)
 
     link.find = noted  # type: ignore[method-assign]
     lose_the_next_order(desk)

@@ -12,6 +12,7 @@ from msgspec.structs import replace as changed
 from brokers.paper import out_of_band
 from engine import commands as c
 from engine.domain.broker import (
+    AcceptedOrder,
     Capabilities,
     Enforcer,
     FillsKind,
@@ -420,3 +421,25 @@ async def test_a_fill_of_an_id_that_a_replace_left_behind_is_found_though_no_eve
     assert (stop.filled, stop.remaining) == (Decimal(1), Decimal(1))
     assert [o.terms.quantity - o.filled for o in desk.exchange.open_orders(PAPER)] == [1]
     assert not [d for d in desk.snapshot().disagreements if d.state == "adopted"]
+
+
+async def test_an_order_that_has_left_two_ids_unheard_is_followed_to_the_third(
+    make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash took the rows of two replaces. Asked by our id the broker names the last: the doubt never ended."""
+    manners = Capabilities(id_mode=IdMode.ENFORCED, replace_id=ReplaceId.CHANGES)
+    desk = await in_position(make_desk(capabilities=manners))
+    (stop,) = desk.orders(Role.STOP)
+    monkeypatch.setattr(desk.link, "_is_dropped", lambda event: isinstance(event, OrderReported))
+    broker_id = stop.broker_id
+    assert broker_id is not None
+    for price in (4991, 4992):
+        moved = changed(stop.terms, stop=Decimal(price))
+        answer = desk.exchange.replace(PAPER, broker_id, stop.client_id, moved, desk.clock.now())
+        assert isinstance(answer, AcceptedOrder)
+        broker_id = answer.broker_id
+    cancelling = asyncio.ensure_future(desk.trader().submission.cancel(desk.trader().desk.current(stop), "by hand"))
+    await desk.until(lambda: cancelling.done(), 5)
+    assert desk.trader().desk.current(stop).state is OrderState.IN_DOUBT_CANCEL
+    await desk.until(lambda: desk.trader().desk.current(stop).broker_id == broker_id, 10)
+    await desk.until(lambda: desk.trader().desk.current(stop).state is OrderState.CANCELLED, 10)

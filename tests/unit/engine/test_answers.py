@@ -8,7 +8,7 @@ from msgspec.structs import replace as changed
 from engine.domain.answers import book_answer, book_ids_left
 from engine.domain.broker import BrokerOrder, BrokerStatus, Capabilities, FillsKind, IdMode, ReplaceId, ReplaceQuantity
 from engine.domain.ids import BrokerOrderId
-from engine.domain.incarnations import record_of
+from engine.domain.incarnations import is_cut_off, record_of
 from engine.domain.order_book import OrderBook
 from engine.domain.order_lifecycle import Evidence
 from engine.domain.orders import Flag, Order, OrderState, OrderType, Role, Side
@@ -110,3 +110,16 @@ def test_a_list_that_began_before_an_order_moved_tells_nothing_of_it() -> None:
         assert bool(book_ids_left(book, rows, begun, 12)) is bool(booked)
         assert book.position.quantity == 4 - booked
         assert book_ids_left(book, rows, 13, 14) == (0 if booked else 1)
+
+
+def test_an_answer_that_skips_an_id_between_is_cut_off_from_the_one_we_know() -> None:
+    """Two replaces that nobody kept: only the whole list says that the second followed the first, and ours that."""
+    known = order("o", S.IN_DOUBT_CANCEL, role=Role.STOP, of=STOP)
+    second = report(known, B.FILLED, 4, broker_id=BrokerOrderId("B3"), replaces=BrokerOrderId("B2"))
+    first = report(known, B.CANCELLED, broker_id=BrokerOrderId("B2"), replaces=known.broker_id)
+    assert is_cut_off(known.broker_id, [second])
+    assert not is_cut_off(known.broker_id, [first])
+    assert not is_cut_off(known.broker_id, [second, first])
+    assert not is_cut_off(known.broker_id, [report(known, B.WORKING), second])
+    assert not is_cut_off(known.broker_id, [])
+    assert not is_cut_off(None, [second])
