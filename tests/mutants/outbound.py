@@ -333,7 +333,14 @@ OUTBOUND = (
         path=HANDLER,
         old="        if not await desk.until(lambda: desk.book.position.is_flat, left):\n",
         new="        if not await desk.until(lambda: True, left):\n",
-        also=(Edit(ENTRIES, "        if position.quantity * wish.side.sign < 0:\n", "        if False:\n"),),
+        also=(
+            Edit(ENTRIES, "        if position.quantity * wish.side.sign < 0:\n", "        if False:\n"),
+            Edit(
+                GATE,
+                "        if (held := desk.book.position.quantity) * order.terms.side.sign < 0:\n",
+                "        if (held := desk.book.position.quantity) and False:\n",
+            ),
+        ),
     ),
     Mutant(
         name="fill-booked-twice",
