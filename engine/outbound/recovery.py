@@ -221,6 +221,7 @@ class Recovery:
             and lifecycle.looks_like(order, row.terms)
             and not (self._is_early(order, row) and (row.status.is_final or self._seen_before(order, row)))
             and self._desk.book.by_broker_id(row.broker_id) is None
+            and not self._has_younger_claim(order, row)
         ]
         replaced = {row.replaces for row in alike}  # one order under two ids
         alike = self._without_the_refused(order, [row for row in alike if row.broker_id not in replaced])
@@ -255,6 +256,16 @@ class Recovery:
         """Whether the broker's clock says before our send: another order, or our clock was ahead of the broker's."""
         assert order.doubt is not None
         return row.submitted < order.doubt.sent - LOOK_BACK_MS
+
+    def _has_younger_claim(self, order: Order, row: BrokerOrder) -> bool:
+        """Whether the row followed the send of another order of ours that looks like it, and of which nobody knows."""
+        return any(
+            other.broker_id is None
+            and other.sent is not None
+            and (order.sent or 0) < other.sent <= row.submitted + LOOK_BACK_MS
+            and lifecycle.looks_like(other, row.terms)
+            for other in self._desk.book.open()
+        )
 
     def _seen_before(self, order: Order, row: BrokerOrder) -> bool:
         """Whether the row was shown as a stranger's before the order left."""

@@ -13,7 +13,7 @@ from engine import commands as c
 from engine.domain import order_lifecycle as lifecycle
 from engine.domain.broker import BrokerOrder, Capabilities, IdMode, Report
 from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
-from engine.domain.ids import BrokerOrderId, DecisionKey, Millis, SessionId
+from engine.domain.ids import BrokerOrderId, ClientOrderId, DecisionKey, Millis, SessionId
 from engine.domain.orders import Flag, Order, OrderState, OrderType, Role, Side, Terms
 from tests.flows.harness import ES, PAPER, Desk
 from tests.flows.script import enter
@@ -339,3 +339,33 @@ async def test_a_refusal_whose_answer_is_lost_is_ours_beside_a_like_order_that_w
     _, second = desk.orders(Role.ENTRY)
     await desk.until(lambda: desk.trader().desk.current(second).is_in_doubt, 8)
     await desk.until(lambda: desk.trader().desk.current(second).state is OrderState.REJECTED, 15)
+
+
+@pytest.mark.rows_by_hand
+async def test_of_two_orders_of_ours_that_nobody_knows_the_younger_has_the_record_that_followed_it(
+    make_desk: MakeDesk,
+) -> None:
+    """A stop that was lost, and the one placed in its stead: the first never arrived, and took the second's record."""
+    desk = await make_desk(capabilities=TAG_LESS).start()
+    terms = Terms(symbol=ES, side=Side.BUY, quantity=Decimal(1), type=OrderType.LIMIT, limit=Decimal(4995))
+    lose_the_next_order(desk)
+    receipt = await desk.send(
+        lambda o: c.SubmitByHand(
+            origin=o, session=SESSION, terms=terms, is_exit=False, stop_loss=Decimal(4980), reason="test"
+        )
+    )
+    assert receipt.taken, receipt.message
+    await desk.until(lambda: any(o.is_in_doubt for o in desk.orders(Role.ENTRY)), 8)
+    await desk.pass_(12)
+    (first,) = desk.orders(Role.ENTRY)
+    session, now = desk.trader().desk, desk.clock.now()
+    assert first.doubt is not None
+    doubt = msgspec.structs.replace(first.doubt, sent=now, since=now, next_query=now + 25_000)
+    younger = msgspec.structs.replace(
+        first, client_id=ClientOrderId("younger"), key=DecisionKey("younger"), sent=now, doubt=doubt
+    )
+    session.put(younger, "in doubt")
+    resting = out_of_band.place_foreign(desk.exchange, PAPER, terms, now)
+    await desk.until(lambda: session.current(younger).broker_id == resting, 60)
+    assert session.current(first).broker_id is None
+    assert not session.current(younger).is_in_doubt
