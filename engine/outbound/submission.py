@@ -218,15 +218,19 @@ class Submission:
         if remaining:
             left = max(wanted.quantity - order.filled, ZERO)
             asked = changed(wanted, quantity=left if room is None else min(left, room))
-        filled = order.filled
+        filled, unheard = order.filled, ZERO if room is None else max(abs(desk.book.position.quantity) - room, ZERO)
         order = desk.put(lifecycle.replace_asked(order, desk.now(), wanted), "replace sent", reason)
         assert order.broker_id is not None
         answer = await self._asked((order,), desk.road.replace(order.broker_id, order.client_id, asked))
         order = desk.current(order)
         match answer:
             case AcceptedOrder(broker_id=broker_id):
-                order = desk.put(lifecycle.replaced(order, desk.now(), broker_id), "replaced", reason)
-                if (crossed := order.filled - filled) > 0 and order.is_open and remaining:
+                crossed, was = order.filled - filled + unheard, order.state
+                order = lifecycle.replaced(order, desk.now(), broker_id)
+                ended = order.state is OrderState.FILLED and was not in TERMINAL and unheard > 0
+                if not ended:
+                    order = desk.put(order, "replaced", reason)
+                if remaining and crossed > 0 and (order.is_open or ended):
                     # what filled before the broker read "so much remains" is not part of the total it made of it
                     larger = changed(wanted, quantity=wanted.quantity + crossed)
                     order = lifecycle.may_be_other(order, desk.now(), larger)

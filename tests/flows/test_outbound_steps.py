@@ -392,7 +392,8 @@ async def test_what_the_broker_holds_is_read_before_an_exit_is_replaced_where_it
     asking = desk.trader().desk.tasks.spawn(desk.trader().submission.replace(stop, closer, "by test"), "replace")
     await desk.until(asking.done, 5)
     assert stops(desk) == [(Decimal(1 if broker_says == "one" else 2), Decimal(4995))]
-    assert doubted == (["ESZ6: broker 1 before a replace"] if broker_says == "one" else [])
+    told = ["ESZ6: broker 1 before a replace", f"{stop.client_id} filled while it was replaced"]
+    assert doubted == (told if broker_says == "one" else [])
 
 
 # -- doubt --------------------------------------------------------------------------------------------------

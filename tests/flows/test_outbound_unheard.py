@@ -13,6 +13,7 @@ from brokers.paper import out_of_band
 from engine import commands as c
 from engine.domain.broker import (
     AcceptedOrder,
+    AccountEvent,
     Capabilities,
     Enforcer,
     FillsKind,
@@ -249,6 +250,34 @@ async def test_a_fill_that_crosses_a_replace_where_the_broker_reads_what_remains
     held = desk.broker_position()
     resting = sum((o.terms.quantity - o.filled for o in desk.exchange.open_orders(PAPER)), Decimal(0))
     assert (desk.position(), held, resting) == (Decimal(1), Decimal(1), Decimal(1))
+
+
+async def test_a_conversion_of_a_stop_with_a_fill_unheard_does_not_end_before_the_broker_ends_it(
+    make_desk: MakeDesk,
+) -> None:
+    """One had filled unheard, and "two remain" was asked for: the broker makes a total of three of it."""
+    broker = Capabilities(replace_quantity=ReplaceQuantity.REMAINING, fills=FillsKind.CUMULATIVE, brackets=False)
+    desk = await in_position(make_desk(capabilities=broker), enter(quantity="3"), size=3)
+    held: list[Decimal] = []
+    listeners = desk.exchange._listeners[PAPER]
+    (heard,) = listeners
+
+    def mostly(event: AccountEvent) -> None:
+        held.append(desk.broker_position())
+        if not (isinstance(event, OrderReported) and event.order.filled == 1):
+            heard(event)
+
+    listeners[:] = [mostly]
+    desk.exchange.max_fill = Decimal(1)
+    desk.feed.trade(ES, "4990")
+    assert (desk.broker_position(), desk.position()) == (2, 3)
+    desk.trader().desk.tasks.launch(desk.trader().exits.leave("test", None, "by test"), "leave")
+    for _ in range(10):
+        await desk.pass_(1)
+        desk.feed.trade(ES, "4990")
+    await desk.pass_(10)
+    assert min(held) == 0, "never short"
+    assert desk.position() == desk.broker_position() == 0
 
 
 async def test_a_final_word_with_less_than_was_booked_ends_the_order_when_it_is_repeated(make_desk: MakeDesk) -> None:
