@@ -271,11 +271,12 @@ async def test_a_conversion_of_a_stop_with_a_fill_unheard_does_not_end_before_th
     desk.exchange.max_fill = Decimal(1)
     desk.feed.trade(ES, "4990")
     assert (desk.broker_position(), desk.position()) == (Decimal(2), Decimal(3))
-    desk.trader().desk.tasks.spawn(desk.trader().exits.leave("test", None, "by test"), "leave")
+    leaving = desk.trader().desk.tasks.spawn(desk.trader().exits.leave("test", None, "by test"), "leave")
     for _ in range(10):
         await desk.pass_(1)
         desk.feed.trade(ES, "4990")
     await desk.pass_(10)
+    assert leaving.done()
     assert min(held) == 0, "never short"
     assert desk.position() == desk.broker_position() == 0
 
