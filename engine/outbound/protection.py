@@ -318,6 +318,8 @@ class Guard:
             if order.state not in (OrderState.REJECTED, OrderState.ABANDONED):
                 self._rearmed, self._armed = self._armed, True  # the first stop of a position is no re-arming
                 return
+            if self._stops():
+                return  # one that was given up works after all
             self._naked_alarm(now, f"the broker refused a new stop: {order.reason}", at_once=True)
         elif not through and not desk.road.is_up:
             self._naked_alarm(now, "the account link is down", at_once=True)

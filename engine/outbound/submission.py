@@ -19,7 +19,8 @@ from engine.domain import order_lifecycle as lifecycle
 from engine.domain.broker import AcceptedOrder, AttachedLeg, RefusedOrder, ReplaceQuantity, SubmitRequest
 from engine.domain.ids import ClientOrderId, DecisionKey, decision_key
 from engine.domain.intents import CancelIntent, ReplaceIntent, SubmitIntent
-from engine.domain.orders import TERMINAL, ZERO, Order, OrderState, Terms
+from engine.domain.order_book import live_exits
+from engine.domain.orders import TERMINAL, ZERO, Order, OrderState, Role, Terms
 from engine.domain.positions import closed_since
 from engine.domain.risk import Approved
 from engine.outbound.entry_gate import EntryGate
@@ -104,7 +105,7 @@ class Submission:
 
     async def exit(self, exit: ExitOrder) -> Order:
         """Make durable within 250 ms or journal, then send once; only the broker refuses it, or nothing to close."""
-        desk, held = self._desk, self._desk.book.position
+        desk, held, guarded = self._desk, self._desk.book.position, self._is_guarded()
         order = desk.put(exit.order, "intent")
         intent = SubmitIntent(key=order.key, order=order, at=desk.now(), epoch=order.epoch)
         try:
@@ -115,6 +116,8 @@ class Submission:
             desk.tasks.launch(self._record.conclude(order.key, order, NotSent(order.reason)), f"conclude {intent.key}")
             raise
         order = desk.current(order)
+        if order.role is Role.STOP and not guarded and self._is_guarded():
+            refusal = refusal or "a stop that was given up works after all"
         if refusal is not None or order.cancel_wanted:
             order = self._abandon((order,), refusal or "cancelled before it was sent")
             await self._record.conclude(order.key, order, NotSent(order.reason))
@@ -259,6 +262,12 @@ class Submission:
         return abs(fresh.quantity) if fresh is not None and fresh.quantity else None
 
     # -- shared -------------------------------------------------------------------------------------------
+
+    def _is_guarded(self) -> bool:
+        """Whether stops that work at the broker cover the position."""
+        book = self._desk.book
+        stops = live_exits(book.open(), book.position, Role.STOP)
+        return bool(stops) and sum((stop.remaining for stop in stops), ZERO) >= abs(book.position.quantity)
 
     def _command_key(self, kind: str, order: Order) -> DecisionKey:
         """A name that no earlier life gave: it may have asked at a revision that the order's row never reached."""

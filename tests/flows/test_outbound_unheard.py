@@ -473,3 +473,28 @@ async def test_an_order_that_has_left_two_ids_unheard_is_followed_to_the_third(
     assert desk.trader().desk.current(stop).state is OrderState.IN_DOUBT_CANCEL
     await desk.until(lambda: desk.trader().desk.current(stop).broker_id == broker_id, 10)
     await desk.until(lambda: desk.trader().desk.current(stop).state is OrderState.CANCELLED, 10)
+
+
+async def test_a_stop_that_was_lost_and_works_after_all_has_none_placed_beside_it(make_desk: MakeDesk) -> None:
+    """It came to life while the new one's row was written: two stops would turn the position round."""
+    desk = await in_position(make_desk(capabilities=Capabilities(brackets=False)))
+    await desk.until(lambda: desk.trader().desk.protection is ProtectionState.COVERED, 8)
+    (stop,) = desk.orders(Role.STOP)
+    session, asked = desk.trader().desk, desk.trader().desk.lease.why_nothing
+    revived: list[bool] = []
+
+    async def revive(patience: float, begun: float | None = None) -> str | None:
+        if not revived:
+            revived.append(True)
+            now = session.current(stop)
+            session.put(changed(now, state=OrderState.WORKING, revision=now.revision + 1), "lives after all")
+        return await asked(patience, begun)
+
+    session.lease.why_nothing = revive  # type: ignore[method-assign]
+    session.put(changed(stop, state=OrderState.LOST, revision=stop.revision + 1), "lost")
+    await desk.until(lambda: bool(revived), 10)
+    await desk.pass_(10)
+    assert [o.id for o in desk.exchange.book.orders.values() if o.record.terms.side is Side.SELL] == [stop.broker_id]
+    assert [o.state for o in desk.orders(Role.STOP)] == [OrderState.WORKING, OrderState.ABANDONED]
+    assert desk.position() == desk.broker_position() == 2
+    assert session.protection is ProtectionState.COVERED
