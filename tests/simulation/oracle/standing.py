@@ -29,6 +29,7 @@ class Standing:
         self._filled: dict[tuple[str, ClientOrderId], Decimal] = {}
         self._times: dict[str, Millis] = {}
         self._naked: dict[Place, Millis] = {}
+        self._naked_long: dict[Place, bool] = {}
         self._believed: dict[Place, Millis] = {}
         self._excess: dict[Place, Millis] = {}
         self._unsure: dict[Place, Millis] = {}
@@ -91,9 +92,12 @@ class Standing:
             ),
             ZERO,
         )
-        if not held or stops >= abs(held):
-            self._naked.pop(place, None)
+        long = held > 0
+        if not held or stops >= abs(held) or self._naked_long.get(place, long) is not long:
+            self._naked.pop(place, None)  # a position that turned round between two looks is another one
             self._believed.pop(place, None)
+        self._naked_long[place] = long
+        if not held or stops >= abs(held):
             return
         since = max(self._naked.setdefault(place, now), calm_since)
         # a position that memory does not know yet is the position check's to find: 30 s, and a second look
