@@ -181,7 +181,8 @@ class Recovery:
             await self._consider_lost(desk.current(current))
             return
         self._again(current, False, f"{', '.join(found)} may be it", found)
-        if doubt.candidates != found:
+        first_look = len(found) == 1 and doubt.tries == 0
+        if not first_look and (doubt.candidates != found or doubt.tries == 1):
             desk.road.suspect(f"{order.client_id} cannot be told apart from {len(found)} others", orders=True)
 
     def _again(
@@ -229,6 +230,9 @@ class Recovery:
         if len(alike) != 1 or not left or self._wants_a_word(order, left[0], rows):
             # several that look like it and have all ended: whichever it was, nothing of it works any more
             return tuple(row.broker_id for row in left if not row.status.is_final)
+        assert order.doubt is not None
+        if order.is_entry and not alike[0].status.is_final and alike[0].broker_id not in order.doubt.candidates:
+            return (alike[0].broker_id,)  # that no other is like it is an absence, too: it has to repeat
         self._take(order, alike[0], "matched by shape")
         return alike[0]
 

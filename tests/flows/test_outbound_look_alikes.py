@@ -146,6 +146,29 @@ async def test_one_that_a_list_had_left_out_is_asked_about_again_unless_a_word_w
     assert desk.orders(Role.ENTRY)[0].state is OrderState.IN_DOUBT_SUBMIT
 
 
+async def test_the_first_answer_alone_does_not_make_a_live_look_alike_ours(make_desk: MakeDesk) -> None:
+    desk = await make_desk(capabilities=TAG_LESS).start()
+    desk.link.armed.lose_requests = 1
+    desk.strategies[ES].script.append(enter(limit="4995", quantity="2"))
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: bool(desk.orders(Role.ENTRY)), 5)
+    terms = desk.orders(Role.ENTRY)[0].terms
+    theirs = [out_of_band.place_foreign(desk.exchange, PAPER, terms, desk.clock.now()) for _ in range(2)]
+    back = leave_out(desk, "orders_since", theirs[0])
+    await desk.until(lambda: tries(desk) == 1, 10)
+    back()
+    await desk.until(lambda: tries(desk) == 4, 30)
+    entry = desk.orders(Role.ENTRY)[0]
+    assert entry.broker_id is None
+    assert entry.doubt is not None
+    assert set(entry.doubt.candidates) == set(theirs) == {row.order for row in questions(desk)}
+
+
+def tries(desk: Desk) -> int:
+    doubt = desk.orders(Role.ENTRY)[0].doubt
+    return -1 if doubt is None else doubt.tries
+
+
 async def test_one_answer_that_lacks_the_others_does_not_make_the_last_one_ours(make_desk: MakeDesk) -> None:
     desk = await make_desk(capabilities=TAG_LESS).start()
     desk.link.armed.lose_requests = 1
