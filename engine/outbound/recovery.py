@@ -237,14 +237,14 @@ class Recovery:
         return alike[0]
 
     def _take(self, order: Order, row: BrokerOrder, how: str) -> None:
-        """The row is the order's: marked, because no name of ours says so. A leg may name its entry: asked at once."""
+        """The row is the order's: marked, because no name of ours says so. What left with it is there, too."""
         desk, now = self._desk, self._desk.now()
         desk.put(lifecycle.flagged(order, now, Flag.MATCHED_BY_SHAPE), how, row.broker_id)
         if order.doubt is not None and order.doubt.candidates:
             desk.road.suspect(f"{row.broker_id} is {order.client_id}", orders=True)  # it was shown as a stranger's
-        entry = desk.book.get(order.parent) if order.parent is not None else None
-        if entry is not None and entry.broker_id is None:
-            desk.put(order_doubt.ask_soon(entry, now), "ask soon", row.broker_id)
+        for kin in desk.book.open():  # an entry and its legs left in one request
+            if kin.broker_id is None and (kin.client_id == order.parent or kin.parent == order.client_id):
+                desk.put(order_doubt.ask_soon(kin, now), "ask soon", row.broker_id)
 
     def _wants_a_word(self, order: Order, row: BrokerOrder, rows: tuple[BrokerOrder, ...]) -> bool:
         """Whether even a single candidate is an operator's to judge."""

@@ -227,6 +227,23 @@ async def test_a_lone_order_without_the_legs_of_the_one_in_doubt_is_not_taken_fo
     await desk.until(lambda: desk.orders(Role.ENTRY)[0].state is OrderState.LOST, 150)
 
 
+async def test_legs_are_asked_for_as_soon_as_their_entry_is_found(make_desk: MakeDesk) -> None:
+    """They left in one request: until it is known, an awake leg can neither guard nor be cancelled."""
+    desk = await make_desk(capabilities=msgspec.structs.replace(TAG_LESS, brackets=True)).start()
+    desk.link.armed.lose_answers = 1
+    desk.strategies[ES].script.append(enter(quantity="2"))
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: bool(desk.exchange.open_orders(PAPER)), 5)
+    back = leave_out(desk, "orders_since", *desk.exchange.book.orders)
+    (entry,), (leg,) = desk.orders(Role.ENTRY), desk.orders(Role.STOP)
+    await desk.until(lambda: tries(desk) == 4, 60)
+    await desk.pass_(1)
+    back()
+    await desk.send(lambda o: c.AskNow(origin=o, order=entry.client_id))
+    await desk.until(lambda: desk.trader().desk.current(leg).state is OrderState.WORKING, 1)
+    assert desk.orders(Role.ENTRY)[0].state is OrderState.FILLED
+
+
 async def test_an_operator_who_names_the_leg_names_the_entry(make_desk: MakeDesk) -> None:
     desk, ours = await a_bracket_and_two_alike(make_desk, leg_too=True)
     await desk.until(lambda: len(questions(desk)) == 5, 60)

@@ -45,11 +45,14 @@ class Exposure:
         self._confirmed: dict[SessionId, list[Millis]] = {}
         self.excused = 0
         self._trips: dict[Place, list[Trip]] = {}
+        self._entries: dict[ClientOrderId, Trip] = {}
 
     def travelled(self, account: AccountId, client_id: ClientOrderId, left: Millis) -> None:
         """A submit or a replace arrived that had left then."""
         order = self._truth.sent.get(client_id)
-        if order is not None and order.role is not Role.ENTRY:
+        if order is not None and order.role is Role.ENTRY:
+            self._entries[client_id] = Trip(client_id, left, self._truth.now())
+        elif order is not None:
             trips = self._trips.setdefault((account, order.terms.symbol), [])
             trips.append(Trip(client_id, left, self._truth.now()))
             del trips[:-50]
@@ -117,6 +120,8 @@ class Exposure:
         An exit that had to be presumed lost and arrives after all moves it as a stranger would.
         """
         now, (begun, ended), mine = self._truth.now(), self.stood(), self._trip(place, sent)
+        if mine is None and sent.parent is not None:
+            mine = self._entries.get(sent.parent)  # a leg travels with its entry
         patience = LONGEST_TRIP_MS if self.asked(session, sent.client_id) else KNOWN_MS
         known = self._confirmed.get(session, [])
         for at in (*self._came_back(place, mine), *(change.at for change in reversed(self._truth.behind[place]))):
