@@ -192,7 +192,7 @@ class Recovery:
         assert order.doubt is not None
         tries = order.doubt.tries
         wait = QUERY_BACKOFF_MS[tries] if tries < len(QUERY_BACKOFF_MS) else QUERY_EVERY_MS
-        if order.state is OrderState.LOST:
+        if order.state is OrderState.LOST and not candidates:
             wait = LOST_QUERY_EVERY_MS
         after = order_doubt.asked_again(
             order,
