@@ -70,7 +70,8 @@ class DisagreementOverrides(OverrideBase):
         return "left alone; it still counts in heat"
 
     async def _adopt(self, command: c.AdoptOrder) -> str:
-        run = self._run(command.session)
+        run, engine = self._run(command.session), self._engine
+        holds = run.holds, engine.kills
         account = self._account_of(run)
         report = await account.link.open_orders()
         record = next((r for r in report.rows if r.broker_id == command.order), None) if report is not None else None
@@ -80,7 +81,7 @@ class DisagreementOverrides(OverrideBase):
             raise Refusal(f"{command.session} trades {run.desk.book.symbol}, not {record.terms.symbol}")
         counted, fills = await self._executed(run, account, record)
         await self._committed(command.origin, f"adopt {command.order}", command.session, command.reason)
-        now = self._engine.clock.now()
+        now = engine.clock.now()
         if (known := run.desk.book.by_broker_id(record.broker_id)) is not None:
             raise Refusal(f"{record.broker_id} is {known.client_id} already")
         if (doubtful := perhaps(run, record)) is not None:
@@ -88,6 +89,8 @@ class DisagreementOverrides(OverrideBase):
         closes = run.desk.book.position.quantity * record.terms.side.sign < 0
         stop_like = record.terms.type in (OrderType.STOP, OrderType.STOP_LIMIT)
         role = (Role.STOP if stop_like else Role.TARGET) if closes else Role.ENTRY
+        if role is Role.ENTRY and holds != (run.holds, engine.kills):  # what they cancelled could not include it yet
+            raise Refusal("somebody paused, flattened or killed meanwhile; adopt the entry again if that is meant")
         key = DecisionKey(f"{run.id}/adopted:{record.broker_id}/{role}/1")
         filled = record.filled if counted else ZERO
         adopted = run.desk.put(

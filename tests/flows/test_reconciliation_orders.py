@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -13,7 +15,7 @@ from brokers.paper.book import with_record
 from engine import commands as c
 from engine.domain.broker import BrokerOrder, Capabilities, Enforcer, Report
 from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
-from engine.domain.ids import ClientOrderId, SessionId
+from engine.domain.ids import ClientOrderId, CommandId, SessionId
 from engine.domain.market import Tick
 from engine.domain.orders import TERMINAL, OrderState, OrderType, Role, Side, Terms, TimeInForce
 from tests.flows.harness import ES, NQ, PAPER, Desk
@@ -323,6 +325,33 @@ async def test_a_foreign_order_can_be_adopted_and_is_then_ours_alone(make_desk: 
     await desk.until(lambda: desk.position() == 2, 5)
     await keep_fresh(desk, 70, "4900")
     assert rows(desk, DisagreementKind.POSITION) == []
+
+
+@pytest.mark.parametrize("hold", [lambda o: c.Pause(origin=o, session=SESSION), lambda o: c.Kill(origin=o)])
+async def test_an_entry_is_not_adopted_into_a_hold_that_came_meanwhile(make_desk: MakeDesk, hold: Any) -> None:
+    """What the hold cancelled could not include it yet: it would rest on under a desk that was told to stop."""
+    desk = make_desk()
+    row = await foreign(desk)
+    order = row.order
+    assert order is not None
+    opened, answered = desk.manager.open_orders, asyncio.Event()
+
+    async def slow() -> object:
+        await answered.wait()
+        return await opened()
+
+    desk.manager.open_orders = slow  # type: ignore[method-assign, assignment]
+    origins = [c.Origin(id=CommandId(n), operator=n, place="test", at=desk.clock.now()) for n in ("ann", "ben")]
+    adopt = c.AdoptOrder(origin=origins[0], order=order, session=SESSION, reason="mine")
+    given = [asyncio.ensure_future(desk.overrides.dispatch(each)) for each in (adopt, hold(origins[1]))]
+    await desk.pass_(0.5)
+    answered.set()
+    await desk.pass_(2)
+    done, held = (each.result() for each in given)
+    assert held.taken
+    assert not done.taken
+    assert "meanwhile" in done.message
+    assert desk.orders(Role.ENTRY) == []
 
 
 async def test_an_adopted_order_that_had_filled_in_part_is_counted_once(make_desk: MakeDesk) -> None:
