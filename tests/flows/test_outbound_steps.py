@@ -458,7 +458,7 @@ async def test_a_doubt_stops_the_entries_of_its_own_session_only(make_desk: Make
     assert [o.state for o in desk.orders(Role.ENTRY)] == [OrderState.IN_DOUBT_SUBMIT, OrderState.DENIED]
 
 
-async def test_a_match_by_shape_says_in_the_trail_which_order_it_took(make_desk: MakeDesk) -> None:
+async def test_a_match_without_a_name_says_in_the_trail_which_order_it_took_and_how(make_desk: MakeDesk) -> None:
     desk = await make_desk(capabilities=Capabilities(id_mode=IdMode.NONE, find_by_client_id=False)).start()
     desk.faults.inject("lose-answer", None, "")
     desk.strategies[ES].script.append(enter(limit="4980", stop="4970"))
@@ -468,7 +468,10 @@ async def test_a_match_by_shape_says_in_the_trail_which_order_it_took(make_desk:
     found = next(o for o in desk.exchange.open_orders(PAPER) if o.parent is None)
     assert entry.broker_id == found.broker_id
     told = await rows(desk, "SELECT event, detail FROM order_events WHERE client_id = ?", entry.client_id)
-    assert ("matched by shape", found.broker_id) in told
+    assert ("named by its leg", found.broker_id) in told
+    (stop,) = desk.orders(Role.STOP)
+    told = await rows(desk, "SELECT event, detail FROM order_events WHERE client_id = ?", stop.client_id)
+    assert ("matched by shape", stop.broker_id) in told
 
 
 # -- what guards --------------------------------------------------------------------------------------------
