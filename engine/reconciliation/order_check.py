@@ -17,6 +17,7 @@ from engine.domain.incarnations import record_of
 from engine.domain.order_book import book_executions
 from engine.domain.order_lifecycle import Evidence
 from engine.domain.orders import TERMINAL, Order, OrderState
+from engine.domain.settings import Numbers
 from engine.errors import StoreError
 from engine.ports import Clock, Store
 from engine.reconciliation.compare import (
@@ -32,9 +33,9 @@ from engine.session import SessionDesk
 from engine.snapshot import ForeignOrder, Phase
 
 LOOK_BACK_MS = 600_000
+"""Our clock may have been ahead of the broker's when the order was made: older rows in the answer cost nothing."""
 READ_MS = 100
 """How much sooner than its pace a second look may begin: the first is counted from its answer."""
-"""Our clock may have been ahead of the broker's when the order was made: older rows in the answer cost nothing."""
 
 
 class OrderRoad(Protocol):
@@ -62,9 +63,9 @@ class OrderRoad(Protocol):
         """From when a read reflects our last event on the contract."""
 
 
-def _repeats(desk: SessionDesk, since: Millis, now: Millis) -> bool:
+def repeats(numbers: Numbers, since: Millis, now: Millis) -> bool:
     """Whether a second look stands apart from the first: two at once may see one old picture."""
-    return now - since >= desk.numbers.mismatch_reread * 1000 - READ_MS
+    return now - since >= numbers.mismatch_reread * 1000 - READ_MS
 
 
 class OrderCheck:
@@ -202,7 +203,7 @@ class OrderCheck:
         """Seen twice, the broker's terms are adopted; entries wait until somebody has looked."""
         now = self._clock.now()
         known, since = self._differs.get(order.client_id, ("", now))
-        if known != what or not _repeats(desk, since, now):
+        if known != what or not repeats(desk.numbers, since, now):
             self._differs[order.client_id] = what, since if known == what else now
             return
         del self._differs[order.client_id]
@@ -235,7 +236,7 @@ class OrderCheck:
             was = current.state
             after = book_answer(desk.book, current, mine, rows, now)
             if after.is_open and mine.status.is_final and desk.book.whole(after, mine).filled < after.filled:
-                if not _repeats(desk, since, now):
+                if not repeats(desk.numbers, since, now):
                     self._absent[order.client_id] = since
                     return
                 after = desk.put(lifecycle.ended_short(after, now, desk.book.whole(after, mine)), "ended", mine.reason)
@@ -258,7 +259,7 @@ class OrderCheck:
         if since < current.updated:  # it was heard of since: an absence of before that says nothing
             since = now
         self._absent[order.client_id] = since
-        if not _repeats(desk, since, now):
+        if not repeats(desk.numbers, since, now):
             return
         del self._absent[order.client_id]
         desk.put(lifecycle.gone(current, now, "the broker does not know it any more"), "gone", "twice absent")

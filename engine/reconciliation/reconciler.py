@@ -10,10 +10,10 @@ from typing import Protocol
 from msgspec import Struct
 from msgspec.structs import replace as changed
 
-from engine.domain.broker import Balance, BrokerFill, BrokerOrder, BrokerPosition, Capabilities, Report
+from engine.domain.broker import Balance, BrokerPosition, Report
 from engine.domain.disagreement_ledger import DisagreementLedger
 from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
-from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, Symbol
+from engine.domain.ids import AccountId, BrokerOrderId, Millis, Symbol
 from engine.domain.order_book import book_executions
 from engine.domain.orders import ZERO, OrderState
 from engine.domain.records import BalanceChanged
@@ -22,7 +22,7 @@ from engine.errors import StoreError
 from engine.periodic import Bell
 from engine.ports import Clock, Store
 from engine.reconciliation.compare import PositionDiffers, compare_position, union_of_symbols
-from engine.reconciliation.order_check import OrderCheck
+from engine.reconciliation.order_check import OrderCheck, OrderRoad, repeats
 from engine.session import Reporter, SessionDesk
 from engine.snapshot import ForeignOrder, Phase, Severity
 
@@ -30,35 +30,14 @@ log = logging.getLogger(__name__)
 LOOK_BACK_MS = 60_000
 
 
-class ReconcileRoad(Protocol):
+class ReconcileRoad(OrderRoad, Protocol):
     """The account link as the reconciler sees it; None is "no complete answer"."""
 
     async def read_positions(self) -> tuple[Report[BrokerPosition], Millis] | None:
         """All positions, and when the read began."""
 
-    async def open_orders(self) -> Report[BrokerOrder] | None:
-        """All orders that may still fill."""
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """What the broker can do."""
-
-    async def orders_since(self, since: Millis) -> Report[BrokerOrder] | None:
-        """Open and closed orders."""
-
-    async def find(
-        self, client_id: ClientOrderId, since: Millis, known: BrokerOrderId | None = None
-    ) -> tuple[BrokerOrder, ...] | None:
-        """One order, open or closed."""
-
-    async def fills_since(self, since: Millis) -> Report[BrokerFill] | None:
-        """Executions."""
-
     async def balance(self) -> Report[Balance] | None:
         """Money."""
-
-    def settled_at(self, symbol: Symbol) -> Millis:
-        """From when a read reflects our last event on the contract."""
 
 
 class _Difference(Struct, frozen=True):
@@ -244,9 +223,7 @@ class Reconciler:
             case PositionDiffers():
                 if known is None or known.difference != verdict.difference:
                     self._first_sight(desk, verdict, begun)
-                elif begun - known.begun >= self._numbers.mismatch_reread * 1000 - 100 and self._is_asked(
-                    desk, known, begun
-                ):
+                elif repeats(self._numbers, known.begun, begun) and self._is_asked(desk, known, begun):
                     self._adopt(desk, verdict, known)
             case _:
                 desk.book.confirmed(now)

@@ -75,6 +75,19 @@ async def ignore(desk: Desk, id: BrokerOrderId) -> None:
     assert receipt.taken, receipt.message
 
 
+async def enter_by_hand(desk: Desk) -> None:
+    """One more entry, the same each time; it is known here once this returns."""
+    known = len(desk.orders(Role.ENTRY))
+    terms = Terms(symbol=ES, side=Side.BUY, quantity=Decimal(1), type=OrderType.LIMIT, limit=Decimal(4995))
+    receipt = await desk.send(
+        lambda o: c.SubmitByHand(
+            origin=o, session=SESSION, terms=terms, is_exit=False, stop_loss=Decimal(4980), reason="test"
+        )
+    )
+    assert receipt.taken, receipt.message
+    await desk.until(lambda: len(desk.orders(Role.ENTRY)) > known, 2)
+
+
 async def test_each_order_that_may_be_the_one_in_doubt_is_shown_with_its_name(make_desk: MakeDesk) -> None:
     desk, ours, theirs = await three_alike(make_desk)
     (entry,) = desk.orders(Role.ENTRY)
@@ -342,17 +355,10 @@ def entry_in_doubt(desk: Desk, like: BrokerOrderId, *, ahead: int = 0) -> Order:
 async def test_another_order_of_ours_that_looks_like_it_is_not_taken(make_desk: MakeDesk) -> None:
     """The first rests under its own row; the second, on the same terms, never arrived."""
     desk = await make_desk(capabilities=TAG_LESS).start()
-    terms = Terms(symbol=ES, side=Side.BUY, quantity=Decimal(1), type=OrderType.LIMIT, limit=Decimal(4995))
     for number in range(2):
         if number:
             lose_the_next_order(desk)
-        receipt = await desk.send(
-            lambda o: c.SubmitByHand(
-                origin=o, session=SESSION, terms=terms, is_exit=False, stop_loss=Decimal(4980), reason="test"
-            )
-        )
-        assert receipt.taken, receipt.message
-        await desk.until(lambda wanted=number: len(desk.orders(Role.ENTRY)) > wanted, 2)  # type: ignore[misc]
+        await enter_by_hand(desk)
     first, second = desk.orders(Role.ENTRY)
     await desk.until(lambda: desk.trader().desk.current(second).is_in_doubt, 8)
     await desk.pass_(20)
@@ -364,18 +370,11 @@ async def test_another_order_of_ours_that_looks_like_it_is_not_taken(make_desk: 
 async def test_a_refusal_whose_answer_is_lost_is_ours_beside_a_like_order_that_works(make_desk: MakeDesk) -> None:
     """Only records of like orders that were refused themselves are left out as theirs."""
     desk = await make_desk(capabilities=TAG_LESS).start()
-    terms = Terms(symbol=ES, side=Side.BUY, quantity=Decimal(1), type=OrderType.LIMIT, limit=Decimal(4995))
     for number in range(2):
         if number:
             desk.faults.inject("refuse-next", None, "")
             desk.link.armed.lose_answers = 1
-        receipt = await desk.send(
-            lambda o: c.SubmitByHand(
-                origin=o, session=SESSION, terms=terms, is_exit=False, stop_loss=Decimal(4980), reason="test"
-            )
-        )
-        assert receipt.taken, receipt.message
-        await desk.until(lambda wanted=number: len(desk.orders(Role.ENTRY)) > wanted, 2)  # type: ignore[misc]
+        await enter_by_hand(desk)
     _, second = desk.orders(Role.ENTRY)
     await desk.until(lambda: desk.trader().desk.current(second).is_in_doubt, 8)
     await desk.until(lambda: desk.trader().desk.current(second).state is OrderState.REJECTED, 15)
@@ -387,14 +386,8 @@ async def test_of_two_orders_of_ours_that_nobody_knows_the_younger_has_the_recor
 ) -> None:
     """A stop that was lost, and the one placed in its stead: the first never arrived, and took the second's record."""
     desk = await make_desk(capabilities=TAG_LESS).start()
-    terms = Terms(symbol=ES, side=Side.BUY, quantity=Decimal(1), type=OrderType.LIMIT, limit=Decimal(4995))
     lose_the_next_order(desk)
-    receipt = await desk.send(
-        lambda o: c.SubmitByHand(
-            origin=o, session=SESSION, terms=terms, is_exit=False, stop_loss=Decimal(4980), reason="test"
-        )
-    )
-    assert receipt.taken, receipt.message
+    await enter_by_hand(desk)
     await desk.until(lambda: any(o.is_in_doubt for o in desk.orders(Role.ENTRY)), 8)
     await desk.pass_(12)
     (first,) = desk.orders(Role.ENTRY)
@@ -405,7 +398,7 @@ async def test_of_two_orders_of_ours_that_nobody_knows_the_younger_has_the_recor
         first, client_id=ClientOrderId("younger"), key=DecisionKey("younger"), sent=now, doubt=doubt
     )
     session.put(younger, "in doubt")
-    resting = out_of_band.place_foreign(desk.exchange, PAPER, terms, now)
+    resting = out_of_band.place_foreign(desk.exchange, PAPER, first.terms, now)
     await desk.until(lambda: session.current(younger).broker_id == resting, 60)
     assert session.current(first).broker_id is None
     assert not session.current(younger).is_in_doubt

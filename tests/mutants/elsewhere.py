@@ -113,7 +113,7 @@ ELSEWHERE = (
         name="gone-at-first-absence",
         says="Absence counts only when it is repeated.",
         path=CHECK,
-        old="        if not _repeats(desk, since, now):\n            return\n"
+        old="        if not repeats(desk.numbers, since, now):\n            return\n"
         "        del self._absent[order.client_id]\n",
         new="        del self._absent[order.client_id]\n",
     ),
@@ -244,8 +244,13 @@ ELSEWHERE = (
         also=(
             Edit(
                 RECONCILER,
-                "import Balance, BrokerFill, BrokerOrder, BrokerPosition, Capabilities, Report\n",
-                "import Balance, BrokerFill, BrokerOrder, BrokerPosition, Capabilities, Report, SubmitRequest\n",
+                "import Balance, BrokerPosition, Report\n",
+                "import Balance, BrokerPosition, Report, SubmitRequest\n",
+            ),
+            Edit(
+                RECONCILER,
+                "import AccountId, BrokerOrderId, Millis, Symbol\n",
+                "import AccountId, BrokerOrderId, ClientOrderId, Millis, Symbol\n",
             ),
         ),
     ),

@@ -45,6 +45,19 @@ class _Broker(PaperAccount):
         return Report(HELD, self.pictures.pop(0))
 
 
+def _link(broker: _Broker, clock: TapeClock) -> AccountLink:
+    return AccountLink(
+        broker,
+        clock,
+        Numbers(),
+        on_event=lambda event: None,
+        on_positions=lambda report, begun: None,
+        on_suspicion=lambda reason, orders: None,
+        on_link=lambda state, reason: None,
+        lost_to=lambda: None,
+    )
+
+
 @pytest.mark.parametrize("ours", [0, -120_000])
 @pytest.mark.parametrize(
     ("second", "waited", "believed"),
@@ -57,16 +70,7 @@ async def test_a_picture_that_came_before_is_no_answer_whatever_our_clock_says(
     """The machine's time may have been set back: then every picture looks younger than the question."""
     clock = TapeClock(START + ours)
     broker = _Broker([START + 3, START + second])
-    link = AccountLink(
-        broker,
-        clock,
-        Numbers(),
-        on_event=lambda event: None,
-        on_positions=lambda report, begun: None,
-        on_suspicion=lambda reason, orders: None,
-        on_link=lambda state, reason: None,
-        lost_to=lambda: None,
-    )
+    link = _link(broker, clock)
     await link.start()
     assert await link.read_positions() is not None
     await clock.advance(START + ours + waited)
@@ -77,16 +81,7 @@ async def test_the_same_second_again_is_no_answer_once_a_second_has_passed() -> 
     clock = TapeClock(START - 60_000)
     second = START - START % 1_000
     broker = _Broker([second, second, second])
-    link = AccountLink(
-        broker,
-        clock,
-        Numbers(),
-        on_event=lambda event: None,
-        on_positions=lambda report, begun: None,
-        on_suspicion=lambda reason, orders: None,
-        on_link=lambda state, reason: None,
-        lost_to=lambda: None,
-    )
+    link = _link(broker, clock)
     await link.start()
     assert await link.read_positions() is not None
     await clock.advance(clock.now() + 900)
