@@ -61,10 +61,7 @@ class Clock(Protocol):
         """Run `call` on the loop once `now() >= at`."""
 
     def outside(self) -> AbstractContextManager[None]:
-        """Hold while waiting for something that is not on this clock (a disk, a socket, a thread).
-
-        A tape does not advance while anybody holds it.
-        """
+        """Hold while waiting for something that is not on this clock (disk, socket, thread); a tape waits, too."""
 
 
 class TapeDrive(Clock, Protocol):
@@ -307,9 +304,7 @@ class Store(Protocol):
 
     async def take_lease(self, account: AccountId, holder: Holder, after: int) -> int | None:
         """Take the lease over from epoch `after` (0: from nobody); the new epoch, None when another was faster.
-
-        Raises StoreUnavailable, CommitUnknown.
-        """
+        Raises StoreUnavailable, CommitUnknown."""
 
     async def renew_lease(self, account: AccountId, epoch: int) -> bool:
         """Say that the holder of this epoch lives; False when the epoch is not the newest. Raises as take_lease."""
@@ -331,6 +326,9 @@ class Store(Protocol):
 
     async def open_orders(self, account: AccountId) -> tuple[Order, ...]:
         """Orders not proven terminal, and terminal ones still open for fills."""
+
+    async def ended_beside_unknown(self, account: AccountId, session: SessionId) -> tuple[Order, ...]:
+        """The session's ended orders from 10 minutes before its oldest live one without a broker's id; oldest first."""
 
     async def order(self, client_id: ClientOrderId) -> Order | None:
         """One order's newest row."""

@@ -55,6 +55,8 @@ async def load(run: SessionRun, store: Store, latches: tuple[LatchSet, ...], now
             at=now,
         )
     )
+    for order in await store.ended_beside_unknown(settings.account, settings.id):
+        desk.book.load(order)  # whose records the broker shows, too: none of them is the unknown one's
     for order in await store.open_orders(settings.account):
         if order.session == settings.id:
             desk.book.load(order)

@@ -27,11 +27,17 @@ from engine.persistence.order_rows import (
 )
 from engine.ports import DayFigures, StoreConnection
 
+BESIDE_MS = 600_000
 NEWEST_REVISION = """NOT EXISTS (
     SELECT 1 FROM fills AS newer
     WHERE newer.account = fills.account AND newer.fill_key = fills.fill_key AND newer.revision > fills.revision
 )"""
 LIVE_ORDERS = f"SELECT {ORDER_COLUMNS} FROM orders WHERE account = ? AND is_live = 1 ORDER BY created, client_id"
+ENDED_BESIDE_UNKNOWN = f"""
+SELECT {ORDER_COLUMNS} FROM orders WHERE session = ? AND is_live = 0 AND created >= (
+    SELECT min(created) FROM orders WHERE account = ? AND session = ? AND is_live = 1 AND broker_id IS NULL
+) - {BESIDE_MS} ORDER BY created, client_id
+"""
 # A command is durable before it leaves, the order's row only after: whoever dies between left this trace alone.
 COMMANDED = """
 SELECT i.client_id, i.kind, i.terms, i.at FROM orders AS o
@@ -104,6 +110,12 @@ async def open_orders(reader: StoreConnection, account: AccountId) -> tuple[Orde
             wanted = None if terms is None else msgspec.json.decode(terms, type=Terms)
             orders[client_id] = lifecycle.commanded(orders[client_id], at, wanted, is_cancel=kind == "cancel")
     return tuple(orders.values())
+
+
+async def ended_beside_unknown(reader: StoreConnection, account: AccountId, session: SessionId) -> tuple[Order, ...]:
+    """The session's ended orders from 10 minutes before its oldest live one without a broker's id; oldest first."""
+    rows = await reader.query(ENDED_BESIDE_UNKNOWN, (session, account, session))
+    return tuple(map(order_from, rows))
 
 
 async def order(reader: StoreConnection, client_id: ClientOrderId) -> Order | None:

@@ -318,6 +318,10 @@ class SqlStore:
         """Orders not proven terminal, and terminal ones still open for fills."""
         return await reads.open_orders(self._read(), account)
 
+    async def ended_beside_unknown(self, account: AccountId, session: SessionId) -> tuple[Order, ...]:
+        """The session's ended orders that an order of which nobody knows could be taken for, or they for it."""
+        return await reads.ended_beside_unknown(self._read(), account, session)
+
     async def order(self, client_id: ClientOrderId) -> Order | None:
         """One order's newest row."""
         return await reads.order(self._read(), client_id)

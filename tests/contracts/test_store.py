@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from engine.domain.disagreements import DisagreementState
-from engine.domain.ids import AccountId, ClientOrderId, DecisionKey, SessionId, Symbol
+from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, DecisionKey, SessionId, Symbol
 from engine.domain.intents import SubmitIntent
 from engine.domain.lease import Holder
 from engine.domain.orders import OrderState, Role, Side
@@ -294,6 +294,24 @@ async def test_open_orders_are_those_not_proven_dead_or_still_owed_fills(store: 
         store.record(OrderChanged(order=each, event="x", at=AT))
     await store.settled()
     assert set(await store.open_orders(ACCOUNT)) == {rows["working"], rows["lost"], rows["owed"]}
+
+
+async def test_the_ended_orders_beside_an_unknown_one_are_found(store: SqlStore) -> None:
+    unknown = order("u", state=OrderState.IN_DOUBT_SUBMIT, broker_id=None, created=AT)
+    beside = [
+        order("r", state=OrderState.REJECTED, broker_id=None, created=AT - 600_000),
+        order("f", state=OrderState.FILLED, filled=Decimal(2), reported=Decimal(2), created=AT + 1),
+    ]
+    others = [
+        order("before", state=OrderState.REJECTED, created=AT - 600_001),
+        order("works", state=OrderState.WORKING, broker_id=BrokerOrderId("b"), created=AT),
+        order("elsewhere", state=OrderState.REJECTED, created=AT, session=SessionId("another")),
+    ]
+    for each in (*beside, *others):
+        await store.write(OrderChanged(order=each, event="x", at=AT))
+    assert await store.ended_beside_unknown(ACCOUNT, SESSION) == (), "all live ones have the broker's id"
+    await store.write(OrderChanged(order=unknown, event="x", at=AT))
+    assert await store.ended_beside_unknown(ACCOUNT, SESSION) == tuple(beside)
 
 
 async def test_a_correction_replaces_and_a_bust_empties_a_fill_in_any_order(store: SqlStore) -> None:

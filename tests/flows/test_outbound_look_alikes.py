@@ -15,6 +15,7 @@ from engine.domain.broker import BrokerOrder, Capabilities, IdMode, Report
 from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
 from engine.domain.ids import BrokerOrderId, ClientOrderId, DecisionKey, Millis, SessionId
 from engine.domain.orders import Flag, Order, OrderState, OrderType, Role, Side, Terms
+from tests.flows.acts import kill, next_life
 from tests.flows.harness import ES, PAPER, Desk
 from tests.flows.script import enter
 from tests.flows.test_outbound_exits import lose_the_next_order
@@ -75,7 +76,7 @@ async def ignore(desk: Desk, id: BrokerOrderId) -> None:
     assert receipt.taken, receipt.message
 
 
-async def enter_by_hand(desk: Desk) -> None:
+async def enter_by_hand(desk: Desk, *, taken: bool = True) -> None:
     """One more entry, the same each time; it is known here once this returns."""
     known = len(desk.orders(Role.ENTRY))
     terms = Terms(symbol=ES, side=Side.BUY, quantity=Decimal(1), type=OrderType.LIMIT, limit=Decimal(4995))
@@ -84,7 +85,7 @@ async def enter_by_hand(desk: Desk) -> None:
             origin=o, session=SESSION, terms=terms, is_exit=False, stop_loss=Decimal(4980), reason="test"
         )
     )
-    assert receipt.taken, receipt.message
+    assert receipt.taken is taken, receipt.message
     await desk.until(lambda: len(desk.orders(Role.ENTRY)) > known, 2)
 
 
@@ -402,3 +403,29 @@ async def test_of_two_orders_of_ours_that_nobody_knows_the_younger_has_the_recor
     await desk.until(lambda: session.current(younger).broker_id == resting, 60)
     assert session.current(first).broker_id is None
     assert not session.current(younger).is_in_doubt
+
+
+@pytest.mark.parametrize("end", ["refused", "cancelled"])
+async def test_after_a_restart_the_record_of_an_order_that_had_ended_is_not_taken(
+    make_desk: MakeDesk, end: str
+) -> None:
+    """What ended just before a crash is known in the next life, too: the one that never arrived is not it."""
+    desk = await make_desk(capabilities=TAG_LESS).start()
+    if end == "refused":
+        desk.faults.inject("refuse-next", None, "")
+    await enter_by_hand(desk, taken=end != "refused")
+    await desk.pass_(1)
+    (first,) = desk.orders(Role.ENTRY)
+    if end == "cancelled":
+        await desk.send(lambda o: c.CancelOrder(origin=o, order=first.client_id))
+        await desk.until(lambda: desk.orders(Role.ENTRY)[0].state is OrderState.CANCELLED, 5)
+    await desk.store.settled()
+    lose_the_next_order(desk)
+    await enter_by_hand(desk)
+    second = next(o for o in desk.orders(Role.ENTRY) if o.client_id != first.client_id)
+    await kill(desk)
+    again = await next_life(desk, make_desk, later=20)
+    session = again.trader().desk
+    await again.pass_(30)
+    assert (session.current(second).is_in_doubt, session.current(second).broker_id) == (True, None)
+    await again.until(lambda: session.current(second).state is OrderState.LOST, 150)
