@@ -24,6 +24,7 @@ from engine.domain.settings import ShutdownPolicy
 from engine.errors import DeskHeld, DeskUnusable, StoreError
 from engine.events import Disagreed
 from engine.links import FeedLink
+from engine.outbound.flatten import flatten_side_by_side
 from engine.periodic import Tasks, done_within, every
 from engine.plan import EnginePlan, PlannedAccount, PlannedSession
 from engine.ports import JobRunner
@@ -412,18 +413,7 @@ class Engine:
 
     async def flatten_all(self, id: str, say: Callable[[str], None]) -> bool:
         """Flatten every session side by side; whether all are flat in the end."""
-
-        async def one(run: SessionRun) -> bool:
-            result = await run.trader.flattener.run(f"{id}:{run.id}", lambda line: say(f"{run.id}: {line}"))
-            say(f"{run.id}: {result.text}")
-            return result.flat
-
-        flat = all(await asyncio.gather(*(one(run) for run in self.sessions.values())))
-        for run in self.sessions.values():  # the last word is about now: a bust may have opened one that was flat first
-            if held := run.desk.book.position.quantity:
-                say(f"{run.id}: NOT flat: position is {held}")
-                flat = False
-        return flat
+        return await flatten_side_by_side({run.id: run.trader.flattener for run in self.sessions.values()}, id, say)
 
     async def _stop_parts(self, say: Callable[[str], None]) -> None:
         steps: tuple[tuple[str, Callable[[], Awaitable[None]]], ...] = (

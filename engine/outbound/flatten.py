@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
+from engine.domain.ids import SessionId
 from engine.domain.orders import TERMINAL, ZERO, Order, Role
 from engine.outbound.exit_road import ExitRoad, Failed, Held, Left, ignore_line
 from engine.outbound.submission import Submission
@@ -40,6 +41,7 @@ class Flattener:
         self.binds = False
         """Flattened and not resumed since; a restart closes what appears then."""
         self._left = ZERO
+        self._deadline = 0.0
 
     async def run(self, id: str, say: Callable[[str], None]) -> FlattenResult:
         """Carry it out, one line with the broker's evidence per step, until flat or the deadline."""
@@ -67,6 +69,23 @@ class Flattener:
     async def _again(self) -> None:
         await self.run(f"standing:{self._desk.now()}", ignore_line)
 
+    async def why_no_longer(self) -> str | None:
+        """Asked again after it was flat, while its deadline allows: None, or why nobody may be told that it is flat.
+
+        A position that came meanwhile is closed under the flatten as soon as it is known.
+        """
+        desk, read = self._desk, None
+        while read is None:
+            read = await desk.road.fresh_position(desk.book.symbol, desk.numbers.query_timeout)
+            if read is None and desk.clock.monotonic() >= self._deadline:
+                return "NOT confirmed flat: the broker does not answer any more"
+        held = desk.book.position.quantity
+        if not read.quantity and not held:
+            return None
+        self._stands = True
+        desk.road.suspect(f"{desk.book.symbol}: broker {read.quantity}, memory {held} after it was flat", orders=True)
+        return f"NOT flat: position is {read.quantity or held}"
+
     def stand(self) -> None:
         """An earlier life was flattened and not resumed: what still fills is closed under it."""
         self._stands = self.binds = True
@@ -77,7 +96,7 @@ class Flattener:
 
     async def _run(self, id: str, say: Callable[[str], None]) -> FlattenResult:
         desk = self._desk
-        deadline = desk.clock.monotonic() + desk.numbers.flatten_deadline
+        deadline = self._deadline = desk.clock.monotonic() + desk.numbers.flatten_deadline
         desk.blocks.set("pause", "paused: flattened by hand until resumed")
         round_number = 0
         last = FlattenResult(False, "nothing was tried")
@@ -166,3 +185,21 @@ class Flattener:
             return FlattenResult(False, f"NOT flat: {first.role} {first.client_id} is {first.state}")
         at = desk.instrument.calendar.local(desk.now())
         return FlattenResult(True, f"flat confirmed at {at:%H:%M:%S} {at.tzname()}")
+
+
+async def flatten_side_by_side(sessions: Mapping[SessionId, Flattener], id: str, say: Callable[[str], None]) -> bool:
+    """Flatten each under `id`; whether all are flat in the end."""
+
+    async def one(session: SessionId, flattener: Flattener) -> bool:
+        result = await flattener.run(f"{id}:{session}", lambda line: say(f"{session}: {line}"))
+        say(f"{session}: {result.text}")
+        return result.flat
+
+    flat = await asyncio.gather(*(one(*each) for each in sessions.items()))
+    # the word is about all at one time: a stranger's fill or a bust may have opened one that was flat first
+    first = [each for each, is_flat in zip(sessions.items(), flat, strict=True) if is_flat]
+    reasons = await asyncio.gather(*(flattener.why_no_longer() for _, flattener in first))
+    for (session, _), why in zip(first, reasons, strict=True):
+        if why is not None:
+            say(f"{session}: {why}")
+    return all(flat) and not any(reasons)

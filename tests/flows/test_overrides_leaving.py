@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 
+from brokers.paper.out_of_band import move_position
 from engine import commands as c
 from engine.domain.ids import SessionId
 from engine.domain.orders import Role
 from engine.domain.settings import ShutdownPolicy
 from engine.outbound.flatten import FlattenResult
+from engine.snapshot import Procedure
 from tests.flows.acts import finished, hold
 from tests.flows.harness import ES, NQ, PAPER, Desk
 from tests.flows.test_outbound_basic import enter
@@ -30,11 +32,8 @@ async def test_a_desk_that_stops_right_after_an_adoption_first_sizes_the_stop(ma
     assert stop.terms.quantity == Decimal(2)
 
 
-async def test_flatten_everything_says_not_flat_of_a_session_that_holds_again_before_the_last_is_done(
-    make_desk: Callable[..., Desk],
-) -> None:
-    """An execution voided while another session's exit was still under way: "everywhere" is a word about now."""
-    desk = await make_desk(symbols=(ES, NQ)).start()
+async def _opened_again(desk: Desk, moves: Callable[[], object]) -> Procedure:
+    """Everything is flattened, and what `moves` comes after one session was flat and before the last one is."""
     await hold(desk, ES)
     await hold(desk, NQ, "20000", stop="19900")
     first, last = (desk.engine.sessions[SessionId(f"s-{symbol}")].trader for symbol in (ES, NQ))
@@ -44,11 +43,47 @@ async def test_flatten_everything_says_not_flat_of_a_session_that_holds_again_be
         result = await run(id, say)
         await first.desk.until(lambda: first.desk.book.position.is_flat, 5)
         await first.desk.clock.sleep(1)
-        first.desk.book.adopt_position(Decimal(1), Decimal(5000), "an execution was voided", desk.clock.now())
+        moves()
         return result
 
     last.flattener.run = later  # type: ignore[method-assign]
     receipt = await desk.send(lambda o: c.Flatten(origin=o, session=None))
-    done = await finished(desk, receipt.id, 70)
+    return await finished(desk, receipt.id, 70)
+
+
+async def test_flatten_everything_says_not_flat_of_a_session_that_holds_again_before_the_last_is_done(
+    make_desk: Callable[..., Desk],
+) -> None:
+    """An execution voided while another session's exit was still under way: "everywhere" is a word about now."""
+    desk = await make_desk(symbols=(ES, NQ)).start()
+    book, now = desk.trader().desk.book, desk.clock.now
+
+    def moves() -> None:
+        book.adopt_position(Decimal(1), Decimal(5000), "an execution was voided", now())
+
+    done = await _opened_again(desk, moves)
     assert (done.ok, done.result) == (False, "NOT flat")
     assert any("NOT flat: position is 1" in line for _, line in done.lines)
+
+
+async def test_flatten_everything_asks_the_broker_again_before_it_says_so_of_all(
+    make_desk: Callable[..., Desk],
+) -> None:
+    """A stranger's fill that nobody told us of: it is named, and closed under the flatten once it is adopted."""
+    desk = await make_desk(symbols=(ES, NQ)).start()
+    done = await _opened_again(desk, lambda: move_position(desk.exchange, PAPER, ES, Decimal(1), desk.clock.now()))
+    assert desk.broker_position() == 1
+    assert (done.ok, done.result) == (False, "NOT flat")
+    assert any("NOT flat: position is 1" in line for _, line in done.lines)
+    await desk.until(lambda: desk.broker_position() == 0, 20)
+    await desk.until(lambda: desk.position() == 0, 5)
+
+
+async def test_flatten_everything_is_not_confirmed_when_the_broker_stops_answering_before_the_last_is_done(
+    make_desk: Callable[..., Desk],
+) -> None:
+    """What was read a minute ago is no evidence for all of them."""
+    desk = await make_desk(symbols=(ES, NQ)).start()
+    done = await _opened_again(desk, lambda: desk.faults.inject("fail-queries", None, "300"))
+    assert (done.ok, done.result) == (False, "NOT flat")
+    assert any("NOT confirmed flat" in line for _, line in done.lines)
