@@ -9,7 +9,7 @@ from msgspec.structs import replace as changed
 
 from engine.domain import order_lifecycle as lifecycle
 from engine.domain.ids import Millis, decision_key
-from engine.domain.order_book import live_exits, reduces
+from engine.domain.order_book import live_exits, parent_unfilled, reduces
 from engine.domain.orders import (
     ZERO,
     Flag,
@@ -244,6 +244,9 @@ class Guard:
             if desk.protection is not ProtectionState.NAKED:
                 self._show(ProtectionState.COVERING)
         unproven = [o for o in desk.book.open() if o.role is Role.STOP and o.state in _UNPROVEN]
+        if covered >= size:  # too much rests: a leg that sleeps beside an entry in doubt is no reason to leave it so
+            orders = {order.client_id: order for order in desk.book.open()}
+            unproven = [o for o in unproven if not parent_unfilled(o, orders)]
         if unproven:
             if covered < size:
                 self._naked_alarm(now, f"stop {unproven[0].client_id} is {unproven[0].state}")

@@ -17,6 +17,7 @@ from tests.flows.harness import ES, PAPER, Desk
 from tests.flows.script import enter as enter_with
 from tests.flows.script import in_position
 from tests.flows.test_outbound_basic import enter, leave
+from tests.flows.test_outbound_exits import lose_the_next_order, stops
 
 
 async def test_leaving_everything_calls_off_what_the_entry_has_not_filled(make_desk: Callable[..., Desk]) -> None:
@@ -112,3 +113,18 @@ async def test_the_legs_of_an_entry_that_goes_on_filling_stay_though_somebody_cl
     assert legs
     assert not any(o.cancel_wanted for o in legs)
     assert [o.is_open for o in desk.orders(Role.ENTRY)] == [True]
+
+
+async def test_a_stop_is_cut_to_the_position_while_another_entry_and_its_stop_are_in_doubt(
+    make_desk: Callable[..., Desk],
+) -> None:
+    """What sleeps beside an entry that may never have arrived says nothing of the stop that rests."""
+    desk = await in_position(make_desk(), enter_with(quantity="3"), size=3)
+    lose_the_next_order(desk)
+    desk.strategies[ES].script.append(enter_with(quantity="2", limit="4995"))
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: [o.state for o in desk.orders(Role.STOP)][-1] is OrderState.IN_DOUBT_SUBMIT, 8)
+    out_of_band.move_position(desk.exchange, PAPER, ES, Decimal(-2), desk.clock.now())
+    await desk.until(lambda: desk.position() == 1, 60)
+    await desk.until(lambda: stops(desk) == [(Decimal(1), Decimal(4990))], 8)
+    assert desk.orders(Role.STOP)[-1].state is OrderState.IN_DOUBT_SUBMIT

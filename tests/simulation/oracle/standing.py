@@ -122,6 +122,8 @@ class Standing:
             sent = self._truth.sent.get(order.record.client_id) if order.record.client_id is not None else None
             if sent is None or sent.role is Role.ENTRY or order.record.status.value == "held":
                 continue
+            if order.id in self._truth.claimed and any(o.broker_id == order.id and o.is_entry for o in mind.orders):
+                continue  # another engine's of which nobody was told, and an operator took it for an entry, flat
             name = f"pair {sent.parent}" if sent.linked and sent.parent is not None else sent.client_id
             groups[name] = max(groups.get(name, ZERO), order.remaining)
         total = sum(groups.values(), ZERO)
