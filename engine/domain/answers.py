@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from msgspec.structs import replace as changed
 
-from engine.domain.broker import BrokerOrder, ReplaceQuantity
+from engine.domain.broker import BrokerOrder
 from engine.domain.ids import ClientOrderId, Millis
 from engine.domain.incarnations import earlier_records, record_of
 from engine.domain.order_book import OrderBook
@@ -22,11 +22,13 @@ def book_answer(book: OrderBook, order: Order, record: BrokerOrder, rows: Iterab
     """
     if book.capabilities.leaves_ids:
         earlier = earlier_records(order, record, rows)
-        if earlier and book.capabilities.replace_quantity is ReplaceQuantity.REMAINING:
-            total = record.terms.quantity + sum((row.filled for row in earlier), ZERO)
-            order = book.put(_sized(order, record, total, now), "size known", now, f"{total} under all its ids")
+        awaited = order.wanted is not None
+        if awaited:
+            order = _size_known(book, order, record, earlier, now)
         for row in earlier:
             order = book.of_the_past(order, row, now)
+        if not awaited:  # each fill of an id that it has left made it larger just now
+            order = _size_known(book, order, record, earlier, now)
     return book.report(order, record, Evidence.QUERY, now)
 
 
@@ -48,6 +50,15 @@ def book_ids_left(book: OrderBook, rows: Iterable[BrokerOrder], begun: Millis, n
         if order.is_open or record.status.is_final:
             book_answer(book, order, record, rows, now)
     return book.version - before
+
+
+def _size_known(
+    book: OrderBook, order: Order, record: BrokerOrder, earlier: tuple[BrokerOrder, ...], now: Millis
+) -> Order:
+    if not earlier or not book.capabilities.counts_anew:
+        return order
+    total = record.terms.quantity + sum((row.filled for row in earlier), ZERO)
+    return book.put(_sized(order, record, total, now), "size known", now, f"{total} under all its ids")
 
 
 def _sized(order: Order, record: BrokerOrder, total: Decimal, now: Millis) -> Order:

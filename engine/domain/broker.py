@@ -73,6 +73,11 @@ class Capabilities(Struct, frozen=True, kw_only=True):
         return self.replace_id is ReplaceId.CHANGES and self.fills is FillsKind.CUMULATIVE
 
     @property
+    def counts_anew(self) -> bool:
+        """Whether a replaced order is exactly as large as what was asked for and all that filled under earlier ids."""
+        return self.replace_id is ReplaceId.CHANGES and self.replace_quantity is ReplaceQuantity.REMAINING
+
+    @property
     def finds_whole(self) -> bool:
         """Whether an answer by client id tells all of an order; it may leave out the ids of before a replace."""
         return self.find_by_client_id and self.id_mode is not IdMode.NONE and not self.leaves_ids

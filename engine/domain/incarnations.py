@@ -86,6 +86,21 @@ def whole(record: BrokerOrder, earlier: Iterable[Fill]) -> BrokerOrder:
     )
 
 
+def sized_anew(order: Order, broker_id: BrokerOrderId, rest: Decimal, known: Iterable[Fill]) -> Order:
+    """The order with the total that its replace makes of it, where the new id begins with `rest` still to fill."""
+    if order.wanted is None:
+        return order
+    total = rest + sum((fill.quantity for fill in known if fill.broker_id != broker_id), ZERO)
+    return changed(order, wanted=changed(order.wanted, quantity=total))
+
+
+def grown_by(order: Order, fill: Fill) -> Order:
+    """The order before a fill is booked: one of an id that it has left is no part of what it was made since."""
+    if not order.is_open or order.wanted is not None or order.broker_id in (None, fill.broker_id):
+        return order
+    return changed(order, terms=changed(order.terms, quantity=order.terms.quantity + fill.quantity))
+
+
 def unbooked(record: BrokerOrder, known: Iterable[Fill]) -> tuple[Decimal, Decimal]:
     """Quantity and price of what the record of an earlier id reports beyond the fills known of that id."""
     known = tuple(known)

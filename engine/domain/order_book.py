@@ -20,7 +20,7 @@ from engine.domain.broker import (
 )
 from engine.domain.fills import Fill
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, SessionId, Symbol
-from engine.domain.incarnations import fill_price, unbooked, whole
+from engine.domain.incarnations import fill_price, grown_by, sized_anew, unbooked, whole
 from engine.domain.order_lifecycle import Evidence
 from engine.domain.orders import LIVE_AT_BROKER, TERMINAL, ZERO, Order, OrderState, Role, Side
 from engine.domain.positions import FLAT, Position, after_fill
@@ -217,10 +217,14 @@ class OrderBook:
         """The broker shows the order that took the place of ours: the replace is proven."""
         if order.state in TERMINAL and not report.status.is_final:
             return self.revive(order, report, now)
-        after = lifecycle.replaced(order, now, report.broker_id)
-        if after is order:
-            after = lifecycle.accepted(order, now, report.broker_id)
+        grown = self.sized(order, report.broker_id, report.terms.quantity)
+        after = lifecycle.replaced(grown, now, report.broker_id)
+        after = after if after is not grown else lifecycle.accepted(order, now, report.broker_id)
         return self.put(after, "replaced", now, f"now {report.broker_id}")
+
+    def sized(self, order: Order, broker_id: BrokerOrderId, asked: Decimal) -> Order:
+        """The order whose replace was taken under a new id, as large as `asked` makes it where that is what remains."""
+        return sized_anew(order, broker_id, asked, self._fills_of(order)) if self.capabilities.counts_anew else order
 
     def revive(self, order: Order, report: BrokerOrder, now: Millis) -> Order:
         """The broker holds what we took for ended: it is open again, flagged; the same object when it is not."""
@@ -275,7 +279,8 @@ class OrderBook:
         booked = after_fill(self.position, fill.signed, fill.price)
         self.position = booked.position
         self._adopted = self._adopted and bool(booked.position.quantity)
-        after = lifecycle.with_fill(order, now, fill)
+        alone = not self.capabilities.counts_anew or self._rumours.unfound(order) is not None
+        after = lifecycle.with_fill(order if alone else grown_by(order, fill), now, fill)
         if after.state is OrderState.FILLED and order.state in LIVE_AT_BROKER:
             size = self._may_be(after)
             if size > after.terms.quantity:

@@ -23,6 +23,7 @@ from engine.domain.order_book import live_exits
 from engine.domain.orders import TERMINAL, ZERO, Order, OrderState, Role, Terms
 from engine.domain.positions import closed_since
 from engine.domain.risk import Approved
+from engine.outbound.crossed import look_for_crossed
 from engine.outbound.entry_gate import EntryGate
 from engine.outbound.intent_recorder import IntentRecorder
 from engine.session import LockOut, NoAnswer, NotSent, Sent, SessionDesk
@@ -201,6 +202,8 @@ class Submission:
             return order
         remaining = desk.road.capabilities.replace_quantity is ReplaceQuantity.REMAINING
         room = await self._room(order) if remaining and not order.is_entry else None
+        if room is not None and not room:
+            return self._held_back(order, "replace", "by the broker's word there is nothing left that it could close")
         key = self._command_key("replace", order)
         intent = ReplaceIntent(
             key=key,
@@ -229,16 +232,19 @@ class Submission:
         match answer:
             case AcceptedOrder(broker_id=broker_id):
                 crossed, was = order.filled - filled + unheard, order.state
-                order = lifecycle.replaced(order, desk.now(), broker_id)
+                order = lifecycle.replaced(desk.book.sized(order, broker_id, asked.quantity), desk.now(), broker_id)
                 ended = order.state is OrderState.FILLED and was not in TERMINAL and unheard > 0
                 if not ended:
                     order = desk.put(order, "replaced", reason)
-                if remaining and crossed > 0 and (order.is_open or ended):
+                sure = desk.road.capabilities.counts_anew
+                if remaining and not sure and crossed > 0 and (order.is_open or ended):
                     # what filled before the broker read "so much remains" is not part of the total it made of it
                     larger = changed(wanted, quantity=wanted.quantity + crossed)
                     order = lifecycle.may_be_other(order, desk.now(), larger)
                     desk.put(order, "replaced while it filled", f"{crossed} crossed the request")
                     desk.road.suspect(f"{order.client_id} filled while it was replaced", orders=True)
+                if remaining and not order.is_entry and order.is_open:
+                    desk.tasks.launch(look_for_crossed(desk, order, filled), f"did {order.client_id} fill unheard")
             case RefusedOrder(reason=why, not_open=True):
                 order = desk.put(lifecycle.doubted(order, desk.now(), why), "replace refused: not open", why)
                 desk.road.suspect(f"replace of {order.client_id} refused: {why}", orders=True)
@@ -259,7 +265,7 @@ class Submission:
         fresh = await desk.road.fresh_position(order.terms.symbol, desk.numbers.exit_sizing_read)
         if fresh is not None and fresh.quantity != desk.book.position.quantity:
             desk.road.suspect(f"{order.terms.symbol}: broker {fresh.quantity} before a replace", orders=True)
-        return abs(fresh.quantity) if fresh is not None and fresh.quantity else None
+        return None if fresh is None else max(-fresh.quantity * order.terms.side.sign, ZERO)
 
     # -- shared -------------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from engine.domain.broker import (
 from engine.domain.ids import BrokerOrderId, ClientOrderId, SessionId, decision_key
 from engine.domain.intents import ReplaceIntent
 from engine.domain.market import Tick
-from engine.domain.orders import OrderState, OrderType, Role, Side, Terms
+from engine.domain.orders import Flag, OrderState, OrderType, Role, Side, Terms
 from engine.errors import AnswerLost
 from engine.ports import Committed
 from engine.snapshot import ProtectionState
@@ -396,6 +396,55 @@ async def test_a_stop_moved_while_a_fill_of_it_is_unheard_asks_for_no_more_than_
     )
     resting = sum((o.terms.quantity - o.filled for o in desk.exchange.open_orders(PAPER)), Decimal(0))
     assert resting == desk.broker_position() == 1
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("ids", list(ReplaceId))
+@pytest.mark.parametrize("fills", list(FillsKind))
+async def test_a_fill_that_crosses_a_replace_unheard_leaves_no_stop_larger_than_the_position(
+    make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch, ids: ReplaceId, fills: FillsKind, flat: bool
+) -> None:
+    """One had filled while "so much remains" was on its way, and no event told of it: the next tick would turn it."""
+    remaining = ReplaceQuantity.REMAINING
+    broker = Capabilities(replace_quantity=remaining, replace_id=ids, fills=fills, brackets=False)
+    desk = await in_position(make_desk(capabilities=broker))
+    change, deaf = desk.manager.replace, False
+    monkeypatch.setattr(desk.link, "_is_dropped", lambda event: deaf)
+
+    async def crossed(broker_id: BrokerOrderId, client_id: ClientOrderId, terms: Terms) -> SubmitAnswer:
+        nonlocal deaf
+        desk.exchange.max_fill, deaf = Decimal(1), True
+        desk.exchange.on_tick(Tick(ES, desk.clock.now(), Decimal(4990), Decimal(1)))
+        deaf = False
+        if not flat:
+            desk.exchange.max_fill = Decimal(0)
+        return await change(broker_id, client_id, terms)
+
+    (stop,) = (o for o in desk.orders(Role.STOP) if o.is_open)
+    monkeypatch.setattr(desk.manager, "replace", crossed)
+    moved = Decimal(4995 if flat else 4985)  # through the market, it fills one more on arrival, and that is told
+    await desk.send(lambda o: c.ModifyOrder(origin=o, order=stop.client_id, limit=None, stop=moved, reason="moves"))
+    monkeypatch.setattr(desk.manager, "replace", change)
+    desk.exchange.max_fill = None
+    await desk.pass_(2.5)
+    held = desk.broker_position()
+    resting = sum((o.terms.quantity - o.filled for o in desk.exchange.open_orders(PAPER)), Decimal(0))
+    assert desk.position() == held == resting == (0 if flat else 1)
+    assert [o.remaining for o in desk.orders(Role.STOP) if o.is_open] == ([] if flat else [1])
+    assert not any(Flag.OVERFILLED in o.flags for o in desk.orders(Role.STOP))
+
+
+async def test_a_stop_is_not_moved_where_the_broker_holds_nothing_that_it_could_close(make_desk: MakeDesk) -> None:
+    """Where the broker reads what remains, memory's count of it would make an order that opens a position."""
+    broker = Capabilities(replace_quantity=ReplaceQuantity.REMAINING, brackets=False)
+    desk = await in_position(make_desk(capabilities=broker))
+    (stop,) = (o for o in desk.orders(Role.STOP) if o.is_open)
+    out_of_band.move_position(desk.exchange, PAPER, ES, Decimal(-2), desk.clock.now())
+    await desk.send(
+        lambda o: c.ModifyOrder(origin=o, order=stop.client_id, limit=None, stop=Decimal(4985), reason="moves")
+    )
+    assert desk.orders(Role.STOP)[0].terms.stop == stop.terms.stop
+    await desk.until(lambda: desk.position() == 0 and not desk.exchange.open_orders(PAPER), 10)
 
 
 @pytest.mark.parametrize("size", list(ReplaceQuantity))
