@@ -10,6 +10,7 @@ from msgspec.structs import replace as changed
 from engine.domain.broker import BrokerOrder
 from engine.domain.fills import Fill
 from engine.domain.ids import BrokerOrderId
+from engine.domain.order_lifecycle import same_terms
 from engine.domain.orders import ZERO, Order, OrderState
 
 CLOCKS_MS = 5_000
@@ -84,6 +85,12 @@ def whole(record: BrokerOrder, earlier: Iterable[Fill]) -> BrokerOrder:
         filled=filled,
         average_price=cost / filled,
     )
+
+
+def with_what_was_asked(order: Order, successor: BrokerOrder) -> Order:
+    """The order with what its replace asked for: where we only know that somebody did, the new record says for what."""
+    unknown = order.wanted is not None and same_terms(order.wanted, order.terms)
+    return changed(order, wanted=successor.terms) if unknown else order
 
 
 def sized_anew(order: Order, broker_id: BrokerOrderId, rest: Decimal, known: Iterable[Fill]) -> Order:

@@ -20,7 +20,7 @@ from engine.domain.broker import (
 )
 from engine.domain.fills import Fill
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, SessionId, Symbol
-from engine.domain.incarnations import fill_price, grown_by, sized_anew, unbooked, whole
+from engine.domain.incarnations import fill_price, grown_by, sized_anew, unbooked, whole, with_what_was_asked
 from engine.domain.order_lifecycle import Evidence
 from engine.domain.orders import LIVE_AT_BROKER, TERMINAL, ZERO, Order, OrderState, Role, Side
 from engine.domain.positions import FLAT, Position, after_fill
@@ -146,7 +146,7 @@ class OrderBook:
 
     def load(self, order: Order) -> None:
         """Take an order from the audit trail without telling anybody."""
-        self._keep(order)
+        self._keep(self._rumours.inherited(order))
 
     def load_fill(self, fill: Fill) -> None:
         """Know an execution from the audit trail without booking it again."""
@@ -185,9 +185,9 @@ class OrderBook:
             return None
         if order.wanted is not None:
             return order
-        if (unfound := self._rumours.unfound(order)) is None:
+        if (other := self._rumours.replaced(order)) is None:
             return None
-        return self.put(lifecycle.may_be_other(order, now, unfound), "replaced perhaps", now, "cancelled by the stream")
+        return self.put(lifecycle.may_be_other(order, now, other), "replaced perhaps", now, "cancelled by the stream")
 
     def _may_be(self, order: Order) -> Decimal:
         """How large an order that filled whole as we know it may be at the broker."""
@@ -217,7 +217,9 @@ class OrderBook:
         """The broker shows the order that took the place of ours: the replace is proven."""
         if order.state in TERMINAL and not report.status.is_final:
             return self.revive(order, report, now)
-        grown = self.sized(order, report.broker_id, report.terms.quantity)
+        grown = self.sized(
+            with_what_was_asked(order, self.whole(order, report)), report.broker_id, report.terms.quantity
+        )
         after = lifecycle.replaced(grown, now, report.broker_id)
         after = after if after is not grown else lifecycle.accepted(order, now, report.broker_id)
         return self.put(after, "replaced", now, f"now {report.broker_id}")

@@ -8,7 +8,7 @@ from msgspec.structs import replace as changed
 
 from engine.domain import order_lifecycle as lifecycle
 from engine.domain.broker import BrokerOrder, Capabilities, ReplaceId, ReplaceQuantity
-from engine.domain.ids import ClientOrderId
+from engine.domain.ids import BrokerOrderId, ClientOrderId
 from engine.domain.orders import TERMINAL, ZERO, Order, OrderState, Terms
 
 
@@ -22,6 +22,12 @@ class Rumours:
         self._capabilities = capabilities
         self._larger: dict[ClientOrderId, Decimal] = {}
         self._unfound: dict[ClientOrderId, Terms] = {}
+        self._inherited: dict[ClientOrderId, BrokerOrderId | None] = {}
+
+    def inherited(self, order: Order) -> Order:
+        """It comes from the audit trail: another life may have asked, or may ask still, for what no row tells."""
+        self._inherited[order.client_id] = order.broker_id
+        return order
 
     def note(self, order: Order, after: Order, report: BrokerOrder) -> None:
         """Take in what a report made of an order."""
@@ -51,6 +57,16 @@ class Rumours:
     def unfound(self, order: Order) -> Terms | None:
         """What an open order may be replaced by though no answer is awaited."""
         return self._unfound.get(order.client_id) if order.is_open else None
+
+    def replaced(self, order: Order) -> Terms | None:
+        """What an order may have been replaced by when the stream calls it cancelled; None where it has ended.
+
+        Its own terms where nobody knows what was asked for.
+        """
+        if order.cancel_wanted or order.client_id not in self._inherited:
+            return self.unfound(order)
+        known = self._inherited[order.client_id] == order.broker_id and order.is_open
+        return self.unfound(order) or (order.terms if known else None)
 
     def possible(self, order: Order) -> Order:
         """The order with such terms as `wanted`; as it is where none are known, or others are under way."""

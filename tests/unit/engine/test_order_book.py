@@ -409,6 +409,20 @@ def test_a_word_that_an_order_was_cancelled_ends_it_where_every_replace_was_answ
     assert book.report(known, report(known, B.CANCELLED), Evidence.STREAM, 3).state is S.CANCELLED
 
 
+def test_a_word_that_an_order_of_an_earlier_life_was_cancelled_may_tell_of_a_replace_without_a_row() -> None:
+    """Another engine that has not read yet who holds the account may ask on: what took its place is asked for."""
+    book = OrderBook(SESSION, ACCOUNT, SYMBOL, Capabilities(replace_id=ReplaceId.CHANGES), lambda change, now: None)
+    stop = order("o", S.WORKING, of=terms(3, type=OrderType.STOP, stop=d(90), side=Side.SELL))
+    book.load(stop)
+    known = book.report(stop, report(stop, B.CANCELLED), Evidence.STREAM, 3)
+    assert (known.state, known.doubt and known.doubt.next_query) == (S.IN_DOUBT_REPLACE, 3)
+    assert book.report(known, report(known, B.CANCELLED), Evidence.QUERY, 4).state is S.CANCELLED
+    less = changed(report(known, B.WORKING), terms=changed(stop.terms, quantity=d(1)))
+    less = changed(less, broker_id=BrokerOrderId("B3"), replaces=BrokerOrderId(str(stop.broker_id)))
+    after = book.report(known, less, Evidence.QUERY, 4)
+    assert (after.state, after.broker_id, after.terms.quantity) == (S.WORKING, "B3", d(1))
+
+
 def _replaced(of: Order, number: int, status: BrokerStatus, stop: int, after: str) -> BrokerOrder:
     moved = changed(of.terms, stop=d(stop))
     return report(
