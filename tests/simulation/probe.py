@@ -35,6 +35,7 @@ def mind(desk: Desk, run: SessionRun) -> Mind:
         closed=run.trader.gate.standing(),
         alive=run.dead is None and session.phase not in (Phase.STARTING, Phase.DEAD, Phase.STOOD_DOWN),
         foreign=frozenset(order.terms.symbol for order in desk.engine.accounts[book.account].reconciler.foreign),
+        slowest=session.slowest_acceptance_ms,
         stored=not desk.store.trouble(),
     )
 

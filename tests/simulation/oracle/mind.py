@@ -32,6 +32,8 @@ class Mind(Struct, frozen=True, kw_only=True):
     closed: str | None
     alive: bool
     foreign: frozenset[Symbol]
+    slowest: Millis
+    """How long the slowest acceptance took, as far as the engine knows: a lost order is waited for three times that."""
     stored: bool
     """Whether the database answered when last asked, as far as the engine knows."""
 

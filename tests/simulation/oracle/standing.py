@@ -10,9 +10,10 @@ from engine.domain.risk import CompleteHeat
 from engine.snapshot import Phase, ProtectionState
 from tests.simulation.oracle.findings import Findings
 from tests.simulation.oracle.mind import HeatMind, Mind, Promise
-from tests.simulation.oracle.truth import Place, Truth
+from tests.simulation.oracle.truth import LONGEST_TRIP_MS, Place, Truth
 
 DOUBT_MS = 120_000
+LOOK_MS = 30_000
 COVER_MS = 12_000
 EXCESS_MS = 20_000
 KNOWN_MS = 60_000
@@ -61,8 +62,9 @@ class Standing:
         for order in mind.orders:
             if order.state in IN_DOUBT and order.doubt is not None:
                 lasted = now - max(order.doubt.since, calm_since)
+                at_most = max(DOUBT_MS, 3 * min(mind.slowest, LONGEST_TRIP_MS) + LOOK_MS)
                 self._findings.check(
-                    "I13", lasted <= DOUBT_MS, f"{order.role} {order.client_id} is {order.state} for {lasted} ms"
+                    "I13", lasted <= at_most, f"{order.role} {order.client_id} is {order.state} for {lasted} ms"
                 )
 
     def _cancels(self, mind: Mind, now: Millis, calm_since: Millis) -> None:
