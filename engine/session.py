@@ -297,8 +297,12 @@ class SessionDesk:
 
     def attempt(self, name: str) -> int:
         """1, 2, 3 … for each procedure that needs a fresh decision key under `name`."""
-        self._attempts[name] = self._attempts.get(name, 0) + 1
+        self._attempts[name] = self.next_attempt(name)
         return self._attempts[name]
+
+    def next_attempt(self, name: str) -> int:
+        """What `attempt` would give, without using it up."""
+        return self._attempts.get(name, 0) + 1
 
     def client_id(self, key: DecisionKey) -> ClientOrderId:
         """Our order id for a decision key."""

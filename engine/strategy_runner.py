@@ -185,7 +185,7 @@ class StrategyRunner:
             return
         candle, reason = missed
         if desk.settings.missed_exit is Remedy.EXIT:
-            self._handler.leave(str(candle.start), f"missed: {reason}", missed=True)
+            self._handler.leave(str(candle.start), f"missed: {reason}", candle.start, missed=True)
             return
         text = f"{desk.id}: the strategy wanted out at {candle.start} while nobody traded ({reason}); flatten or keep"
         desk.reporter.alert(f"missed:{desk.id}", Severity.CRITICAL, text, lasting=True)

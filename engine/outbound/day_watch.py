@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.domain.ids import Millis
+from engine.domain.market import DAY_MS
 from engine.domain.records import LatchKind
 from engine.outbound.decision_handler import DecisionHandler
 from engine.outbound.entries import EntryRoad
@@ -35,4 +36,4 @@ class DayWatch:
         desk = self._desk
         under_way = any(o.key.startswith(f"{desk.id}/{origin}") and o.is_open for o in desk.book.open())
         if not desk.book.position.is_flat and not under_way:
-            self._decisions.leave(origin, reason)
+            self._decisions.leave(origin, reason, desk.now() - DAY_MS)

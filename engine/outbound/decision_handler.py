@@ -66,9 +66,9 @@ class DecisionHandler:
             case _:
                 assert_never(decision)
 
-    def leave(self, origin: str, reason: str, *, missed: bool = False) -> None:
-        """Start an exit of everything that can be closed."""
-        self._desk.tasks.launch(self._exit(origin, None, reason, missed=missed), f"exit {origin}")
+    def leave(self, origin: str, reason: str, since: Millis, *, missed: bool = False) -> None:
+        """Start an exit of everything that can be closed; an earlier life may have done so `since`."""
+        self._desk.tasks.launch(self._exit(origin, None, reason, since=since, missed=missed), f"exit {origin}")
 
     # -- submits ------------------------------------------------------------------------------------------
 
@@ -149,11 +149,19 @@ class DecisionHandler:
     async def _call_off(self, order: Order, reason: str) -> None:
         await self._submission.cancel(order, reason)
 
-    async def _exit(self, origin: str, quantity: Decimal | None, reason: str, *, missed: bool = False) -> None:
+    async def _exit(
+        self,
+        origin: str,
+        quantity: Decimal | None,
+        reason: str,
+        *,
+        since: Millis | None = None,
+        missed: bool = False,
+    ) -> None:
         desk = self._desk
         if quantity is None:
             self._call_off_entries(reason)
-        result = await self._exits.leave(origin, quantity, reason, missed=missed)
+        result = await self._exits.leave(origin, quantity, reason, missed=missed, since=since)
         match result:
             case Left(order=order):
                 if order is not None and origin.isdigit():

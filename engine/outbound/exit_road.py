@@ -28,6 +28,7 @@ from engine.outbound.exits import (
     not_leaving,
     plan_market_exit,
 )
+from engine.outbound.missed import still_working
 from engine.outbound.sleepers import awake, unproven_sleepers
 from engine.outbound.submission import ExitOrder, Submission
 from engine.session import SessionDesk
@@ -95,10 +96,15 @@ class ExitRoad:
         *,
         missed: bool = False,
         force: bool = False,
+        since: Millis | None = None,
         say: Callable[[str], None] = ignore_line,
     ) -> ExitResult:
-        """Close `quantity` (None: everything) at market. `force` disregards an exit in doubt: a typed word said so."""
+        """Close `quantity` (None: everything) at market. `force` disregards an exit in doubt: a typed word said so.
+
+        `since` is given where an earlier life may have acted on `origin` from that moment on.
+        """
         desk, begun = self._desk, self._desk.clock.monotonic()
+        asking_ends = begun + desk.numbers.query_timeout
         async with self._turn:
             self._begun = begun
             nothing_seen = 0
@@ -106,6 +112,9 @@ class ExitRoad:
             for _ in range(desk.numbers.tries):
                 if (stale := desk.lease.why_not_on(begun)) is not None:
                     return Failed(stale)
+                other = None if since is None else await still_working(desk, origin, since, asking_ends)
+                if other is not None:
+                    return Failed(f"{other.broker_id}, an exit of an earlier life without a record, still works")
                 position, from_memory = await self._basis(say)
                 held = desk.book.position.quantity
                 asleep: tuple[ClientOrderId, ...] = ()

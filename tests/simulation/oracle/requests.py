@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from engine.domain.broker import Enforcer, SubmitRequest
+from engine.domain.broker import Enforcer, IdMode, SubmitRequest
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, SessionId
 from engine.domain.market import CandleOrigin
 from engine.domain.orders import LIVE_AT_BROKER, TERMINAL, ZERO, Flag, Order, OrderState, Role, TimeInForce
@@ -117,7 +117,9 @@ class Requests:
         (keys,) = truth.database.execute(KEY, (request.client_id, "submit")).fetchone()
         known = bool(keys) or self._journalled(request.client_id) or request.client_id in truth.unrecorded
         check("I1 key", known, f"{request.client_id} arrived at {account}, and its decision key stands nowhere")
-        first = request.client_id not in truth.arrived
+        # nothing here nor at a broker without names could tell a later life what a dead one sent without a record
+        untold = truth.is_missed(request.client_id) and truth.exchange.capabilities(account).id_mode is IdMode.NONE
+        first = request.client_id not in truth.arrived or untold
         check("I2 once", first, f"{request.client_id} arrived at {account} a second time")
         truth.arrived[request.client_id] = now
         order = truth.sent.get(request.client_id)
