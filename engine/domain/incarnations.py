@@ -87,7 +87,7 @@ def whole(record: BrokerOrder, earlier: Iterable[Fill]) -> BrokerOrder:
     )
 
 
-def with_what_was_asked(order: Order, successor: BrokerOrder) -> Order:
+def as_asked(order: Order, successor: BrokerOrder) -> Order:
     """The order with what its replace asked for: where we only know that somebody did, the new record says for what."""
     unknown = order.wanted is not None and same_terms(order.wanted, order.terms)
     return changed(order, wanted=successor.terms) if unknown else order

@@ -20,7 +20,7 @@ from engine.domain.broker import (
 )
 from engine.domain.fills import Fill
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, SessionId, Symbol
-from engine.domain.incarnations import fill_price, grown_by, sized_anew, unbooked, whole, with_what_was_asked
+from engine.domain.incarnations import as_asked, fill_price, grown_by, sized_anew, unbooked, whole
 from engine.domain.order_lifecycle import Evidence
 from engine.domain.orders import LIVE_AT_BROKER, TERMINAL, ZERO, Order, OrderState, Role, Side
 from engine.domain.positions import FLAT, Position, after_fill
@@ -217,9 +217,7 @@ class OrderBook:
         """The broker shows the order that took the place of ours: the replace is proven."""
         if order.state in TERMINAL and not report.status.is_final:
             return self.revive(order, report, now)
-        grown = self.sized(
-            with_what_was_asked(order, self.whole(order, report)), report.broker_id, report.terms.quantity
-        )
+        grown = self.sized(as_asked(order, self.whole(order, report)), report.broker_id, report.terms.quantity)
         after = lifecycle.replaced(grown, now, report.broker_id)
         after = after if after is not grown else lifecycle.accepted(order, now, report.broker_id)
         return self.put(after, "replaced", now, f"now {report.broker_id}")
