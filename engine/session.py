@@ -123,6 +123,8 @@ class Lease(Protocol):
     """Our right to command the account."""
 
     epoch: int
+    is_by_word: bool
+    """Whether somebody's word stands for the end of the engine that held it before; it may live."""
 
     def why_no_entry(self) -> str | None:
         """Why no entry may leave in this step; None while the lease is confirmed."""

@@ -27,7 +27,7 @@ from engine.outbound.exit_road import ExitRoad, Failed
 from engine.outbound.fitting import Fit, fit_protection
 from engine.outbound.inert import InertWatch
 from engine.outbound.leftovers import LOOK_SECONDS, Leftovers
-from engine.outbound.rivals import guarded_by_another
+from engine.outbound.rivals import YIELD_SECONDS, stops_of_others
 from engine.outbound.sleepers import unproven_sleepers
 from engine.outbound.standing import Standing
 from engine.outbound.submission import ExitOrder, Submission
@@ -256,6 +256,9 @@ class Guard:
         if stops:
             if now - self._uneven_since >= grace:
                 grows = any(fit.remaining > fit.order.remaining for fit in changes)
+                if grows and (beside := await stops_of_others(desk)) is not None and beside.quantity:
+                    self._naked_alarm(desk.now(), beside.text)
+                    changes = fit_protection(stops, targets, max(covered, size - beside.quantity), entered)
                 flags = await self._still_held("no stop grows") if grows else frozenset()
                 if flags is not None:
                     await self._resize(changes, flags)
@@ -300,11 +303,14 @@ class Guard:
         if self.stop_price is None:
             self._naked_alarm(desk.now(), "no stop is known for it", at_once=True)
             return
-        another = await guarded_by_another(desk)
+        beside = await stops_of_others(desk)
         now, position, mark = desk.now(), desk.book.position, desk.mark
-        if another is not None:
-            self._naked_alarm(now, another)
-        if another is not None or self._stops() or self._leaving():
+        if beside is None or self._stops() or self._leaving():
+            return
+        bare = size - beside.quantity
+        if bare <= 0:
+            self._naked_alarm(now, beside.text)
+            await desk.clock.sleep(YIELD_SECONDS)
             return
         through = mark is not None and (mark - self.stop_price) * position.quantity <= 0
         if not through and not self._rearmed:
@@ -317,7 +323,7 @@ class Guard:
             if self._stops() or self._leaving() or desk.book.position != position:
                 return
             self._rearmed = True
-            order = await self._submission.exit(ExitOrder(self._stop_order(size, flags)))
+            order = await self._submission.exit(ExitOrder(self._stop_order(bare, flags)))
             if order.state not in (OrderState.REJECTED, OrderState.ABANDONED):
                 self._rearmed, self._armed = self._armed, True  # the first stop of a position is no re-arming
                 return
@@ -330,7 +336,8 @@ class Guard:
         why = f"price is through the stop {self.stop_price}" if through else "it could not be re-armed"
         self._naked_alarm(now, why, at_once=True)
         if desk.settings.naked is Remedy.EXIT:
-            result = await self._exits.leave(f"naked:{now}", None, f"unprotected: {why}")
+            part = bare if beside.quantity else None
+            result = await self._exits.leave(f"naked:{now}", part, f"unprotected: {why}")
             if isinstance(result, Failed):
                 desk.reporter.alert(
                     f"naked:{desk.id}",

@@ -59,6 +59,8 @@ class AccountLease:
         self._asked = 0.0
         self._stood: float | None = None
         self.epoch = 0
+        self.is_by_word = False
+        """Whether nothing but silence and somebody's word says that the engine which held it before has ended."""
         self.lost_to: str | None = None
         """Who commands the account now, once that was read; then nothing is sent any more."""
 
@@ -77,7 +79,7 @@ class AccountLease:
                     f"Account {self._account} is commanded from another machine: {seen.holder.name}. If that engine "
                     "has certainly ended, start this one with --take-over."
                 )
-            await self._watch_it_expire(seen)
+            self.is_by_word = not await self._watch_it_expire(seen)
         with self._clock.outside():
             begun = self._clock.monotonic()
             epoch = await self._store.take_lease(self._account, self._mine, seen.epoch if seen is not None else 0)
@@ -86,8 +88,8 @@ class AccountLease:
         self.epoch = epoch
         self._confirmed = self._asked = begun
 
-    async def _watch_it_expire(self, seen: Lease) -> None:
-        """By our own clock and its silence: two machines need not agree on the time."""
+    async def _watch_it_expire(self, seen: Lease) -> bool:
+        """By our own clock and its silence: two machines need not agree on the time. Whether it was given back."""
         seconds = self._seconds or 0.0
         log.warning("waiting up to %g s for the lease of %s to expire: %s", seconds, self._account, seen.holder.name)
         for _ in range(LOOKS_PER_LEASE):
@@ -95,9 +97,10 @@ class AccountLease:
             with self._clock.outside():
                 now = await self._store.lease(self._account)
             if now is None or (now.epoch == seen.epoch and now.released):
-                return
+                return now is not None
             if (now.epoch, now.renewed) != (seen.epoch, seen.renewed):
                 raise DeskHeld(f"Account {self._account} is commanded by {now.holder.name}, which is running.")
+        return False
 
     # -- holding ----------------------------------------------------------------------------------------------
 

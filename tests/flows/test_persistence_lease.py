@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as changed
 
 from brokers.paper import out_of_band
 from engine import commands as c
@@ -247,6 +248,55 @@ async def test_while_nobody_says_who_commands_a_bare_position_is_guarded_once(ma
     await desk.pass_(10)
     assert len(desk.exchange.open_orders(PAPER)) == 1
     assert len(working(desk, Role.STOP)) == (0 if another else 1)
+    assert ("of another rests" in alerts(desk)) is another
+
+
+@pytest.mark.parametrize(("size", "placed"), [(2, []), (1, [1])])
+async def test_who_took_over_on_a_word_guards_what_no_stop_of_another_does(
+    make_desk: Make, size: int, placed: list[int]
+) -> None:
+    """The word may be wrong: the engine before may live without its database, and have armed the same position."""
+    first = await make_desk().start()
+    await hold(first)
+    await kill(first)
+    desk = await next_life(first, make_desk, take_over=True, **THERE)
+    await desk.until(lambda: desk.trader().desk.protection is ProtectionState.COVERED, 20)
+    (stop,) = working(desk, Role.STOP)
+    theirs = changed(stop.terms, quantity=Decimal(size))
+    foreign = out_of_band.place_foreign(desk.exchange, PAPER, theirs, desk.clock.now())
+    assert stop.broker_id is not None
+    desk.exchange.cancel(PAPER, stop.broker_id, desk.clock.now())
+    await desk.pass_(12)
+    assert [o.terms.quantity for o in working(desk, Role.STOP)] == placed
+    assert sum(o.terms.quantity for o in desk.exchange.open_orders(PAPER)) == 2
+    assert desk.trader().desk.protection is ProtectionState.NAKED, "what another may take away again is no cover"
+    assert f"stop {foreign} of another rests" in alerts(desk)
+    out_of_band.cancel_order(desk.exchange, foreign, desk.clock.now(), "by its owner")
+    await desk.until(lambda: desk.trader().desk.protection is ProtectionState.COVERED, 10)
+    assert sum(o.terms.quantity for o in desk.exchange.open_orders(PAPER)) == 2
+
+
+@pytest.mark.parametrize("another", [True, False])
+async def test_while_nobody_says_who_commands_a_stop_does_not_grow_beside_that_of_another(
+    make_desk: Make, another: bool
+) -> None:
+    """Both grown to the whole position, they would close it and then turn it round."""
+    desk = make_desk(wrap_store=FailingStore, capabilities=Capabilities(brackets=False), max_fill=Decimal(1))
+    await desk.start()
+    desk.strategies[ES].script.append(enter(stop="4990", limit="5000"))
+    await next_window(desk, ES="5000")
+    await desk.until(lambda: desk.trader().desk.protection is ProtectionState.COVERED, 10)
+    assert desk.position() == 1
+    failing(desk).down = True
+    await desk.until(lambda: any("lease is not confirmed" in reason for reason in desk.blocks()), 20)
+    (stop,) = working(desk, Role.STOP)
+    if another:
+        out_of_band.place_foreign(desk.exchange, PAPER, stop.terms, desk.clock.now())
+    desk.feed.trade(ES, "5000")
+    await desk.until(lambda: desk.position() == 2, 5)
+    await desk.pass_(12)
+    assert [o.terms.quantity for o in working(desk, Role.STOP)] == [1 if another else 2]
+    assert sum(o.terms.quantity for o in desk.exchange.open_orders(PAPER)) == 2
     assert ("of another rests" in alerts(desk)) is another
 
 
