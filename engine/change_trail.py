@@ -13,7 +13,18 @@ from engine.strategy_runner import Counters
 
 KEEP_MARKS = 200
 QUIET_EVENTS = frozenset(
-    {"asked", "ask soon", "report", "intent", "abandoned", "denied", "lost", "adopted", "journalled"}
+    {
+        "asked",
+        "ask soon",
+        "report",
+        "intent",
+        "abandoned",
+        "denied",
+        "lost",
+        "lost with its entry",
+        "adopted",
+        "journalled",
+    }
 )
 """Changes that nothing at the broker follows from (but for a report of fills unheard): reads need not wait for them."""
 

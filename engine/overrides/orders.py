@@ -132,7 +132,8 @@ class OrderOverrides(OrderChecks):
         for dead in (order, *legs):  # they left in one request: what is true of the entry is true of its legs
             dead = run.desk.current(dead)
             if dead.state is OrderState.IN_DOUBT_SUBMIT:
-                dead = run.desk.put(lifecycle.presumed_lost(dead, run.desk.now(), "its entry never existed"), "lost")
+                lost = lifecycle.presumed_lost(dead, run.desk.now(), "its entry never existed")
+                dead = run.desk.put(lost, "lost with its entry")
             dead = lifecycle.declared_dead(run.desk.current(dead), run.desk.now(), command.reason)
             run.desk.put(dead, "declared dead")
         run.trader.recovery.mark_doubt()

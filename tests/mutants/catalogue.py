@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from tests.mutants.elsewhere import ELSEWHERE
 from tests.mutants.outbound import OUTBOUND
+from tests.mutants.overlooked import OVERLOOKED
 
-MUTANTS = (*OUTBOUND, *ELSEWHERE)
+MUTANTS = (*OUTBOUND, *ELSEWHERE, *OVERLOOKED)

@@ -70,4 +70,11 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "wanted-cancel-is-forgotten": ("slow request",),
     "risk-before-its-row": ("database frozen",),
     "exit-passes-the-gate": ("hands in an outage",),
+    "entries-of-the-minute-forgotten": ("narrow day",),
+    "entries-of-the-day-uncounted": ("narrow day",),
+    "entries-of-the-day-begin-anew": ("narrow day", "crash"),
+    "past-flat-by-enters": ("narrow day",),
+    "open-loss-is-no-loss": ("narrow day",),
+    "jump-of-equity-believed": ("wrong balance",),
+    "old-equity-is-good": ("balance silence",),
 }

@@ -15,7 +15,7 @@ from brokers.paper.book import is_held
 from engine.domain.broker import BrokerStatus
 from engine.domain.ids import AccountId, Symbol
 from engine.domain.orders import OrderType, Side, Terms, TimeInForce
-from tests.simulation import broker_faults, house_faults, scenes
+from tests.simulation import broker_faults, day_faults, house_faults, scenes
 from tests.simulation.market import MINUTE_MS
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def arm(run: Run) -> None:
         world.market.violence = 1 + 4 * strength["violent market"]
     house_faults.arm(run)
     broker_faults.arm(run)
+    day_faults.arm(run)
     run.misbehave()
 
 
@@ -352,7 +353,8 @@ MODIFIERS = ("crash in recovery", "two operators at once")
 def kinds() -> tuple[str, ...]:
     """Every fault kind that a seed may switch on."""
     mine = (*standing(), *SUDDEN, *MODIFIERS)
-    return (*mine, *house_faults.STANDING, *house_faults.SUDDEN, *broker_faults.STANDING, *broker_faults.SUDDEN)
+    theirs = (*broker_faults.STANDING, *broker_faults.SUDDEN, *day_faults.STANDING, *day_faults.SUDDEN)
+    return (*mine, *house_faults.STANDING, *house_faults.SUDDEN, *theirs)
 
 
 def schedule(run: Run) -> None:
@@ -361,6 +363,7 @@ def schedule(run: Run) -> None:
         if name in run.options.faults:
             _again(run, act, mean / max(0.1, run.options.faults[name]))
     broker_faults.schedule(run)
+    day_faults.schedule(run)
 
 
 def _again(run: Run, act: Act, mean: float) -> None:

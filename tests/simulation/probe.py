@@ -36,6 +36,7 @@ def mind(desk: Desk, run: SessionRun) -> Mind:
         alive=run.dead is None and session.phase not in (Phase.STARTING, Phase.DEAD, Phase.STOOD_DOWN),
         foreign=frozenset(order.terms.symbol for order in desk.engine.accounts[book.account].reconciler.foreign),
         slowest=session.slowest_acceptance_ms,
+        mark=session.mark,
         stored=not desk.store.trouble(),
     )
 

@@ -89,7 +89,7 @@ class Run:
             traded=self._traded,
             journalled=self._journalled,
             answers=scenes.Answers(self),
-            limits=world.durable.sessions[0].limits,
+            limits={session.id: session.limits for session in world.durable.sessions},
             instruments=world.durable.instruments,
         )
         self.rivals = Rivals(self)
@@ -225,6 +225,8 @@ class Run:
         self._note_confirmed(desk, minds)
         if desk.clock.now() == now:
             self._look_at_duties(desk, minds, now)
+            for mind in minds:
+                self.oracle.day.look(mind, now, is_calm=desk.wires[mind.account].up_since is not None)
 
     def _look_at_duties(self, desk: Desk, minds: tuple[Mind, ...], now: Millis) -> None:
         duties = self.oracle.duties

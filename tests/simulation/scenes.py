@@ -39,6 +39,7 @@ def scene(run: Run, desk: Desk, account: AccountId, symbol: Symbol | None) -> Sc
     renewed = world.database.renewed.get((account, epoch))
     newest = desk.feed.newest.get(symbol) if symbol is not None else None
     read_at, positions = desk.wires[account].read
+    money_at = min(wire.money_at for wire in desk.wires.values())
     return Scene(
         life=desk.life.name,
         began=desk.engine.started,
@@ -48,6 +49,7 @@ def scene(run: Run, desk: Desk, account: AccountId, symbol: Symbol | None) -> Sc
         read_age=now - read_at if read_at else None,
         read=positions.get(symbol, Decimal(0)) if symbol is not None else Decimal(0),
         mark=world.market.last(symbol) if symbol is not None else Decimal(0),
+        money_age=now - money_at if money_at else None,
         has_gap=symbol in desk.feed.gaps,
         is_steady=clock == now and now - max(desk.steady_since, desk.clock.right_since) > STEADY_MS,
         is_old=run.rivals.newest_epoch(account) > epoch,

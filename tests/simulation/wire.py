@@ -100,6 +100,9 @@ class WireTrouble:
         self.lag_query = 0.0
         self.forgets: Callable[[str, tuple[BrokerOrder, ...]], tuple[BrokerOrder, ...]] | None = None
         """What a complete answer about orders leaves out of its rows."""
+        self.money_silent_until: Millis = 0
+        self.misstates: Callable[[Balance], Balance] | None = None
+        """What an answer about money says instead."""
         self.twins: Callable[[SubmitRequest], bool] | None = None
         """Whether somebody else has the same idea as this request, whose answer is then lost."""
 
@@ -136,6 +139,7 @@ class Wire:
         self._recent: deque[Millis] = deque(maxlen=20)
         self._mute = False
         self.read: tuple[Millis, dict[Symbol, Decimal]] = (0, {})
+        self.money_at: Millis = 0
         self._unread: list[AccountEvent] = []
         self._under_way: dict[asyncio.Future[Any], type[LinkError]] = {}
         self._events: deque[tuple[Millis, AccountEvent]] = deque()
@@ -415,7 +419,18 @@ class Wire:
 
     async def balance(self) -> Report[Balance]:
         """Money."""
-        return await self._ask("balance", lambda: (self._exchange.balance(self.account),))
+        report = await self._ask("balance", self._money)
+        self.money_at = self._now()
+        return report
+
+    def _money(self) -> tuple[Balance, ...]:
+        """The first word on money of a life is true: nothing could tell that it is not."""
+        if self._now() < self.trouble.money_silent_until:
+            self._hit("balance silence")
+            raise QueryFailed("503: no word on money")
+        balance = self._exchange.balance(self.account)
+        misstates = self.trouble.misstates if self.money_at else None
+        return (balance if misstates is None else misstates(balance),)
 
     # -- events -------------------------------------------------------------------------------------------
 

@@ -17,6 +17,7 @@ from engine.domain.market import Timeframe
 from engine.domain.risk import HeatLimits, PortfolioSettings
 from engine.domain.settings import FixedSize, Numbers, SessionLimits, SessionSettings
 from tests.simulation.database import SimDatabase
+from tests.simulation.day_faults import narrowed
 from tests.simulation.desk import Durable, Locks
 from tests.simulation.feed import FeedTrouble
 from tests.simulation.files import SimFiles
@@ -133,11 +134,10 @@ class World:
             witness=witness,
             instruments=instruments,
             accounts=self.accounts,
-            sessions=tuple(_settings(account, symbol) for account, symbol in places),
+            sessions=narrowed(tuple(_settings(account, symbol) for account, symbol in places), options.faults),
             portfolio=PortfolioSettings(
                 limits=TIGHT if "tight heat" in options.faults else WIDE,
                 groups=(TIGHT_GROUP,) if "tight heat" in options.faults else (),
-                equity_jump=Decimal(5),
             ),
             numbers=SHORT if "short deadline" in options.faults else Numbers(),
             watch=watch,

@@ -7,7 +7,8 @@ requests.py    I1 I2 (and what a name may be) I11 I14 I16 (entries) I20 (no unli
                I27 I32 I33 I42 (protection lasts)
 sending.py     I15 (used once ever) I17 (gap) I19 (prompt) I34, and the gate's own rules by name: deadline and how far
                off it may lie, fresh data, confirmed lease, limits, an adopted difference, an exit beside one in
-               doubt (protocol, rule 9), a stop beside one in doubt (rule 7)
+               doubt (protocol, rule 9), a stop beside one in doubt (rule 7), the age of the equity
+day.py         entries a day, the daily loss, the entry window, flat by
 verdicts.py    I12 (no end without proof, LOST by time) I19 (no exit refused by what holds entries back) I30 (LOST and
                "not found" by complete answers, differences by settled ones), one candidate only (rule 8)
 weight.py      I21 (the gap floor, too) I23 (what a contribution weighs at least) I32 (counted)

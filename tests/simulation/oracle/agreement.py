@@ -23,15 +23,17 @@ FILLS = (
     "SELECT client_id, quantity FROM fills AS f WHERE revision = (SELECT max(revision) FROM fills AS g WHERE "
     "g.account = f.account AND g.fill_key = f.fill_key)"
 )
+LOST_DAY = "daily loss"
 AVERAGE_TOLERANCE = Decimal("0.000001")
 
 
 class Agreement:
     """Judges a session once nothing is under way."""
 
-    def __init__(self, truth: Truth, findings: Findings) -> None:
+    def __init__(self, truth: Truth, findings: Findings, has_lost: Callable[[Mind], bool]) -> None:
         self._truth = truth
         self._findings = findings
+        self._has_lost = has_lost
 
     def positions(self, mind: Mind) -> None:
         """I4."""
@@ -110,7 +112,9 @@ class Agreement:
         return mode is IdMode.NONE and row is not None and row[0] in (OrderState.LOST, OrderState.ABANDONED)
 
     def may_enter(self, mind: Mind) -> None:
-        """I44."""
+        """I44; a day that lost too much is over for its session."""
+        if mind.closed is not None and mind.closed.startswith(LOST_DAY) and self._has_lost(mind):
+            return
         self._findings.check("I44", mind.closed is None, lambda: f"{mind.session} may not enter: {mind.closed}")
 
 

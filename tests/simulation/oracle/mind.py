@@ -34,6 +34,7 @@ class Mind(Struct, frozen=True, kw_only=True):
     foreign: frozenset[Symbol]
     slowest: Millis
     """How long the slowest acceptance took, as far as the engine knows: a lost order is waited for three times that."""
+    mark: Decimal | None
     stored: bool
     """Whether the database answered when last asked, as far as the engine knows."""
 

@@ -16,6 +16,7 @@ from engine.domain.settings import SessionLimits
 from tests.simulation.oracle.agreement import Agreement
 from tests.simulation.oracle.audit import Audit, signed
 from tests.simulation.oracle.candles import Candles
+from tests.simulation.oracle.day import Day
 from tests.simulation.oracle.duties import Duties
 from tests.simulation.oracle.exposure import Exposure
 from tests.simulation.oracle.findings import Findings, Violation
@@ -46,7 +47,7 @@ class Oracle:
         traded: Callable[[str, Millis], bool],
         journalled: Callable[[str], bool],
         answers: Answers,
-        limits: SessionLimits,
+        limits: dict[SessionId, SessionLimits],
         instruments: tuple[Instrument, ...],
     ) -> None:
         self.findings = Findings(now, on_violation)
@@ -55,11 +56,13 @@ class Oracle:
         self.requests = Requests(self.truth, self.findings, self.candles, journalled)
         self.exposure = Exposure(self.truth, self.findings, most)
         self.standing = Standing(self.truth, self.findings)
-        self.agreement = Agreement(self.truth, self.findings)
         self.audit = Audit(self.truth, self.findings)
-        self.sending = Sending(self.truth, self.findings, limits)
+        self.day = Day(self.truth, self.findings, limits, instruments)
+        self.sending = Sending(self.truth, self.findings, limits, self.day)
         self.verdicts = Verdicts(self.truth, self.findings, answers)
-        self.weight = Weight(self.findings, instruments, limits.worst_case_per_contract)
+        worst = max(each.worst_case_per_contract for each in limits.values())
+        self.weight = Weight(self.findings, instruments, worst)
+        self.agreement = Agreement(self.truth, self.findings, self.day.has_lost)
         self.duties = Duties(self.truth, self.findings)
         self._adopted_foreign: set[Place] = set()
         self._released: dict[SessionId, Millis] = {}
@@ -111,6 +114,7 @@ class Oracle:
         """The exchange executed, or voided, something."""
         order = self.truth.exchange.book.orders.get(fill.broker_id)
         self.truth.filled_at[account, fill.symbol] = self.truth.now()
+        self.day.filled((account, fill.symbol), fill)
         if fill.broker_id in self.truth.claimed:
             self._adopted_foreign.add((account, fill.symbol))
         if order is not None and order.record.client_id is None and not fill.revision:

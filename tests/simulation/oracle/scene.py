@@ -24,6 +24,8 @@ class Scene(Struct, frozen=True, kw_only=True):
     read: Decimal
     """The position of the contract in it."""
     mark: Decimal
+    money_age: Millis | None
+    """Since the oldest of the newest words on each account's money; None before all have given one."""
     has_gap: bool
     """Whether the feed was cut and nobody has read history since it came back."""
     is_steady: bool

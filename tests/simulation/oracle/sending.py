@@ -8,6 +8,7 @@ from decimal import Decimal
 from engine.domain.ids import Millis, SessionId
 from engine.domain.orders import Flag, Order, OrderState, Role
 from engine.domain.settings import SessionLimits
+from tests.simulation.oracle.day import Day
 from tests.simulation.oracle.findings import Findings
 from tests.simulation.oracle.mind import Mind
 from tests.simulation.oracle.scene import Scene
@@ -19,6 +20,7 @@ LEASE_MS = 10_000
 DEADLINE_MS = 60_000
 PROMPT_MS = 1_500
 READ_MS = 7_000
+MONEY_MS = 122_000
 SETTLE_MS = 300
 UNSIZED = frozenset({Flag.SIZED_FROM_MEMORY, Flag.FORCED})
 WRITTEN_MS = 10_000
@@ -32,10 +34,11 @@ EVALUATED = "SELECT session, candle FROM evaluated_candles"
 class Sending:
     """Judges each request as it leaves."""
 
-    def __init__(self, truth: Truth, findings: Findings, limits: SessionLimits) -> None:
+    def __init__(self, truth: Truth, findings: Findings, limits: dict[SessionId, SessionLimits], day: Day) -> None:
         self._truth = truth
         self._findings = findings
         self._limits = limits
+        self._day = day
         self._entries: dict[tuple[str, SessionId], deque[Millis]] = {}
         self._used: dict[str, dict[str, Millis]] = {}
         self.acknowledged: set[str] = set()
@@ -83,6 +86,11 @@ class Sending:
             f"{entry} leaves; its lease was renewed {renewed} ms ago",
         )
         check("I17 gap", not scene.has_gap, f"{entry} leaves while the gap in the feed is open")
+        if scene.is_steady:
+            money = scene.money_age
+            check(
+                "entry money", money is not None and money <= MONEY_MS, f"{entry} leaves; money was told {money} ms ago"
+            )
         if scene.is_steady and scene.read_age is not None:
             check(
                 "entry read", scene.read_age <= READ_MS, f"{entry} leaves; positions were read {scene.read_age} ms ago"
@@ -93,12 +101,13 @@ class Sending:
             same = not settled or scene.read == mind.position
             check("entry agrees", same, f"{entry} leaves; the broker says {scene.read}, memory {mind.position}")
         self._check_limits(mind, order, scene, entry)
+        self._day.leaves(mind, scene, entry)
         rows = self._truth.database.execute(ADOPTED, (mind.session,)).fetchall()
         waiting = [id for (id,) in rows if id not in self.acknowledged]
         check("I10 block", not waiting, lambda: f"{entry} leaves while {waiting} waits for somebody")
 
     def _check_limits(self, mind: Mind, order: Order, scene: Scene, entry: str) -> None:
-        limits, terms, check = self._limits, order.terms, self._findings.check
+        limits, terms, check = self._limits[mind.session], order.terms, self._findings.check
         check("entry size", terms.quantity <= limits.max_order_size, f"{entry} is for {terms.quantity}")
         prices = [price for price in (terms.limit, terms.stop) if price is not None]
         far = max((abs(price - scene.mark) / scene.mark for price in prices), default=Decimal(0))
