@@ -72,19 +72,21 @@ class Flattener:
     async def why_no_longer(self) -> str | None:
         """Asked again after it was flat, while its deadline allows: None, or why nobody may be told that it is flat.
 
-        A position that came meanwhile is closed under the flatten as soon as it is known.
+        A position that came meanwhile is closed under the flatten as soon as it is known, unless somebody resumed.
         """
         desk, read = self._desk, None
         while read is None:
             read = await desk.road.fresh_position(desk.book.symbol, desk.numbers.query_timeout)
             if read is None and desk.clock.monotonic() >= self._deadline:
                 return "NOT confirmed flat: the broker does not answer any more"
-        held = desk.book.position.quantity
-        if not read.quantity and not held:
+        held, unproven = desk.book.position.quantity, self._unproven()
+        if not read.quantity and not held and not unproven:
             return None
-        self._stands = True
+        self._stands = self.binds  # whoever resumed meanwhile wants what came
         desk.road.suspect(f"{desk.book.symbol}: broker {read.quantity}, memory {held} after it was flat", orders=True)
-        return f"NOT flat: position is {read.quantity or held}"
+        if read.quantity or held:
+            return f"NOT flat: position is {read.quantity or held}"
+        return f"NOT flat: {unproven[0].role} {unproven[0].client_id} is {unproven[0].state}"
 
     def stand(self) -> None:
         """An earlier life was flattened and not resumed: what still fills is closed under it."""

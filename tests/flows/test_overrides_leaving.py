@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 
+from msgspec.structs import replace
+
 from brokers.paper.out_of_band import move_position
 from engine import commands as c
 from engine.domain.ids import SessionId
-from engine.domain.orders import Role
+from engine.domain.orders import OrderState, Role
 from engine.domain.settings import ShutdownPolicy
 from engine.outbound.flatten import FlattenResult
 from engine.snapshot import Procedure
@@ -77,6 +79,37 @@ async def test_flatten_everything_asks_the_broker_again_before_it_says_so_of_all
     assert any("NOT flat: position is 1" in line for _, line in done.lines)
     await desk.until(lambda: desk.broker_position() == 0, 20)
     await desk.until(lambda: desk.position() == 0, 5)
+
+
+async def test_what_came_after_a_resume_is_not_closed_under_the_flatten_of_everything(
+    make_desk: Callable[..., Desk],
+) -> None:
+    """It is not flat, and nobody wants it to be: entries were let go again before the last session was done."""
+    desk = await make_desk(symbols=(ES, NQ)).start()
+
+    def resumes() -> None:
+        desk.trader().flattener.lift()
+        move_position(desk.exchange, PAPER, ES, Decimal(1), desk.clock.now())
+
+    done = await _opened_again(desk, resumes)
+    assert (done.ok, done.result) == (False, "NOT flat")
+    await desk.until(lambda: desk.position() == 1, 60)
+    await desk.pass_(20)
+    assert desk.broker_position() == 1
+
+
+async def test_flatten_everything_names_an_order_that_lives_after_all(make_desk: Callable[..., Desk]) -> None:
+    """One that was taken for ended when its session was flat, and works again before the last one is."""
+    desk = await make_desk(symbols=(ES, NQ)).start()
+
+    def revives() -> None:
+        book = desk.trader().desk.book
+        entry = next(o for o in book if o.role is Role.ENTRY)
+        book.put(replace(entry, state=OrderState.LOST), "revived by the test", desk.clock.now())
+
+    done = await _opened_again(desk, revives)
+    assert (done.ok, done.result) == (False, "NOT flat")
+    assert any("NOT flat: entry" in line and "is lost" in line for _, line in done.lines)
 
 
 async def test_flatten_everything_is_not_confirmed_when_the_broker_stops_answering_before_the_last_is_done(
