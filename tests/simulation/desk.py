@@ -121,6 +121,7 @@ class Desk:
         self.durable = durable
         self._take_over = take_over
         self.paused_at: Millis = 0
+        self.stills: list[tuple[Millis, Millis]] = []
         self.steady_since: Millis = durable.loop.at
         self.seams = Seams(self.life, on_death)
         self.clock = SimClock(durable.loop, self.life)
@@ -250,6 +251,7 @@ class Desk:
         at = self.durable.loop.at
         stood = (at - self.paused_at) / 1000
         self.steady_since = at
+        self.stills.append((self.paused_at, at))
         if stood > SUSPEND_SECONDS and self.is_up:
             self.durable.loop.add_timer(at + PROBE_MS, lambda: self.engine.resumed(stood), self.life)
         self.durable.loop.resume(self.life)

@@ -99,9 +99,11 @@ class Answers:
         return wrong_clock or any(since - TRIP_MS <= at <= until for at in self._of(account, client_id))
 
 
-def stood(run: Run) -> tuple[Millis, Millis]:
-    """From when to when the desk's process last stood still: it could do nothing meanwhile."""
-    return (0, 0) if run.desk is None else _stood(run.desk, run.world.clock.now())
+def stood(run: Run, since: Millis) -> Millis:
+    """For how long the desk's process has stood still since a moment: it could do nothing meanwhile."""
+    desk, now = run.desk, run.world.clock.now()
+    spans = [] if desk is None else [*desk.stills, _stood(desk, now)] if desk.life.paused else desk.stills
+    return sum(max(0, ended - max(begun, since)) for begun, ended in spans)
 
 
 def _stood(desk: Desk, now: Millis) -> tuple[Millis, Millis]:

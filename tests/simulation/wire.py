@@ -76,7 +76,7 @@ class WireTrouble:
 
     def __init__(self) -> None:
         self.asked: Millis = 0
-        self.answered: deque[tuple[Millis, str]] = deque(maxlen=400)
+        self.answered: deque[tuple[Millis, str]] = deque(maxlen=2_000)  # rows may be written minutes late
         self.clear(0)
 
     def clear(self, now: Millis) -> None:
@@ -371,7 +371,8 @@ class Wire:
             if trouble.forgets is not None and name.removeprefix("open ").startswith("order"):
                 rows = trouble.forgets(name, rows)  # type: ignore[arg-type, assignment]
             report = self._last[name] = Report(rows, self._now())
-            trouble.answered.append((self._now(), name))
+            if name.startswith("order"):
+                trouble.answered.append((self._now(), name))
             return report
 
         report = await self._travel(work, QueryFailed, slow)

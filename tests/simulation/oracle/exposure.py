@@ -41,7 +41,7 @@ class Exposure:
         self.flat: dict[SessionId, str] = {}
         self.forced: set[SessionId] = set()
         self.asked: Callable[[SessionId, ClientOrderId], bool] = lambda session, client_id: False
-        self.stood: Callable[[], tuple[Millis, Millis]] = lambda: (0, 0)  # when the process last stood still
+        self.stood: Callable[[Millis], Millis] = lambda since: 0  # how long the process has stood still since
         self._confirmed: dict[SessionId, list[Millis]] = {}
         self.excused = 0
         self._trips: dict[Place, list[Trip]] = {}
@@ -119,7 +119,7 @@ class Exposure:
         What moved while the order itself was on the wire counts from its arrival: nothing can be taken back before.
         An exit that had to be presumed lost and arrives after all moves it as a stranger would.
         """
-        now, (begun, ended), mine = self._truth.now(), self.stood(), self._trip(place, sent)
+        now, mine = self._truth.now(), self._trip(place, sent)
         if mine is None and sent.parent is not None:
             mine = self._entries.get(sent.parent)  # a leg travels with its entry
         patience = LONGEST_TRIP_MS if self.asked(session, sent.client_id) else KNOWN_MS
@@ -128,7 +128,7 @@ class Exposure:
             learned = next((each for each in known if each > at), now)
             if mine is not None and mine.left <= at <= mine.arrived:
                 learned = max(learned, mine.arrived)
-            if now - learned - max(0, ended - max(begun, learned)) < patience:
+            if now - learned - self.stood(learned) < patience:
                 return True
         return False
 
