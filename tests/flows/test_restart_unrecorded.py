@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import time
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from brokers.paper.out_of_band import move_position
 from engine.domain.broker import Capabilities, IdMode
@@ -19,6 +21,10 @@ from tests.flows.harness import ES, PAPER, Desk
 
 def _manners(mode: IdMode = IdMode.TAG, *, find: bool = True) -> Capabilities:
     return Capabilities(id_mode=mode, find_by_client_id=find, replace_may_change_type=False)
+
+
+async def _full(record: Any) -> None:
+    raise OSError(28, "No space left on device")
 
 
 def _nothing(desk: Desk) -> None:
@@ -63,11 +69,7 @@ async def test_an_exit_owed_again_leaves_under_another_name_than_the_one_that_no
     await hold(desk)
     await desk.pass_(5)
     failing(desk).down = True
-
-    async def full(record: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    desk.journal.append = full  # type: ignore[method-assign]
+    desk.journal.append = _full  # type: ignore[method-assign]
     desk.strategies[ES].script.append(leave)
     await next_window(desk)
     await desk.until(lambda: desk.position() == 0, 5)
@@ -80,6 +82,24 @@ async def test_an_exit_owed_again_leaves_under_another_name_than_the_one_that_no
     assert Flag.MISSED in owed.flags
     assert owed.client_id != unrecorded.client_id
     assert [o.client_id for o in again.exchange.orders_since(PAPER, 0)].count(unrecorded.client_id) == 1
+
+
+async def test_the_exit_of_the_time_to_be_flat_by_leaves_under_another_name_too(make_desk: Callable[..., Desk]) -> None:
+    limits = make_desk(directory="other").session_settings(ES).limits
+    session = {"limits": replace(limits, flat_by=time(9, 3))}  # 09:00 is now
+    desk = await make_desk(wrap_store=FailingStore, capabilities=_manners(), session=session).start()
+    await hold(desk)
+    await desk.pass_(5)
+    failing(desk).down = True
+    desk.journal.append = _full  # type: ignore[method-assign]
+    await desk.until(lambda: desk.position() == 0, 180)
+    (unrecorded,) = desk.orders(Role.EXIT)
+    await kill(desk)
+    again = await _next(desk, make_desk, -1)
+    await again.until(lambda: again.broker_position() == 0, 10)
+    names = [o.client_id for o in again.exchange.orders_since(PAPER, 0)]
+    assert names.count(unrecorded.client_id) == 1
+    assert {o.key.split("/")[1] for o in again.orders(Role.EXIT)} == {unrecorded.key.split("/")[1]}
 
 
 async def _one_works(make_desk: Callable[..., Desk]) -> tuple[Desk, int, ClientOrderId]:
