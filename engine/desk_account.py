@@ -25,7 +25,7 @@ from engine.domain.disagreements import Disagreement
 from engine.domain.ids import AccountId, BrokerOrderId, Millis, Symbol
 from engine.domain.lease import Holder
 from engine.domain.order_book import book_executions
-from engine.domain.order_lifecycle import Evidence
+from engine.domain.order_lifecycle import Evidence, same_terms
 from engine.domain.orders import Order, OrderState
 from engine.domain.settings import Numbers
 from engine.errors import StoreError
@@ -201,8 +201,8 @@ class DeskAccount:
                     after = desk.book.report(owner, record, Evidence.STREAM, self._clock.now())
                     if after.terms.quantity < owner.terms.quantity:  # or an old word about a leg that has grown since
                         self.reconciler.suspect(f"{after.client_id} is smaller by the stream", orders=True)
-                    elif _outgrew(after, desk.book.whole(after, record)):
-                        self.reconciler.suspect(f"{after.client_id} is larger by the stream", orders=True)
+                    elif _is_another(after, desk.book.whole(after, record)):
+                        self.reconciler.suspect(f"{after.client_id} is another by the stream", orders=True)
                     if record.filled > max(after.reported, after.filled):  # fills unheard, or a word of before a bust
                         self.reconciler.suspect(f"{after.client_id} filled more by the stream", orders=True)
                 elif not record.status.is_final:
@@ -243,8 +243,12 @@ class DeskAccount:
         self._on_unowned(symbol, sum((v for (_, s), v in self._unowned.items() if s == symbol), Decimal(0)))
 
 
-def _outgrew(order: Order, record: BrokerOrder) -> bool:
-    """Whether the broker works a larger order than we know of: by a replace that came late, or by another's hand."""
-    settled = order.state in (OrderState.WORKING, OrderState.PARTIALLY_FILLED, OrderState.FILLED)
-    same = record.broker_id == order.broker_id and record.filled >= order.filled and not record.status.is_final
-    return settled and same and record.terms.quantity > order.terms.quantity
+def _is_another(order: Order, record: BrokerOrder) -> bool:
+    """Whether the broker works other terms than we know of: by a replace that came late, or by another's hand."""
+    if record.broker_id != order.broker_id or record.filled < order.filled or record.status.is_final:
+        return False
+    if order.state is OrderState.FILLED:
+        return record.terms.quantity > order.terms.quantity
+    return order.state in (OrderState.WORKING, OrderState.PARTIALLY_FILLED) and not same_terms(
+        record.terms, order.terms
+    )

@@ -527,14 +527,15 @@ def tick(desk: Desk, price: str) -> Tick:
     return Tick(ES, desk.clock.now(), Decimal(price), Decimal(1))
 
 
-async def test_a_stop_that_the_stream_shows_larger_is_asked_for_at_once(make_desk: MakeDesk) -> None:
-    """A replace that had been given up arrives after all: nobody waits five minutes for the next check of orders."""
+@pytest.mark.parametrize("size", [1, 5])
+async def test_a_stop_that_the_stream_shows_another_is_asked_for_at_once(make_desk: MakeDesk, size: int) -> None:
+    """A replace that nobody waits for arrives: whoever waited five minutes for the next check would stand half bare."""
     desk = await in_position(make_desk(capabilities=Capabilities(brackets=False)))
     (stop,) = (o for o in desk.orders(Role.STOP) if o.is_open)
     assert stop.broker_id is not None
-    late = desk.manager.replace(stop.broker_id, stop.client_id, replace(stop.terms, quantity=Decimal(5)))
+    late = desk.manager.replace(stop.broker_id, stop.client_id, replace(stop.terms, quantity=Decimal(size)))
     arriving = desk.trader().desk.tasks.spawn(late, "late replace")
     await desk.until(lambda: bool(rows(desk, DisagreementKind.ORDER_DIFFERS)), 8)
     assert arriving.done()
-    await desk.until(lambda: working(desk, OrderType.STOP).terms.quantity == 2, 8)
-    assert [o.terms.quantity for o in desk.orders(Role.STOP) if o.is_open] == [2]
+    await desk.until(lambda: [o.terms.quantity for o in desk.orders(Role.STOP) if o.is_open] == [2], 8)
+    assert working(desk, OrderType.STOP).terms.quantity == 2
