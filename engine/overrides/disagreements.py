@@ -24,6 +24,22 @@ def perhaps(run: SessionRun, record: BrokerOrder) -> Order | None:
     return next((o for o in orders if o.doubt is not None and record.broker_id in o.doubt.candidates), None)
 
 
+def whole_fill(record: BrokerOrder) -> BrokerFill:
+    """What an order filled before it was ours, where no executions tell: once its id changes nothing else would."""
+    terms = record.terms
+    return BrokerFill(
+        execution_id=f"{record.broker_id}:0-{record.filled}",
+        broker_id=record.broker_id,
+        client_id=record.client_id,
+        symbol=terms.symbol,
+        side=terms.side,
+        quantity=record.filled,
+        price=record.average_price or terms.limit or terms.stop or ZERO,
+        at=record.updated,
+        cumulative=record.filled,
+    )
+
+
 class DisagreementOverrides(OverrideBase):
     """What an operator says about things that memory, database and broker tell differently."""
 
@@ -157,7 +173,9 @@ class DisagreementOverrides(OverrideBase):
             raise Refusal("it has filled in part, and the broker does not tell now what that did; try again")
         fills = tuple(fill for fill in report.rows if fill.broker_id == record.broker_id)
         newest = {fill.execution_id: fill.quantity for fill in sorted(fills, key=lambda f: f.revision)}
-        if account.link.capabilities.fills is FillsKind.EXECUTIONS and sum(newest.values(), ZERO) != record.filled:
+        if account.link.capabilities.fills is FillsKind.CUMULATIVE:
+            fills = (whole_fill(record),)
+        elif sum(newest.values(), ZERO) != record.filled:
             # what filled in between would count as known, and as still to be told: the order would never end
             raise Refusal("it is filling just now: the broker's list and its executions differ; try again")
         return position.quantity == run.desk.book.position.quantity, fills

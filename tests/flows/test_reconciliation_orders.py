@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from brokers.paper import out_of_band
 from brokers.paper.book import with_record
 from engine import commands as c
-from engine.domain.broker import BrokerOrder, Capabilities, Enforcer, Report
+from engine.domain.broker import BrokerOrder, Capabilities, Enforcer, FillsKind, ReplaceId, Report
 from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
 from engine.domain.ids import ClientOrderId, CommandId, SessionId
 from engine.domain.market import Tick
@@ -354,8 +354,13 @@ async def test_an_entry_is_not_adopted_into_a_hold_that_came_meanwhile(make_desk
     assert desk.orders(Role.ENTRY) == []
 
 
-async def test_an_adopted_order_that_had_filled_in_part_is_counted_once(make_desk: MakeDesk) -> None:
-    desk = make_desk()
+@pytest.mark.parametrize("ids", list(ReplaceId))
+@pytest.mark.parametrize("fills", list(FillsKind))
+async def test_an_adopted_order_that_had_filled_in_part_is_counted_once(
+    make_desk: MakeDesk, fills: FillsKind, ids: ReplaceId
+) -> None:
+    """Also once a replace gave it another id: the record of the old one told of that part a second time."""
+    desk = make_desk(capabilities=Capabilities(fills=fills, replace_id=ids))
     row = await foreign(desk)
     assert row.order is not None
     order = row.order
@@ -369,6 +374,13 @@ async def test_an_adopted_order_that_had_filled_in_part_is_counted_once(make_des
     await keep_fresh(desk, 45)
     (entry,) = desk.orders(Role.ENTRY)
     assert (entry.filled, entry.remaining) == (Decimal(1), Decimal(1))
+    (seen,) = rows(desk, DisagreementKind.POSITION)
+    await desk.send(lambda o: c.Acknowledge(origin=o, disagreement=seen.id, note="seen"))
+    done = await desk.send(lambda o: c.ModifyOrder(origin=o, order=entry.client_id, limit=Decimal(4940)))
+    assert done.taken, done.message
+    await keep_fresh(desk, 1)
+    (entry,) = desk.orders(Role.ENTRY)
+    assert (entry.filled, entry.remaining, entry.terms.limit) == (Decimal(1), Decimal(1), Decimal(4940))
     assert desk.position() == desk.broker_position() == 1
     assert len(rows(desk, DisagreementKind.POSITION)) == 1
 

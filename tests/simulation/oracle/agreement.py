@@ -89,7 +89,7 @@ class Agreement:
             if client_id in claimed:
                 continue  # taken for a stranger's and adopted by hand: its fills are booked under another name
             if order.account == account and order.record.terms.symbol == symbol and client_id is not None:
-                filled[client_id] = filled.get(client_id, Decimal(0)) + order.record.filled
+                filled[client_id] = filled.get(client_id, Decimal(0)) + order.record.filled + self._before(order)
                 signs[client_id] = order.record.terms.side.sign
         booked: dict[str, Decimal] = {}
         for client_id, quantity in self._truth.database.execute(FILLS + " AND account = ? AND symbol = ?", place):
@@ -104,6 +104,13 @@ class Agreement:
             else:
                 self._findings.check("I6", have == quantity, f"{client_id}: fills {have}, broker filled {quantity}")
         return unheard
+
+    def _before(self, order: PaperOrder) -> Decimal:
+        """What an order filled as a stranger's, before it was adopted and a replace gave it a name of ours."""
+        orders, before = self._truth.exchange.book.orders, order.record.replaces
+        if before is None or orders[before].record.client_id is not None:
+            return Decimal(0)
+        return orders[before].record.filled
 
     def _nameless(self, account: AccountId, client_id: ClientOrderId) -> bool:
         """Where the broker echoes no ids, an order that was never told apart is lost, and its fills are adopted."""
