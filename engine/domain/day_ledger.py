@@ -22,13 +22,17 @@ class DayLedger:
         self.fees = ZERO
         self.entries = 0
 
-    def roll(self, now: Millis) -> bool:
-        """Begin a new trade date if one has begun; whether it has."""
+    def roll(self, now: Millis) -> None:
+        """Begin a new trade date if one has begun."""
         today = self._instrument.calendar.trade_date(now)
         if today == self.day:
-            return False
+            return
         self.day, self.realised, self.fees, self.entries = today, ZERO, ZERO, 0
-        return True
+
+    def entered(self, now: Millis) -> None:
+        """An entry leaves: it counts for the trade date of this moment."""
+        self.roll(now)
+        self.entries += 1
 
     def book(self, realised_points: Decimal, fee: Decimal, now: Millis) -> None:
         """Take what a fill realised (price points times size) and cost."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 from engine.domain.ids import Millis
 from engine.domain.market import DAY_MS
 from engine.domain.records import LatchKind
@@ -19,12 +21,16 @@ class DayWatch:
         self._desk = desk
         self._entries = entries
         self._decisions = decisions
+        self._day: date | None = None
 
     def look(self, now: Millis) -> None:
         """Open what a new trade date opens, latch what a loss latches, leave what has to be left by now."""
         desk = self._desk
         limits, calendar = desk.settings.limits, desk.instrument.calendar
-        if desk.ledger.roll(now):
+        before = self._day or desk.ledger.day
+        desk.ledger.roll(now)  # a fill or an entry may have begun the new trade date before this look
+        self._day = desk.ledger.day
+        if before != self._day:
             desk.blocks.clear(DAILY_LOSS)
         if desk.ledger.total(desk.book.position, desk.mark) <= -limits.max_daily_loss:
             reason = f"the day lost more than {limits.max_daily_loss}"

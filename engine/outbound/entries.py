@@ -195,6 +195,7 @@ class EntryRoad:
     def _exposure(self, position: Decimal) -> Exposure:
         desk = self._desk
         now = desk.now()
+        desk.ledger.roll(now)
         desk.entry_times = [at for at in desk.entry_times if at > now - MINUTE_MS]
         pending = sum((o.remaining for o in desk.book.open() if o.is_entry), ZERO)
         return Exposure(

@@ -76,7 +76,7 @@ class Submission:
             for item in (order, *legs):
                 desk.put(lifecycle.sent(desk.current(item), desk.now()), "sent")
             desk.entry_times.append(desk.now())
-            desk.ledger.entries += 1
+            desk.ledger.entered(desk.now())
             request = SubmitRequest(
                 order.client_id, order.terms, tuple(AttachedLeg(leg.client_id, leg.terms) for leg in legs)
             )

@@ -13,6 +13,7 @@ from engine import commands as c
 from engine.domain.broker import Capabilities, FillsKind, IdMode, SubmitRequest
 from engine.domain.ids import CommandId, SessionId
 from engine.domain.intents import IntentRecord, SubmitIntent
+from engine.domain.market import DAY_MS
 from engine.domain.orders import Flag, Order, OrderState, OrderType, Role, Side, Terms
 from engine.domain.settings import Protection
 from engine.outbound.entries import EntryWish
@@ -426,6 +427,22 @@ async def test_the_daily_loss_latches_entries_off_with_its_number(make_desk: Mak
     again.feed.market = first.feed.market
     await again.start()
     assert any("daily loss" in block for block in again.blocks())
+    session, tomorrow = again.trader().desk, again.clock.now() + DAY_MS
+    session.ledger.book(Decimal(0), Decimal(0), tomorrow)  # a fill is booked before anybody looks at the new date
+    again.trader().day.look(tomorrow)
+    assert not any("daily loss" in reason for reason in session.blocks.reasons())
+
+
+async def test_the_first_entry_of_a_trade_date_is_not_judged_by_the_date_before(make_desk: MakeDesk) -> None:
+    limits = Desk.session_settings(make_desk(directory="throw-away"), ES).limits
+    desk = await make_desk(session={"limits": replace(limits, entries_per_day=1)}).start()
+    ledger = desk.trader().desk.ledger
+    ledger.entered(desk.clock.now() - DAY_MS)
+    desk.trader().day.look = lambda now: None  # type: ignore[method-assign]
+    desk.strategies[ES].script.append(enter())
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: desk.position() == 2, 5)
+    assert ledger.entries == 1
 
 
 async def test_s2_an_entry_is_never_sent_twice(make_desk: MakeDesk) -> None:

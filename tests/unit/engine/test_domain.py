@@ -177,14 +177,16 @@ def test_a_holiday_closes_its_trade_date_from_the_evening_before() -> None:
 def test_the_day_counts_in_money_and_begins_anew_at_the_roll() -> None:
     ledger = DayLedger(Instrument(symbol=SYMBOL, tick_size=d("0.25"), point_value=d(50), calendar=CME))
     noon, evening = ms("2026-03-05T12:00", CHICAGO), ms("2026-03-05T17:00", CHICAGO)
-    assert ledger.roll(noon)
     ledger.book(d(4), d("2.5"), noon)
-    ledger.entries += 1
+    ledger.entered(noon)
     assert ledger.total(Position(d(2), d(100)), d(101)) == 4 * 50 + 2 * 50 - d("2.5")
     assert ledger.total(FLAT, None) == 4 * 50 - d("2.5")
-    assert not ledger.roll(evening - 1)
-    assert ledger.roll(evening)
-    assert (ledger.realised, ledger.fees, ledger.entries) == (d(0), d(0), 0)
+    ledger.roll(evening - 1)
+    assert (ledger.realised, ledger.fees, ledger.entries) == (d(200), d("2.5"), 1)
+    ledger.entered(evening)
+    assert (ledger.realised, ledger.fees, ledger.entries) == (d(0), d(0), 1), (
+        "it counts for the day that begins with it"
+    )
 
 
 def test_the_day_is_rebuilt_from_all_fills_but_counts_todays_only_however_often() -> None:
