@@ -20,7 +20,7 @@ OVERLOOKED = (
         name="entries-of-the-day-uncounted",
         says="Entries per day: a breach denies the entry and closes entries until the day ends.",
         path=SUBMISSION,
-        old="            desk.ledger.entries += 1\n",
+        old="            desk.ledger.entered(desk.now())\n",
         new="",
     ),
     Mutant(
