@@ -71,7 +71,7 @@ class OrderBook:
         self._fills: dict[str, Fill] = {}
         self._last_words: dict[ClientOrderId, BrokerOrder] = {}
         self._adopted = False
-        self._rumours = Rumours(capabilities)
+        self.rumours = Rumours(capabilities)
         self.forgotten: dict[OrderState, int] = {}
 
     # -- reading ------------------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ class OrderBook:
 
     def possible(self) -> tuple[Order, ...]:
         """The open orders as they may be by now: a replace that no query found, and may still arrive, is `wanted`."""
-        return tuple(map(self._rumours.possible, self._live.values()))
+        return tuple(map(self.rumours.possible, self._live.values()))
 
     def recent(self) -> tuple[Order, ...]:
         """Terminal orders still in memory, newest first."""
@@ -146,7 +146,7 @@ class OrderBook:
 
     def load(self, order: Order) -> None:
         """Take an order from the audit trail without telling anybody."""
-        self._keep(self._rumours.inherited(order))
+        self._keep(self.rumours.inherited(order))
 
     def load_fill(self, fill: Fill) -> None:
         """Know an execution from the audit trail without booking it again."""
@@ -171,7 +171,7 @@ class OrderBook:
             quantity, price = report.filled - order.filled, fill_price(order, report)
             order = self._book(order, self._interval(order, report, quantity, price, now), now)
         after = lifecycle.reported(order, now, report, evidence)
-        self._rumours.note(order, after, report)
+        self.rumours.note(order, after, report)
         if after is not order:
             moved = after.state is not order.state
             self.put(after, f"broker says {report.status}" if moved else "report", now, report.reason)
@@ -185,7 +185,7 @@ class OrderBook:
             return None
         if order.wanted is not None:
             return order
-        if (other := self._rumours.replaced(order)) is None:
+        if (other := self.rumours.replaced(order)) is None:
             return None
         return self.put(lifecycle.may_be_other(order, now, other), "replaced perhaps", now, "cancelled by the stream")
 
@@ -193,7 +193,7 @@ class OrderBook:
         """How large an order that filled whole as we know it may be at the broker."""
         parent = self._orders.get(order.parent) if order.parent is not None else None
         grown = parent.filled if parent is not None and self.capabilities.brackets else ZERO
-        return max(grown, self._rumours.size(order))
+        return max(grown, self.rumours.size(order))
 
     def _interval(self, order: Order, report: BrokerOrder, quantity: Decimal, price: Decimal, now: Millis) -> Fill:
         """A fill where the broker tells cumulative quantities only."""
@@ -279,14 +279,14 @@ class OrderBook:
         booked = after_fill(self.position, fill.signed, fill.price)
         self.position = booked.position
         self._adopted = self._adopted and bool(booked.position.quantity)
-        alone = not self.capabilities.counts_anew or self._rumours.unfound(order) is not None
+        alone = not self.capabilities.counts_anew or self.rumours.unfound(order) is not None
         after = lifecycle.with_fill(order if alone else grown_by(order, fill), now, fill)
         if after.state is OrderState.FILLED and order.state in LIVE_AT_BROKER:
             size = self._may_be(after)
             if size > after.terms.quantity:
                 after = lifecycle.may_be_other(after, now, changed(after.terms, quantity=size))
         elif order.wanted is not None and self.capabilities.replace_quantity is ReplaceQuantity.REMAINING:
-            self._rumours.crossed(order.client_id, order.wanted)
+            self.rumours.crossed(order.client_id, order.wanted)
         self._store(after, now)
         self._on_change(Change(after, "fill", f"{fill.quantity} at {fill.price}", fill, booked.realised_points), now)
         self._bound_fills()
@@ -362,7 +362,7 @@ class OrderBook:
         for order in settled[:-KEEP_RECENT]:
             del self._orders[order.client_id]
             self._last_words.pop(order.client_id, None)
-            self._rumours.forget(order.client_id)
+            self.rumours.forget(order.client_id)
             self.forgotten[order.state] = self.forgotten.get(order.state, 0) + 1
             if order.broker_id is not None:
                 self._by_broker.pop(order.broker_id, None)

@@ -129,6 +129,7 @@ class OrderCheck:
         self._skipped = False
         for symbol, desk in desks.items():
             theirs = [row for row in report.rows if row.terms.symbol == symbol]
+            self._note_sizes(desk, theirs)
             if desk.book.version != versions[symbol] or self._road.settled_at(symbol) > begun:
                 self._skipped = True
                 continue
@@ -138,6 +139,13 @@ class OrderCheck:
         strangers += [row for row in report.rows if row.terms.symbol not in desks]
         await self._strangers(strangers, {row.broker_id for row in report.rows}, desks, begun)
         return True
+
+    def _note_sizes(self, desk: SessionDesk, theirs: list[BrokerOrder]) -> None:
+        """A size that is not believed yet is possible: what we know of the order does not end it before that."""
+        for row in theirs:
+            order = desk.book.owner_of(row)
+            if order is not None and order.is_open:
+                desk.book.rumours.note(order, order, desk.book.whole(order, row))
 
     async def _book_fills(self, desks: Iterable[SessionDesk], begun: Millis) -> tuple[Symbol, ...] | None:
         """Contracts of which the broker told a fill that was not booked; None is "no complete answer"."""

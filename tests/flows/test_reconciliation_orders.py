@@ -551,3 +551,24 @@ async def test_a_stop_that_the_stream_shows_another_is_asked_for_at_once(make_de
     assert arriving.done()
     await desk.until(lambda: [o.terms.quantity for o in desk.orders(Role.STOP) if o.is_open] == [2], 8)
     assert working(desk, OrderType.STOP).terms.quantity == 2
+
+
+async def test_a_stop_that_one_list_shows_larger_does_not_end_when_all_that_we_know_of_it_has_filled(
+    make_desk: MakeDesk,
+) -> None:
+    """An engine that was taken over had made it larger: what is left of it acts, and an exit would stand beside it."""
+    desk = await in_position(make_desk(capabilities=Capabilities(brackets=False)))
+    (stop,) = (o for o in desk.orders(Role.STOP) if o.is_open)
+    broker_id, larger = working(desk, OrderType.STOP).broker_id, replace(stop.terms, quantity=Decimal(5))
+    silently(desk, lambda: desk.exchange.replace(PAPER, broker_id, stop.client_id, larger, desk.clock.now()))
+    looking = desk.trader().desk.tasks.spawn(desk.engine.accounts[PAPER].reconciler.check_orders(), "one look")
+    await desk.until(looking.done, 2)
+    assert [o.terms.quantity for o in desk.orders(Role.STOP) if o.is_open] == [2], "it takes a second look"
+    desk.exchange.max_fill = Decimal(2)
+    desk.feed.trade(ES, "4990")
+    await desk.until(lambda: desk.position() == 0, 2)
+    assert desk.orders(Role.STOP)[0].state is not OrderState.FILLED
+    await desk.until(lambda: not desk.exchange.open_orders(PAPER), 3)
+    assert desk.position() == desk.broker_position() == 0
+    (stop,) = desk.orders(Role.STOP)
+    assert (stop.state, stop.terms.quantity, stop.filled) == (OrderState.CANCELLED, Decimal(5), Decimal(2))
