@@ -77,4 +77,12 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "open-loss-is-no-loss": ("narrow day",),
     "jump-of-equity-believed": ("wrong balance",),
     "old-equity-is-good": ("balance silence",),
+    "evaluated-in-an-earlier-life-unread": ("crash",),
+    "missed-exit-forgotten": ("crash",),
+    "late-tick-moves-the-mark": ("late tick",),
+    "age-of-the-line": ("delayed feed",),
+    "gap-filled-by-old-history": ("stale history", "feed cut"),
+    "cancelled-before-its-send-leaves": ("hasty hands",),
+    "strategy-cancels-its-stop": ("careless strategy",),
+    "replace-without-an-answer-is-refused": ("lost request",),
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 
 SUBMISSION = "engine/outbound/submission.py"
+RUNNER = "engine/strategy_runner.py"
+TRADER = "engine/trader.py"
 LIMITS = "engine/outbound/limits.py"
 PORTFOLIO = "engine/aggregation/portfolio_server.py"
 
@@ -57,5 +59,61 @@ OVERLOOKED = (
         path=PORTFOLIO,
         old="        if now - known.at > self.settings.equity_max_age_ms:\n",
         new="        if now - known.at > 1000 * self.settings.equity_max_age_ms:\n",
+    ),
+    Mutant(
+        name="evaluated-in-an-earlier-life-unread",
+        says="An exit intent on a candle newer than the last evaluated one is sent once trading opens, marked missed.",
+        path=RUNNER,
+        old="self._evaluated = max(self._evaluated, evaluated if evaluated is not None else -1)",
+        new="self._evaluated = max(self._evaluated, -1)",
+    ),
+    Mutant(
+        name="missed-exit-forgotten",
+        says="An exit intent on a candle newer than the last evaluated one is sent once trading opens.",
+        path=RUNNER,
+        old="and 0 <= self._evaluated < candle.start\n",
+        new="and 0 <= candle.start < self._evaluated\n",
+    ),
+    Mutant(
+        name="late-tick-moves-the-mark",
+        says="A late tick amends its candle; it is no news of the price.",
+        path=TRADER,
+        old="        if desk.last_tick is not None and tick.at < desk.last_tick:\n            return\n",
+        new="",
+    ),
+    Mutant(
+        name="age-of-the-line",
+        says="Freshness by the age of data, not the state of a socket.",
+        path=TRADER,
+        old="        desk.last_tick = tick.at\n",
+        new="        desk.last_tick = desk.now()\n",
+    ),
+    Mutant(
+        name="gap-filled-by-old-history",
+        says="History proves the seam only where it overlaps the live feed.",
+        path="engine/inbound/candle_stream.py",
+        old="        self._subscribed = now\n        self._overflowed = False",
+        new="        self._overflowed = False",
+    ),
+    Mutant(
+        name="cancelled-before-its-send-leaves",
+        says="The gate is read at the send; failing means abandoned, not sent.",
+        path="engine/outbound/entry_gate.py",
+        old='        if order.cancel_wanted:\n            return "cancelled before it was sent"\n',
+        new="",
+    ),
+    Mutant(
+        name="strategy-cancels-its-stop",
+        says="With protection = stop a position is covered by a broker-confirmed stop.",
+        path="engine/outbound/decision_handler.py",
+        old="if order.role is Role.STOP and desk.settings.protection is Protection.STOP:",
+        new="if order.role is Role.STOP and desk.settings.protection is Protection.NONE:",
+    ),
+    Mutant(
+        name="replace-without-an-answer-is-refused",
+        says="The answer is accepted, refused with proof, or in doubt.",
+        path=SUBMISSION,
+        old='order = desk.put(lifecycle.doubted(order, desk.now(), why), "replace in doubt", why)',
+        new='order = desk.put(lifecycle.replace_refused(order, desk.now(), why), "replace in doubt", why)',
     ),
 )

@@ -13,17 +13,24 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace as changed
 
+from engine import commands as c
 from engine.domain.broker import Balance
+from engine.domain.ids import ClientOrderId
 from engine.domain.settings import EntryWindow, SessionSettings
+from tests.simulation.operators import NAMES
 from tests.simulation.streams import Stream
 
 if TYPE_CHECKING:
+    from tests.simulation.desk import Desk
     from tests.simulation.run import Run
 
 NARROW, WRONG, SILENT = "narrow day", "wrong balance", "balance silence"
-STANDING = (NARROW, WRONG)
-SUDDEN = {SILENT: 500.0}
-"""Seconds between two of it at full intensity, on average."""
+DELAYED, STALE, HASTY = "delayed feed", "stale history", "hasty hands"
+STRATEGY: dict[str, tuple[str, float]] = {"careless strategy": ("careless", 0.1)}
+"""The field, and its probability at full intensity."""
+STANDING = (NARROW, WRONG, STALE, HASTY, *STRATEGY)
+HASTE = 0.3
+"""Of the entries that are durable and have not left, at full intensity."""
 LIES = 0.25
 """Of the answers about money, at full intensity."""
 FACTORS = (Decimal("0.4"), Decimal("1.7"), Decimal("0.3"), Decimal("1.9"))
@@ -76,6 +83,38 @@ def _silence(run: Run, rng: Stream) -> None:
     trouble.money_silent_until = run.world.clock.now() + round(rng.uniform(60, 300) * 1000)
 
 
+def _delay(run: Run, rng: Stream) -> None:
+    """Trades come in their order and late, all of them: the line is fine and the data is old."""
+    feed = run.world.durable.feed
+    feed.delay_ms = round(rng.uniform(16, 70) * 1000)
+    feed.delayed_until = run.world.clock.now() + round(rng.uniform(30, 120) * 1000)
+
+
+def _call_off(desk: Desk, name: ClientOrderId) -> None:
+    desk.send(NAMES[0], lambda o: c.CancelOrder(origin=o, order=name))
+
+
+def _committed(run: Run, rng: Stream, key: str) -> None:
+    """An intent is durable; in the moment before it leaves a hand may call the entry off."""
+    run.rivals.committed(key)
+    if not (run.in_trouble and key.endswith("/entry/1") and rng.chance(HASTE * run.options.faults[HASTY])):
+        return
+
+    def act() -> None:
+        for desk in run.in_command():
+            books = (session.desk.book for session in desk.engine.sessions.values()) if desk.is_up else ()
+            order = next((o for book in books for o in book.open() if o.key == key and o.sent is None), None)
+            if order is not None and not desk.life.paused:
+                run.world.hit(HASTY)
+                _call_off(desk, order.client_id)
+
+    run.world.clock.call_at(run.world.clock.now(), act)
+
+
+SUDDEN: dict[str, tuple[Callable[[Run, Stream], None], float]] = {SILENT: (_silence, 500.0), DELAYED: (_delay, 500.0)}
+"""What it does, and how many seconds lie between two of it at full intensity, on average."""
+
+
 def arm(run: Run) -> None:
     """Trouble begins."""
     world, kinds = run.world, run.options.faults
@@ -84,20 +123,25 @@ def arm(run: Run) -> None:
     if WRONG in kinds:
         for account, trouble in world.durable.wires.items():
             trouble.misstates = Misstated(kinds[WRONG], world.streams.of(f"money/{account}"), world.hit)
+    if STALE in kinds:
+        world.durable.feed.history_stale = 0.6 * kinds[STALE]
+    if HASTY in kinds:
+        rng = world.streams.of("haste")
+        world.database.on_intent = lambda key: _committed(run, rng, key)
 
 
 def schedule(run: Run) -> None:
     """Start the clocks of the sudden faults that this seed has."""
-    for name, mean in SUDDEN.items():
+    for name, (act, mean) in SUDDEN.items():
         if name in run.options.faults:
-            _again(run, mean / max(0.1, run.options.faults[name]), run.world.streams.of(f"when/{name}"))
+            _again(run, act, mean / max(0.1, run.options.faults[name]), run.world.streams.of(f"when/{name}"))
 
 
-def _again(run: Run, mean: float, rng: Stream) -> None:
+def _again(run: Run, act: Callable[[Run, Stream], None], mean: float, rng: Stream) -> None:
     def happen() -> None:
         if run.in_trouble:
-            _silence(run, rng)
-        _again(run, mean, rng)
+            act(run, rng)
+        _again(run, act, mean, rng)
 
     clock = run.world.clock
     clock.call_at(clock.now() + max(1, round(rng.pause(mean) * 1000)), happen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from decimal import Decimal
 
 from engine.domain.broker import LinkState
 from engine.domain.ids import Millis, Symbol
@@ -29,6 +30,9 @@ class FeedTrouble:
         self.late = 0.0
         self.history_fails = 0.0
         self.history_slow = (0.05, 0.5)
+        self.history_stale = 0.0
+        self.delayed_until: Millis = 0
+        self.delay_ms = 0
 
 
 class SimFeed:
@@ -57,6 +61,8 @@ class SimFeed:
         self._state = LinkState.DOWN
         self._stopped = asyncio.Event()
         self.newest: dict[Symbol, Millis] = {}
+        self.price: dict[Symbol, Decimal] = {}
+        self._told: dict[Symbol, History] = {}
         self.gaps: set[Symbol] = set()
 
     async def start(self, on_link: Callable[[LinkState, str], None]) -> None:
@@ -122,6 +128,11 @@ class SimFeed:
             self._hit("feed silence")
             self._hide(tick)
             return
+        if tick.at < self._trouble.delayed_until:
+            self._hit("delayed feed")
+            self._hide(tick)
+            self._clock.call_at(self._clock.now() + self._trouble.delay_ms, lambda: self.deliver(tick))
+            return
         if self._rng.chance(self._trouble.late):
             self._hit("late tick")
             self._hide(tick)
@@ -143,8 +154,11 @@ class SimFeed:
         if self._life.paused:
             self._unread.append((self.deliver, tick))
         elif self._state is LinkState.UP:
-            self.newest[tick.symbol] = max(tick.at, self.newest.get(tick.symbol, 0))
-            for sink in self._sinks.get(tick.symbol, ()):
+            sinks = self._sinks.get(tick.symbol, ())
+            if tick.at >= self.newest.get(tick.symbol, 0):
+                self.newest[tick.symbol] = tick.at
+                self.price[tick.symbol] = tick.price
+            for sink in sinks:
                 sink(tick)
 
     # -- history ------------------------------------------------------------------------------------------
@@ -164,5 +178,9 @@ class SimFeed:
             raise QueryFailed("history answered 503")
         if self._state is not LinkState.UP:
             raise QueryFailed("the feed was cut")
+        if symbol in self._told and self._rng.chance(self._trouble.history_stale):
+            self._hit("stale history")
+            return self._told[symbol]
         self.gaps.discard(symbol)
-        return History(closed, forming, now)
+        self._told[symbol] = told = History(closed, forming, now)
+        return told

@@ -37,6 +37,8 @@ def mind(desk: Desk, run: SessionRun) -> Mind:
         foreign=frozenset(order.terms.symbol for order in desk.engine.accounts[book.account].reconciler.foreign),
         slowest=session.slowest_acceptance_ms,
         mark=session.mark,
+        gap=run.trader.stream.is_buffering,
+        wish=desk.strategies[run.id].wish,
         stored=not desk.store.trouble(),
     )
 

@@ -20,7 +20,7 @@ from engine.domain.orders import OrderState
 from engine.errors import DeskHeld
 from engine.snapshot import LoopLag
 from engine.views import take
-from tests.simulation import faults, house_faults, probe, scenes
+from tests.simulation import day_faults, faults, house_faults, probe, scenes
 from tests.simulation.desk import Desk
 from tests.simulation.loop import Life, no_garbage_collection
 from tests.simulation.operators import NAMES, Operator
@@ -221,7 +221,8 @@ class Run:
             return
         minds = probe.minds(desk)
         self.oracle.look(minds, probe.heat(desk), desk.clock.now(), self._calm(desk, now))
-        self.oracle.flat_promised(probe.promises(desk), minds)
+        if not scenes.is_taken_over(self, desk):  # what it says then binds nobody
+            self.oracle.flat_promised(probe.promises(desk), minds)
         self._note_confirmed(desk, minds)
         if desk.clock.now() == now:
             self._look_at_duties(desk, minds, now)
@@ -234,6 +235,9 @@ class Run:
             wire = desk.wires[mind.account]
             up = None if wire.up_since is None else max(wire.up_since, desk.steady_since, desk.clock.right_since)
             duties.held(mind, now)
+            duties.marked(mind, desk.feed.price.get(mind.symbol))
+            is_well = desk.feed.is_up and mind.symbol not in desk.feed.gaps and wire.up_since is not None
+            duties.missed(mind, now if is_well else None, self.oracle.sending.used(mind))
             duties.doubts(mind, now, wire.trouble.asked, up)
         files = desk.durable.files
         if now < files.filling_until and now >= files.trouble.hung_until:
@@ -390,7 +394,7 @@ class Run:
         for desk in self._desks:
             for strategy in desk.strategies.values():
                 strategy.quiet = self.is_quiet
-                for name, (field, most) in (faults.STRATEGY | house_faults.STRATEGY).items():
+                for name, (field, most) in (faults.STRATEGY | house_faults.STRATEGY | day_faults.STRATEGY).items():
                     strength = self.options.faults.get(name, 0.0) if self.in_trouble else 0.0
                     setattr(strategy, field, most * strength)
 

@@ -57,6 +57,11 @@ def scene(run: Run, desk: Desk, account: AccountId, symbol: Symbol | None) -> Sc
     )
 
 
+def is_taken_over(run: Run, desk: Desk) -> bool:
+    """Whether somebody else commands one of its accounts, though nobody may have told it yet."""
+    return any(run.rivals.newest_epoch(a) > held.lease.epoch for a, held in desk.engine.accounts.items())
+
+
 def unheard_until(run: Run) -> Millis:
     """By when the desk has to know what happened last at the exchange."""
     records = [order.record for order in run.world.exchange.book.orders.values()]

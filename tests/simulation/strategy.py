@@ -8,8 +8,11 @@ from typing import TypeVar
 
 from engine.domain.decisions import Cancel, Decision, Intent, Modify, Nothing, StrategyContext, Submit
 from engine.domain.ids import Millis, SessionId
+from engine.domain.market import CandleOrigin
 from engine.domain.orders import Order, OrderType, Role, Side
 from engine.errors import StrategyFailed
+from tests.simulation.oracle.mind import Wish
+from tests.simulation.oracle.requests import CARELESS
 from tests.simulation.streams import Stream
 
 T = TypeVar("T")
@@ -49,7 +52,9 @@ class Restless:
         self.failing = 0.0
         self.runaway = 0.0
         self.oversized = 0.0
+        self.careless = 0.0
         self.decided: set[Millis] = set()
+        self.wish: Wish | None = None
         self.quiet = False
         self.script: list[Callable[[StrategyContext], Decision]] | None = None
 
@@ -59,6 +64,15 @@ class Restless:
 
     def decide(self, context: StrategyContext) -> Decision:
         """Enter, add, move, leave, reverse, cancel; or fail."""
+        before = max(self.decided, default=-1)
+        decision = self._decide(context)
+        if isinstance(decision, Submit):
+            is_past = context.warming or context.candles[-1].origin is CandleOrigin.BACKFILLED
+            leaves = decision.intent in (Intent.EXIT, Intent.REVERSE)
+            self.wish = Wish(seen_until(context), before, is_past=is_past, leaves=leaves)
+        return decision
+
+    def _decide(self, context: StrategyContext) -> Decision:
         self._watch(self._session, context)
         rng = self._rng
         if context.warming:
@@ -90,6 +104,10 @@ class Restless:
         return BEHAVED
 
     def _when_held(self, context: StrategyContext) -> Decision:
+        stops = tuple(o.client_id for o in context.orders if o.role is Role.STOP)
+        if stops and self._rng.chance(self.careless):
+            self._hit("careless strategy")
+            return Cancel(state=0, orders=stops, reason=CARELESS)
         roll = self._rng.random()
         held = context.position.quantity
         side = Side.BUY if held > 0 else Side.SELL

@@ -41,7 +41,7 @@ class Testimony:
         scene = scenes.scene(self._run, desk, account, request.terms.symbol if request is not None else None)
         self._run.oracle.sending.any(scene, kind)
         if request is None:
-            self._commanding_order(desk, about)
+            self._commanding_order(desk, kind, about)
             return
         session = _session(account, request)
         order = probe.order_of(desk, session, request.client_id)
@@ -55,7 +55,7 @@ class Testimony:
         self._run.oracle.requests.leaves(mind, probe.heat(desk), order, request)
         self._run.oracle.sending.submit(mind, order, scene)
 
-    def _commanding_order(self, desk: Desk, about: BrokerOrderId | None) -> None:
+    def _commanding_order(self, desk: Desk, kind: str, about: BrokerOrderId | None) -> None:
         """A replace or cancel starts to leave: the order as memory has it now, and whether it has a record at all."""
         held = self._run.world.exchange.book.orders.get(about) if about is not None else None
         client_id = held.record.client_id if held is not None else None
@@ -65,8 +65,9 @@ class Testimony:
         if order is None:
             return
         self._run.oracle.truth.sent[client_id] = order
-        for kind in ("cancel", "replace"):
-            if self._says_unrecorded(desk, f"{order.session}/{kind}:{client_id}:"):
+        self._run.oracle.requests.changes(order, kind)
+        for each in ("cancel", "replace"):
+            if self._says_unrecorded(desk, f"{order.session}/{each}:{client_id}:"):
                 self._run.oracle.truth.unrecorded_commands.add(client_id)
 
     def _says_unrecorded(self, desk: Desk, key: str) -> bool:
@@ -90,8 +91,21 @@ class Testimony:
         order = self._run.world.exchange.book.orders.get(broker_id)
         if order is not None and order.record.client_id is not None:
             self._run.oracle.exposure.travelled(account, order.record.client_id, left)
+            self._run.oracle.requests.resized(order, terms)
         self._run.world.note(f"replace {broker_id} {terms.quantity} {terms.type} {terms.limit} {terms.stop}")
         self._run.oracle.requests.commanded(account, broker_id, "replace")
+
+    def unanswered(self, life: Life, kind: str, about: BrokerOrderId, left: Millis) -> None:
+        """A replace or cancel never arrived."""
+        run, desk = self._run, self._run.desk_of(life)
+        held = run.world.exchange.book.orders.get(about)
+        if desk is None or not desk.is_up or life.paused or life.dead or held is None or held.record.client_id is None:
+            return
+        wire = desk.wires[held.account]
+        asked = any(at >= left for at, name in wire.trouble.answered if "order" in name)
+        order = probe.order_of(desk, session_id(held.account, held.record.terms.symbol), held.record.client_id)
+        if order is not None and not asked and desk.steady_since < left and wire.up_since is not None:
+            run.oracle.requests.unanswered(order, kind)
 
     def cancelling(self, life: Life, account: AccountId, broker_id: BrokerOrderId) -> None:
         """A cancel arrives."""

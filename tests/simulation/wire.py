@@ -41,6 +41,8 @@ T = TypeVar("T")
 Row = TypeVar("Row")
 TRIP_MS = (2, 12)
 EVENT_MS = 7
+DOUBT_MS = 100
+"""Long enough for the desk to hear that no answer comes, and shorter than it takes to ask."""
 RATE_MS = 10_000
 
 
@@ -63,6 +65,9 @@ class Witness(Protocol):
         self, life: Life, account: AccountId, kind: str, request: SubmitRequest | None, about: BrokerOrderId | None
     ) -> None:
         """A request starts to leave the desk; a replace or cancel is `about` an order."""
+
+    def unanswered(self, life: Life, kind: str, about: BrokerOrderId, left: Millis) -> None:
+        """A replace or cancel that left then was lost on its way a moment ago, and the desk has been told so."""
 
     def commanding(self, life: Life, command: Command) -> None:
         """An operator's command reaches the engine."""
@@ -281,6 +286,8 @@ class Wire:
         def work() -> SubmitAnswer:
             if lost:
                 self._hit("lost request")
+                if about is not None:
+                    self._at(self._now() + DOUBT_MS, lambda: self._witness.unanswered(self._life, kind, about, now))
                 raise AnswerLost("the connection broke before an answer came")
             self._mute = mute
             try:

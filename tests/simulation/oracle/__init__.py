@@ -4,19 +4,21 @@ The truth is the exchange's book, the requests as they arrive there, and the dat
 engine claims comes as values (mind.py), taken by probe.py. Where each invariant is checked:
 
 requests.py    I1 I2 (and what a name may be) I11 I14 I16 (entries) I20 (no unlinked target beside a stop) I22 I23 I26
-               I27 I32 I33 I42 (protection lasts)
+               I27 I32 I33 I42 (protection lasts, a strategy's cancel of its stop), rule 4, sizes of replaces
 sending.py     I15 (used once ever) I17 (gap) I19 (prompt) I34, and the gate's own rules by name: deadline and how far
                off it may lie, fresh data, confirmed lease, limits, an adopted difference, an exit beside one in
-               doubt (protocol, rule 9), a stop beside one in doubt (rule 7), the age of the equity
+               doubt (protocol, rule 9), a stop beside one in doubt (rule 7), the age of the equity, cancels that
+               were heard, marks of missed exits
 day.py         entries a day, the daily loss, the entry window, flat by
 verdicts.py    I12 (no end without proof, LOST by time) I19 (no exit refused by what holds entries back) I30 (LOST and
                "not found" by complete answers, differences by settled ones), one candidate only (rule 8)
 weight.py      I21 (the gap floor, too) I23 (what a contribution weighs at least) I32 (counted)
-duties.py      I18, doubts are asked about (rule 5), the journal settles, the alarm of a full disk
+duties.py      I18, doubts are asked about (rule 5), the journal settles, the alarm of a full disk,
+               the mark, missed exits
 exposure.py    I9 I20 I43
 candles.py     I15 I16 I17
 standing.py    I8 I13 (wanted cancels, too) I21 I23 I37 I41 I42 I43
-agreement.py   I4 I5 I6 I31 I44
+agreement.py   I4 I5 (and how orders ended) I6 I31 I44
 audit.py       I10 I12 I18 I25 I28 I29 I40
 I34            rivals.py brings the second engine
 I7             agreement.py: duplicate and reordered events are among the faults, and M = D = B is exact

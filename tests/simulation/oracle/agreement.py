@@ -23,6 +23,8 @@ FILLS = (
     "SELECT client_id, quantity FROM fills AS f WHERE revision = (SELECT max(revision) FROM fills AS g WHERE "
     "g.account = f.account AND g.fill_key = f.fill_key)"
 )
+STATE = "SELECT state FROM orders WHERE client_id = ?"
+ENDS = (OrderState.FILLED, OrderState.CANCELLED, OrderState.EXPIRED, OrderState.REJECTED)
 LOST_DAY = "daily loss"
 AVERAGE_TOLERANCE = Decimal("0.000001")
 
@@ -111,6 +113,22 @@ class Agreement:
         if before is None or orders[before].record.client_id is not None:
             return Decimal(0)
         return orders[before].record.filled
+
+    def ends(self, place: Place, busted: Callable[[ClientOrderId], bool]) -> None:
+        """I5: an order ended in the audit trail as it ended at the broker, by the last of the ids that it had."""
+        account, symbol = place
+        truth, last = self._truth, dict[ClientOrderId, PaperOrder]()
+        for order in truth.exchange.book.orders.values():
+            client_id = order.record.client_id
+            if client_id is not None and order.account == account and order.record.terms.symbol == symbol:
+                last[client_id] = order
+        for client_id, order in last.items():
+            row = truth.database.execute(STATE, (client_id,)).fetchone()
+            unclear = busted(client_id) or client_id in truth.late or client_id in truth.unrecorded
+            if row is None or unclear or order.is_open or row[0] not in ENDS or self._nameless(account, client_id):
+                continue
+            same = row[0] == order.record.status.value
+            self._findings.check("I5 end", same, f"{client_id} is {row[0]}, at the broker {order.record.status}")
 
     def _nameless(self, account: AccountId, client_id: ClientOrderId) -> bool:
         """Where the broker echoes no ids, an order that was never told apart is lost, and its fills are adopted."""

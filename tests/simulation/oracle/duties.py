@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from engine.domain.ids import Millis, SessionId
-from engine.domain.orders import IN_DOUBT, OrderState, Role
+from engine.domain.orders import IN_DOUBT, Flag, OrderState, Role
+from engine.snapshot import Phase
 from tests.simulation.oracle.findings import Findings
 from tests.simulation.oracle.mind import Mind
 from tests.simulation.oracle.truth import Truth
@@ -16,6 +19,8 @@ ADOPTED = (
     "SELECT d.id, d.broker_read, (SELECT min(l.at) FROM log AS l WHERE l.kind = 'disagreement' AND l.subject = d.id "
     "AND l.text LIKE '%: adopted;%') FROM disagreements AS d WHERE d.kind IN ('position', 'reversal')"
 )
+MISSED_MS = 15_000
+INTENT = "SELECT 1 FROM intents WHERE key = ?"
 REPLACED = "SELECT count(*) FROM replaced_candles WHERE session = ? AND candle = ?"
 
 
@@ -27,6 +32,7 @@ class Duties:
         self._findings = findings
         self.held_since: dict[SessionId, Millis] = {}
         self._owed: list[tuple[str, SessionId, Millis]] = []
+        self._missed: dict[SessionId, Millis] = {}
 
     def doubts(self, mind: Mind, now: Millis, asked: Millis, up_since: Millis | None) -> None:
         """The protocol's rule 5: while the line is up an order in doubt is asked about, at least every minute."""
@@ -53,6 +59,31 @@ class Duties:
             before = self._truth.left.get(order.client_id, order.created) < since
             if order.role is Role.ENTRY and order.state in RESTING and before:
                 self._findings.check("I33 cancel", order.cancel_wanted, f"{order.client_id} rests under a hold")
+
+    def marked(self, mind: Mind, price: Decimal | None) -> None:
+        """The mark is the newest trade that the feed brought, by the trade's own time."""
+        if mind.mark is not None and price is not None and mind.phase is Phase.TRADING:
+            self._findings.check("mark", mind.mark == price, f"{mind.session} marks {mind.mark}, the feed said {price}")
+
+    def missed(self, mind: Mind, now: Millis | None, used: Millis) -> None:
+        """An exit that was wanted on a candle of a warm-up or a gap, and by nothing since, leaves once it can.
+
+        `now` is None while line or feed is down; `used` the newest candle that an earlier life had decided on.
+        """
+        wish, known = mind.wish, -1 if mind.wish is None else max(mind.wish.before, used)
+        waits = wish is not None and wish.is_past and wish.leaves and 0 <= known < wish.candle
+        unsure = any(o.role is Role.EXIT or o.is_in_doubt or o.state is OrderState.LOST for o in mind.orders)
+        works = mind.alive and mind.phase is Phase.TRADING and not mind.gap and not mind.exiting and not unsure
+        if wish is None or now is None or not waits or not works or not mind.position or not mind.stored:
+            self._missed.pop(mind.session, None)
+            return
+        if now - self._missed.setdefault(mind.session, now) < MISSED_MS:
+            return
+        prefix = f"{mind.session}/{wish.candle}/exit"
+        left = any(order.key.startswith(prefix) for order in self._truth.sent.values())
+        left = left or any(Flag.MISSED in order.flags for order in mind.orders)  # a stop that was to become the exit
+        left = left or self._truth.database.execute(INTENT, (f"{prefix}/1",)).fetchone() is not None
+        self._findings.check("missed exit", left, f"{mind.session} wanted out on {wish.candle}; nothing left")
 
     def amended(self, life: str, session: SessionId, start: Millis) -> None:
         """A candle on which a strategy had decided has other values now, and the desk has seen it."""

@@ -12,6 +12,18 @@ from engine.domain.risk import Contribution, Heat, Reservation
 from engine.snapshot import Phase, ProtectionState
 
 
+class Wish(Struct, frozen=True):
+    """The newest submit of a session's strategy: on which candle, and on which it had decided `before` (-1: none).
+
+    `is_past`: the candle was one of a warm-up, or of a gap.
+    """
+
+    candle: Millis
+    before: Millis
+    is_past: bool
+    leaves: bool
+
+
 class Mind(Struct, frozen=True, kw_only=True):
     """One session of one life. `closed` is why no entry may leave now, None when one may."""
 
@@ -35,6 +47,8 @@ class Mind(Struct, frozen=True, kw_only=True):
     slowest: Millis
     """How long the slowest acceptance took, as far as the engine knows: a lost order is waited for three times that."""
     mark: Decimal | None
+    wish: Wish | None
+    gap: bool
     stored: bool
     """Whether the database answered when last asked, as far as the engine knows."""
 

@@ -163,6 +163,7 @@ class Oracle:
             place = (mind.account, mind.symbol)
             self.agreement.positions(mind)
             self.agreement.orders(mind)
+            self.agreement.ends(place, self._was_busted)
             unheard = self.agreement.fills(place, self._was_busted, life)
             if not self.truth.changed_behind(place, self._now() - VERDICT_MS):  # a verdict is still waited for
                 self.agreement.may_enter(mind)

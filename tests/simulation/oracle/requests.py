@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from engine.domain.broker import Enforcer, IdMode, SubmitRequest
+from brokers.paper.book import PaperOrder
+from engine.domain.broker import Enforcer, IdMode, ReplaceQuantity, SubmitRequest
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, SessionId
 from engine.domain.market import CandleOrigin
-from engine.domain.orders import LIVE_AT_BROKER, TERMINAL, ZERO, Flag, Order, OrderState, Role, TimeInForce
+from engine.domain.orders import (
+    IN_DOUBT,
+    LIVE_AT_BROKER,
+    TERMINAL,
+    ZERO,
+    Flag,
+    Order,
+    OrderState,
+    Role,
+    Terms,
+    TimeInForce,
+)
 from engine.domain.risk import CompleteHeat
 from engine.snapshot import Phase
 from tests.simulation.oracle.candles import Candles
@@ -19,6 +31,7 @@ ROW = "SELECT decision_key FROM orders WHERE client_id = ?"
 KEY = "SELECT count(*) FROM intents WHERE client_id = ? AND kind = ?"
 LIVE = "SELECT client_id, state FROM orders WHERE session = ? AND is_live = 1"
 LONGEST_NAME = 22
+CARELESS = "changed its mind about its stop"
 EPOCH = "SELECT epoch FROM leases WHERE account = ?"
 
 
@@ -161,6 +174,32 @@ class Requests:
         (rows,) = truth.database.execute(KEY, (client_id, kind)).fetchone()
         known = bool(rows) or self._journalled(client_id) or client_id in truth.unrecorded_commands
         check("I1 command", known, f"{kind} of {client_id} arrived: neither key nor journal record")
+
+    def changes(self, order: Order, kind: str) -> None:
+        """A replace or cancel of an order starts to leave."""
+        kept = kind != "cancel" or order.role is not Role.STOP or order.reason != CARELESS
+        self._findings.check("I42 kept", kept, f"the strategy's cancel of stop {order.client_id} leaves")
+
+    def unanswered(self, order: Order, kind: str) -> None:
+        """Rule 4: a command without an answer leaves its order in doubt, whatever the broker last said of it."""
+        known = order.state in (*IN_DOUBT, *TERMINAL, OrderState.LOST)
+        self._findings.check("rule 4", known, f"{kind} of {order.client_id} was lost; memory calls it {order.state}")
+
+    def resized(self, order: PaperOrder, terms: Terms) -> None:
+        """A replace arrives: what the broker makes of it, in its own manner, is no larger than what was wanted."""
+        book, account, client_id = self._truth.exchange.book, order.account, order.record.client_id
+        sent = self._truth.sent.get(client_id) if client_id is not None else None
+        if client_id is None or sent is None or sent.wanted is None:
+            return
+        others = [o for o in book.by_client_id(account, client_id) if o.id != order.id]
+        carried = sum((o.record.filled for o in others), ZERO)
+        if carried + order.record.filled != sent.filled:
+            return  # a fill of which the desk had not heard
+        remaining = self._truth.exchange.capabilities(account).replace_quantity is ReplaceQuantity.REMAINING
+        total = terms.quantity + (sent.filled if remaining else carried)
+        self._findings.check(
+            "replace size", total <= sent.wanted.quantity, f"{client_id} becomes {total}, wanted {sent.wanted.quantity}"
+        )
 
 
 def is_settled(order: Order) -> bool:

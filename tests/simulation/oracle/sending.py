@@ -10,7 +10,7 @@ from engine.domain.orders import Flag, Order, OrderState, Role
 from engine.domain.settings import SessionLimits
 from tests.simulation.oracle.day import Day
 from tests.simulation.oracle.findings import Findings
-from tests.simulation.oracle.mind import Mind
+from tests.simulation.oracle.mind import Mind, Wish
 from tests.simulation.oracle.scene import Scene
 from tests.simulation.oracle.truth import Truth
 
@@ -47,6 +47,10 @@ class Sending:
         """A life begins: what earlier ones decided, as far as it can know."""
         self._used[life] = dict(self._truth.database.execute(EVALUATED).fetchall())
 
+    def used(self, mind: Mind) -> Millis:
+        """The newest candle that an earlier life had decided on, -1 without one."""
+        return self._used.get(mind.life, {}).get(mind.session, -1)
+
     def any(self, scene: Scene, kind: str) -> None:
         """Submit, replace or cancel, I34."""
         holds = not (scene.is_old and scene.can_know)
@@ -55,6 +59,8 @@ class Sending:
     def submit(self, mind: Mind, order: Order, scene: Scene) -> None:
         """A submit starts to leave."""
         self._check_used(mind, order, scene)
+        wanted = not order.cancel_wanted
+        self._findings.check("cancel heard", wanted, f"{order.role} {order.client_id} leaves, and its cancel is wanted")
         if order.role is Role.ENTRY:
             self._entry(mind, order, scene)
         else:
@@ -126,6 +132,9 @@ class Sending:
             sized = scene.clock - scene.read_age <= order.created and not order.flags & UNSIZED
             fits = not sized or order.terms.quantity <= abs(scene.read)
             check("exit size", fits, f"exit {order.client_id} of {order.terms.quantity}, the broker says {scene.read}")
+        wish = mind.wish
+        if order.role is Role.EXIT and wish is not None and wish.is_past and wish.before < wish.candle:
+            self._missed(wish, order)
         if order.role is Role.EXIT and Flag.FORCED not in order.flags:
             doubtful = [
                 other.client_id
@@ -138,6 +147,17 @@ class Sending:
             check("rule 9", not doubtful, lambda: f"exit {order.client_id} leaves beside {doubtful} in doubt")
         if order.role is Role.STOP:
             self._stop(mind, order)
+
+    def _missed(self, wish: Wish, order: Order) -> None:
+        """An exit decided on a candle of a warm-up or a gap is marked, and no later decision superseded it."""
+        origin, marked = order.key.split("/")[1], Flag.MISSED in order.flags
+        if origin == str(wish.candle):
+            self._findings.check("missed mark", marked, f"exit {order.key} leaves unmarked on a candle of the past")
+        elif origin.isdigit() and marked:
+            later = int(origin) < wish.candle and not wish.leaves
+            self._findings.check(
+                "missed superseded", not later, f"{order.key} leaves; an entry on {wish.candle} is newer"
+            )
 
     def _stop(self, mind: Mind, order: Order) -> None:
         """Rule 7: a stop is placed again on the broker's word on each before it; legs that sleep guard nothing."""
