@@ -49,6 +49,8 @@ class Testimony:
         if order is None or mind is None:
             self._run.oracle.findings.check("I1 sent", False, f"{request.client_id} leaves and memory does not know it")
             return
+        if desk.durable.files is not self._run.world.files:
+            self._run.oracle.truth.overtaken.add(request.client_id)
         if self._says_unrecorded(desk, order.key):
             for leg in (request.client_id, *(leg.client_id for leg in request.legs)):
                 self._run.oracle.truth.unrecorded[leg] = life.name

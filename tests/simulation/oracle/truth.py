@@ -49,6 +49,7 @@ class Truth:
         self.unrecorded: dict[ClientOrderId, str] = {}
         # Filled after their cancel was told, and in which life.
         self.late: dict[ClientOrderId, str] = {}
+        self.overtaken: set[ClientOrderId] = set()  # sent on another machine than the one that commands by then
         self.dead: set[str] = {ELSEWHERE}
         self.unrecorded_commands: set[ClientOrderId] = set()
 
@@ -105,6 +106,11 @@ class Truth:
     def is_missed(self, client_id: ClientOrderId | None) -> bool:
         """Whether a life that is dead sent this order without a record, under the loudest alarm."""
         return client_id is not None and self.unrecorded.get(client_id) in self.dead
+
+    def is_told_nowhere(self, client_id: ClientOrderId) -> bool:
+        """Whether the engine in command cannot know that this order is ours: no row tells, and another life sent it."""
+        row = self.database.execute("SELECT 1 FROM orders WHERE client_id = ?", (client_id,)).fetchone()
+        return row is None and (client_id in self.overtaken or self.is_missed(client_id))
 
     def has_unrecorded(self, place: Place) -> bool:
         """Whether an order that is missed was sent there."""

@@ -198,5 +198,9 @@ class Verdicts:
         ]
         taken = truth.exchange.book.orders.get(BrokerOrderId(broker_id))
         name = None if taken is None else taken.record.client_id
+        if name not in (None, client_id) and truth.is_told_nowhere(name):
+            # the engine before, cut off from its database, sent the same: to whoever has the word it is nobody's
+            truth.claimed.add(BrokerOrderId(broker_id))
+            name = None
         self._findings.check("rule 8 ours", name in (None, client_id), f"{client_id} was taken for {name}, ours too")
         self._findings.check("rule 8", len(alike) <= 1, f"{client_id} was taken for {broker_id}; {alike} look like it")
