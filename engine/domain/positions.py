@@ -53,7 +53,11 @@ def after_fill(position: Position, signed: Decimal, price: Decimal) -> Booked:
     return Booked(Position(total, average if (total > 0) == (held > 0) else price), realised)
 
 
-def closed_since(before: Position, now: Position) -> str | None:
-    """Why what was sized to close a position has nothing to close any more; None while it has."""
+def closed_since(before: Position, now: Position, size: Decimal = ZERO) -> str | None:
+    """Why what was sized to close a position, `size` of it, has nothing or less to close since; None while it fits."""
     gone = bool(before.quantity) and before.quantity * now.quantity <= 0
-    return f"nothing to close: the position went from {before.quantity} to {now.quantity} meanwhile" if gone else None
+    if gone:
+        return f"nothing to close: the position went from {before.quantity} to {now.quantity} meanwhile"
+    if abs(now.quantity) < min(abs(before.quantity), size):
+        return f"not {size} to close: the position went from {before.quantity} to {now.quantity} meanwhile"
+    return None

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from msgspec import Struct
+from msgspec.structs import replace as changed
 
 from engine.domain.ids import ClientOrderId
-from engine.domain.orders import ZERO, Order
+from engine.domain.orders import ZERO, Order, Terms
+from engine.domain.positions import Position
 
 
 class Fit(Struct, frozen=True):
@@ -54,3 +56,18 @@ def fit_protection(
         for order in (*ordered, *targets)
         if wanted[order.client_id] != order.remaining
     )
+
+
+def still_fits(order: Order, wanted: Terms, seen: Terms, held: Position, now: Position) -> Terms:
+    """The total asked of an exit, less what was closed since it was decided on `seen` terms and a position `held`.
+
+    The broker makes a leg smaller when the one linked to it fills; asking for the old size would undo that. And
+    nothing is asked for beyond a position that others have made smaller.
+    """
+    total = wanted.quantity
+    if order.terms.quantity < seen.quantity:
+        total = max(min(total, order.terms.quantity), total - (seen.quantity - order.terms.quantity))
+    left = max(ZERO, now.quantity if held.quantity > 0 else -now.quantity)
+    if left < abs(held.quantity):
+        total = min(total, order.filled + left)
+    return changed(wanted, quantity=total)

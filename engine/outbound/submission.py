@@ -25,6 +25,7 @@ from engine.domain.positions import closed_since
 from engine.domain.risk import Approved
 from engine.outbound.crossed import look_for_crossed
 from engine.outbound.entry_gate import EntryGate
+from engine.outbound.fitting import still_fits
 from engine.outbound.intent_recorder import IntentRecorder
 from engine.session import LockOut, NoAnswer, NotSent, Sent, SessionDesk
 
@@ -110,7 +111,9 @@ class Submission:
         order = desk.put(exit.order, "intent")
         intent = SubmitIntent(key=order.key, order=order, at=desk.now(), epoch=order.epoch)
         try:
-            refusal = await self._record.durable(intent, order, exit.begun) or closed_since(held, desk.book.position)
+            refusal = await self._record.durable(intent, order, exit.begun)
+            size = order.terms.quantity if order.role is Role.EXIT else ZERO
+            refusal = refusal or closed_since(held, desk.book.position, size)
         except BaseException:
             order = self._cut_off((order,))
             desk.tasks.launch(self._record.bury(intent), f"bury {intent.key}")
@@ -215,8 +218,13 @@ class Submission:
             epoch=desk.lease.epoch,
             reason=reason,
         )
+        seen, held = order.terms, desk.book.position
         refusal = await self._record.durable(intent, order, begun)
         order = desk.current(order)
+        if refusal is None and not order.is_entry:
+            wanted = still_fits(order, wanted, seen, held, desk.book.position)
+            if wanted.quantity <= order.filled or lifecycle.same_terms(order.terms, wanted):
+                refusal = "what it was to close was closed meanwhile"
         if refusal is not None or not lifecycle.may_replace(order):
             await self._record.conclude(key, order, NotSent("it was settled before"))
             return self._held_back(order, "replace", refusal)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 
 import pytest
 from msgspec.structs import replace as changed
 
 from brokers.paper import out_of_band
-from engine.domain.broker import BrokerPosition, Capabilities, Report
-from engine.domain.ids import Symbol
-from engine.domain.intents import IntentRecord, SubmitIntent
+from engine.domain.broker import BrokerPosition, Capabilities, ReplaceQuantity, Report, SubmitAnswer
+from engine.domain.ids import BrokerOrderId, ClientOrderId, Symbol
+from engine.domain.intents import IntentRecord, ReplaceIntent, SubmitIntent
 from engine.domain.order_lifecycle import Evidence
-from engine.domain.orders import Flag, OrderState, Role, Side
+from engine.domain.orders import Flag, OrderState, OrderType, Role, Side, Terms
 from tests.flows.harness import ES, PAPER, Desk
 from tests.flows.script import StoreAround, enter, in_position, leave, leave_part
+from tests.flows.test_outbound_decisions import leave_at
 from tests.flows.test_outbound_exits import before_the_close
 
 MakeDesk = Callable[..., Desk]
@@ -31,6 +32,13 @@ def told(desk: Desk, *quantities: int) -> list[int]:
     desk.trader().desk.road.fresh_position = fresh_position  # type: ignore[method-assign]
     desk.faults.inject("fail-queries", None, "100")
     return left
+
+
+def all_held(desk: Desk) -> list[Decimal]:
+    """What the broker holds after each of its events from now on."""
+    held: list[Decimal] = []
+    desk.exchange.listen(PAPER, lambda _: held.append(desk.broker_position()))
+    return held
 
 
 async def test_two_reads_that_differ_from_each_other_and_from_memory_are_no_reason_to_size_by_memory(
@@ -139,6 +147,89 @@ async def test_an_exit_whose_position_closes_while_its_row_is_written_does_not_l
     assert "nothing to close" in desk.orders(Role.EXIT)[0].reason
 
 
+async def test_an_exit_whose_position_shrinks_while_its_row_is_written_leaves_as_large_as_what_is_left(
+    make_desk: MakeDesk,
+) -> None:
+    """A part of it was heard of as closed between the sizing and the send."""
+    broker = Capabilities(replace_may_change_type=False)
+    desk = await in_position(make_desk(capabilities=broker, wrap_store=StoreAround.wrap))
+    await before_the_close(desk)
+
+    async def closes(intent: IntentRecord) -> None:
+        if isinstance(intent, SubmitIntent):
+            StoreAround.of(desk).after_commit = None
+            out_of_band.move_position(desk.exchange, PAPER, ES, Decimal(-1), desk.clock.now())
+            desk.trader().desk.book.adopt_position(Decimal(1), Decimal(5000), "broker 1", desk.clock.now())
+
+    StoreAround.of(desk).after_commit = closes
+    held = all_held(desk)
+    desk.strategies[ES].script.append(leave)
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: desk.broker_position() == 0, 8)
+    await desk.pass_(5)
+    assert min(held) == 0, "never short"
+    first, second = desk.orders(Role.EXIT)
+    assert (first.state, second.terms.quantity) == (OrderState.ABANDONED, Decimal(1))
+    assert "not 2 to close" in first.reason
+
+
+def fills_a_target_beside(desk: Desk, kept: list[Decimal]) -> Callable[[IntentRecord], Awaitable[None]]:
+    """One of three is sold by the target once a replace stands in its row; how large the stop is then."""
+
+    async def fills(intent: IntentRecord) -> None:
+        if isinstance(intent, ReplaceIntent):
+            StoreAround.of(desk).after_commit = None
+            desk.exchange.max_fill = Decimal(1)
+            desk.feed.trade(ES, "5010")
+            desk.exchange.max_fill = None
+            await desk.clock.sleep(0.1)
+            kept.extend(o.remaining for o in desk.orders(Role.STOP) if o.is_open)
+
+    return fills
+
+
+@pytest.mark.parametrize("counts", list(ReplaceQuantity))
+async def test_a_stop_is_converted_no_larger_than_the_target_beside_it_left_it(
+    make_desk: MakeDesk, counts: ReplaceQuantity
+) -> None:
+    """The broker made the stop smaller while the conversion's row was written: the old size would turn us round."""
+    broker = Capabilities(replace_quantity=counts)
+    desk = await in_position(
+        make_desk(wrap_store=StoreAround.wrap, capabilities=broker), enter(quantity="3", target="5010"), size=3
+    )
+    await before_the_close(desk)
+    kept: list[Decimal] = []
+    StoreAround.of(desk).after_commit = fills_a_target_beside(desk, kept)
+    held = all_held(desk)
+    desk.strategies[ES].script.append(leave)
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: desk.broker_position() == 0 and desk.position() == 0, 8)
+    await desk.pass_(5)
+    assert kept == [Decimal(2)]
+    assert min(held) == 0, "never short"
+
+
+async def test_a_stop_is_moved_no_larger_than_the_target_beside_it_left_it(make_desk: MakeDesk) -> None:
+    desk = await in_position(make_desk(wrap_store=StoreAround.wrap), enter(quantity="3", target="5010"), size=3)
+    await before_the_close(desk)
+    kept: list[Decimal] = []
+    sizes: list[Decimal] = []
+    StoreAround.of(desk).after_commit = fills_a_target_beside(desk, kept)
+    replace = desk.manager.replace
+
+    async def noted(broker_id: BrokerOrderId, client_id: ClientOrderId, terms: Terms) -> SubmitAnswer:
+        sizes.append(terms.quantity)
+        return await replace(broker_id, client_id, terms)
+
+    desk.manager.replace = noted  # type: ignore[method-assign]
+    desk.strategies[ES].script.append(leave_at(OrderType.STOP, stop="4995"))
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: [o.terms.stop for o in desk.orders(Role.STOP) if o.is_open] == [Decimal(4995)], 8)
+    await desk.pass_(5)
+    assert (kept, sizes) == ([Decimal(2)], [Decimal(2)])
+    assert [o.remaining for o in desk.orders(Role.STOP) if o.is_open] == [Decimal(2)]
+
+
 async def test_a_read_waits_until_a_report_of_fills_unheard_has_settled(make_desk: MakeDesk) -> None:
     """A broker's position may lag behind its own reports by the time that it declares."""
     desk = await in_position(make_desk())
@@ -189,9 +280,7 @@ async def slowly_while_the_broker_closes(desk: Desk, request: str, quantity: int
         return await ask(*arguments)
 
     setattr(desk.manager, request, slow)
-    held: list[Decimal] = []
-    desk.exchange.listen(PAPER, lambda _: held.append(desk.broker_position()))
-    return held
+    return all_held(desk)
 
 
 async def test_a_position_closed_while_room_is_made_for_a_part_is_not_turned_round(make_desk: MakeDesk) -> None:

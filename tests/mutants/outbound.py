@@ -414,8 +414,8 @@ OUTBOUND = (
         name="exit-passes-the-gate",
         says="Exits are never refused by heat, pause, kill, stale feed, warm-up, limits or a database outage.",
         path=SUBMISSION,
-        old="self._record.durable(intent, order, exit.begun) or closed_since(held, desk.book.position)\n",
-        new="self._record.durable(intent, order, exit.begun) or self._gate.standing()\n",
+        old="            refusal = refusal or closed_since(held, desk.book.position, size)\n",
+        new="            refusal = refusal or self._gate.standing()\n",
     ),
     Mutant(
         name="opposite-entry-stays-an-entry",
