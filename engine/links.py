@@ -304,11 +304,16 @@ class AccountLink:
     async def find(
         self, client_id: ClientOrderId, since: Millis, known: BrokerOrderId | None = None
     ) -> tuple[BrokerOrder, ...] | None:
-        """What complete answers say about one order; all its ids where it has left `known` more than once."""
+        """What complete answers say about one order; all its ids where it has left `known` more than once.
+
+        An order that the broker has accepted and does not find by our id was somebody else's before it was adopted.
+        """
         if self.capabilities.finds_whole:
             report = await self._ask(lambda: self._manager.order_by_client_id(client_id), "order")
-            if report is None or not is_cut_off(known, report.rows):
-                return None if report is None else report.rows
+            if report is None:
+                return None
+            if (report.rows or known is None) and not is_cut_off(known, report.rows):
+                return report.rows
         report = await self.orders_since(since)
         return None if report is None else report.rows
 

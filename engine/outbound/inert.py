@@ -41,7 +41,7 @@ class InertWatch:
             if stop.client_id in self.found or stop.updated > since:
                 continue
             held = desk.book.position.quantity
-            rows = await desk.road.find(stop.client_id, stop.created)
+            rows = await desk.road.find(stop.client_id, stop.created, stop.broker_id)
             if rows is None or desk.book.position.quantity != held or self._through_since is None:
                 return
             alive = next((r for r in rows if r.broker_id == stop.broker_id and not r.status.is_final), None)

@@ -69,7 +69,7 @@ class Leftovers:
             if not nowhere or early or leg.is_in_doubt or not lifecycle.may_cancel(leg):
                 continue
             self._asked[leg.client_id] = now
-            rows = await desk.road.find(leg.client_id, leg.created - CLOCKS_APART_MS)
+            rows = await desk.road.find(leg.client_id, leg.created - CLOCKS_APART_MS, leg.broker_id)
             record = None if rows is None else record_of(leg, rows)
             if record is None or record.status not in (BrokerStatus.WORKING, BrokerStatus.PARTIALLY_FILLED):
                 continue

@@ -47,7 +47,8 @@ def awake(orders: tuple[Order, ...], unproven: Iterable[ClientOrderId]) -> tuple
 
 async def ask(desk: SessionDesk, order: Order, seconds: float) -> bool:
     """Ask the broker for one entry; whether its record came in time and told how much of it has filled."""
-    asking = desk.tasks.spawn(desk.road.find(order.client_id, order.created - CLOCKS_APART_MS), "is it filled")
+    since = order.created - CLOCKS_APART_MS
+    asking = desk.tasks.spawn(desk.road.find(order.client_id, since, order.broker_id), "is it filled")
     if not await done_within(desk.clock, seconds, asking):
         return False
     rows = asking.result()

@@ -410,7 +410,7 @@ class OrderCheck:
 
         Somebody has to look then. A list may be older than the broker declares; the order's record tells.
         """
-        rows = await self._road.find(order.client_id, order.created - LOOK_BACK_MS)
+        rows = await self._road.find(order.client_id, order.created - LOOK_BACK_MS, listed.broker_id)
         record = next((row for row in rows or () if row.broker_id == listed.broker_id), None)
         if record is None or desk.current(order).revision != order.revision:
             self._skipped = True

@@ -13,11 +13,12 @@ from msgspec.structs import replace
 from brokers.paper import out_of_band
 from brokers.paper.book import with_record
 from engine import commands as c
-from engine.domain.broker import BrokerOrder, Capabilities, Enforcer, FillsKind, ReplaceId, Report
+from engine.domain.broker import BrokerOrder, Capabilities, Enforcer, FillsKind, ReplaceId, Report, SubmitAnswer
 from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
-from engine.domain.ids import ClientOrderId, CommandId, SessionId
+from engine.domain.ids import BrokerOrderId, CommandId, SessionId
 from engine.domain.market import Tick
 from engine.domain.orders import TERMINAL, OrderState, OrderType, Role, Side, Terms, TimeInForce
+from engine.errors import AnswerLost
 from tests.flows.harness import ES, NQ, PAPER, Desk
 from tests.flows.script import enter, in_position, leave
 
@@ -121,13 +122,13 @@ async def test_an_order_that_vanished_without_a_trace_is_gone_after_two_looks(ma
     desk = await in_position(make_desk())
     stop = working(desk, OrderType.STOP)
 
-    find = desk.manager.order_by_client_id
+    since = desk.manager.orders_since
 
-    async def nothing(client_id: object) -> object:
-        answer = await find(client_id)  # type: ignore[arg-type]
+    async def nothing(what: object) -> object:
+        answer = await since(0)
         return replace(answer, rows=tuple(r for r in answer.rows if r.broker_id != stop.broker_id))
 
-    desk.manager.order_by_client_id = nothing  # type: ignore[method-assign, assignment]
+    desk.manager.order_by_client_id = desk.manager.orders_since = nothing  # type: ignore[method-assign, assignment]
     silently(desk, lambda: out_of_band.cancel_order(desk.exchange, stop.broker_id, desk.clock.now(), ""))
     await desk.send(lambda o: c.ReconcileNow(origin=o))
     await desk.pass_(1)
@@ -144,16 +145,13 @@ async def test_an_absence_of_before_a_replace_was_accepted_says_nothing(make_des
     """A list forgot the order, it was replaced, and the next list forgets it again: that is the first absence."""
     desk = await in_position(make_desk())
     (stop,) = desk.orders(Role.STOP)
-    opened, find = desk.manager.open_orders, desk.manager.order_by_client_id
+    opened = desk.manager.open_orders
 
-    async def open_orders() -> Report[BrokerOrder]:
+    async def nothing(*what: object) -> Report[BrokerOrder]:
         return replace(await opened(), rows=())
 
-    async def order_by_client_id(client_id: ClientOrderId) -> Report[BrokerOrder]:
-        return replace(await find(client_id), rows=())
-
-    desk.manager.open_orders = open_orders  # type: ignore[method-assign]
-    desk.manager.order_by_client_id = order_by_client_id  # type: ignore[method-assign]
+    desk.manager.open_orders = desk.manager.order_by_client_id = nothing  # type: ignore[method-assign, assignment]
+    desk.manager.orders_since = nothing  # type: ignore[method-assign, assignment]
     await desk.send(lambda o: c.ReconcileNow(origin=o))
     await desk.pass_(1)
     submission, wanted = desk.trader().submission, replace(stop.terms, stop=Decimal(4985))
@@ -325,6 +323,33 @@ async def test_a_foreign_order_can_be_adopted_and_is_then_ours_alone(make_desk: 
     await desk.until(lambda: desk.position() == 2, 5)
     await keep_fresh(desk, 70, "4900")
     assert rows(desk, DisagreementKind.POSITION) == []
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+async def test_an_adopted_order_whose_cancel_got_no_answer_is_found_by_the_brokers_own_id(
+    make_desk: MakeDesk, arrives: bool
+) -> None:
+    """The broker does not know it by a name of ours: asked for that, it told for ever that there is no such order."""
+    desk = make_desk()
+    row = await foreign(desk)
+    order = row.order
+    assert order is not None
+    await desk.send(lambda o: c.AdoptOrder(origin=o, order=order, session=SESSION, reason="mine"))
+    await desk.pass_(2)
+    (entry,) = desk.orders(Role.ENTRY)
+    cancel = desk.manager.cancel
+
+    async def unanswered(broker_id: BrokerOrderId) -> SubmitAnswer:
+        if arrives:
+            silently(desk, lambda: desk.exchange.cancel(PAPER, broker_id, desk.clock.now()))
+        raise AnswerLost("no answer")
+
+    desk.manager.cancel = unanswered  # type: ignore[method-assign]
+    await desk.send(lambda o: c.CancelOrder(origin=o, order=entry.client_id))
+    assert desk.orders(Role.ENTRY)[0].state is OrderState.IN_DOUBT_CANCEL
+    desk.manager.cancel = cancel  # type: ignore[method-assign]
+    await desk.until(lambda: desk.orders(Role.ENTRY)[0].state is OrderState.CANCELLED, 10)
+    assert desk.exchange.open_orders(PAPER) == ()
 
 
 @pytest.mark.parametrize("hold", [lambda o: c.Pause(origin=o, session=SESSION), lambda o: c.Kill(origin=o)])
