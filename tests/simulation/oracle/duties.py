@@ -21,6 +21,7 @@ ADOPTED = (
 )
 MISSED_MS = 15_000
 INTENT = "SELECT 1 FROM intents WHERE key = ?"
+MARKED = "SELECT 1 FROM orders WHERE session = ? AND updated >= ? AND flags LIKE ?"
 REPLACED = "SELECT count(*) FROM replaced_candles WHERE session = ? AND candle = ?"
 
 
@@ -82,6 +83,9 @@ class Duties:
         prefix = f"{mind.session}/{wish.candle}/exit"
         left = any(order.key.startswith(prefix) for order in self._truth.sent.values())
         left = left or any(Flag.MISSED in order.flags for order in mind.orders)  # a stop that was to become the exit
+        # the same once it has filled, before somebody entered again
+        marked = (mind.session, wish.candle, f'%"{Flag.MISSED}"%')
+        left = left or self._truth.database.execute(MARKED, marked).fetchone() is not None
         left = left or self._truth.database.execute(INTENT, (f"{prefix}/1",)).fetchone() is not None
         self._findings.check("missed exit", left, f"{mind.session} wanted out on {wish.candle}; nothing left")
 
