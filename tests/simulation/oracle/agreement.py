@@ -123,7 +123,7 @@ class Agreement:
             if client_id is not None and order.account == account and order.record.terms.symbol == symbol:
                 last[client_id] = order
         for client_id, order in last.items():
-            row = truth.database.execute(STATE, (client_id,)).fetchone()
+            row = truth.database.execute(STATE, (truth.swapped.get(client_id, client_id),)).fetchone()
             unclear = busted(client_id) or client_id in truth.late or client_id in truth.unrecorded
             if row is None or unclear or order.is_open or row[0] not in ENDS or self._nameless(account, client_id):
                 continue

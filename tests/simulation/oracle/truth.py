@@ -49,6 +49,7 @@ class Truth:
         self.unrecorded: dict[ClientOrderId, str] = {}
         # Filled after their cancel was told, and in which life.
         self.late: dict[ClientOrderId, str] = {}
+        self.swapped: dict[ClientOrderId, ClientOrderId] = {}  # one was taken for the other, as nobody could tell
         self.overtaken: set[ClientOrderId] = set()  # sent on another machine than the one that commands by then
         self.dead: set[str] = {ELSEWHERE}
         self.unrecorded_commands: set[ClientOrderId] = set()
@@ -94,9 +95,10 @@ class Truth:
         Where the broker echoes no ids nobody can tell the desk of one that filled and ended: its fill was adopted.
         """
         accounts = dict.fromkeys(account for account, _ in self.places)
-        there = [order for a in accounts for order in self.exchange.book.by_client_id(a, client_id)]
+        names = {client_id, self.swapped.get(client_id, client_id)}
+        there = [order for a in accounts for name in names for order in self.exchange.book.by_client_id(a, name)]
         acted = any(order.is_open or (order.record.filled and not self._is_nameless(order, now)) for order in there)
-        left = self.left.get(client_id)
+        left = max((self.left[name] for name in names if name in self.left), default=None)
         return not acted and (left is None or now - left > LONGEST_TRIP_MS)
 
     def _is_nameless(self, order: PaperOrder, now: Millis) -> bool:

@@ -8,7 +8,7 @@ from typing import Protocol
 from brokers.paper.book import PaperOrder
 from engine.domain.broker import IdMode
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis
-from engine.domain.orders import TERMINAL, OrderState, Role
+from engine.domain.orders import TERMINAL, Order, OrderState, Role
 from tests.simulation.oracle.findings import Findings
 from tests.simulation.oracle.truth import Truth
 
@@ -30,6 +30,7 @@ FILLED = (
     "SELECT e.at FROM order_events AS e JOIN orders AS o ON o.client_id = e.client_id "
     "WHERE o.session = ? AND e.event = 'fill' AND e.at > ? AND e.at < ? LIMIT 1"
 )
+LOST_ONCE = "SELECT 1 FROM order_events WHERE client_id = ? AND event = 'lost'"
 ALONE = "SELECT role FROM orders WHERE client_id = ? AND parent IS NULL"
 HOLDS_ENTRIES = ("kill latch", "paused", "session is ", "market data is ", "heat ", "the database does not answer")
 ROW = "SELECT state, filled, reported, account, sent, side, type, quantity, symbol FROM orders WHERE client_id = ?"
@@ -120,7 +121,8 @@ class Verdicts:
             for order in self._truth.ours_open(place):
                 client_id = order.record.client_id
                 assert client_id is not None
-                row = self._truth.database.execute(ROW, (client_id,)).fetchone()
+                known_as = self._truth.swapped.get(client_id, client_id)
+                row = self._truth.database.execute(ROW, (known_as,)).fetchone()
                 ended = row is not None and S(row[0]) in ENDS and not self._grew_unheard(order, Decimal(row[7]))
                 self._findings.check("I12 proof", not ended, lambda c=client_id, r=row: f"{c} works; its row says {r}")  # type: ignore[misc]
 
@@ -198,9 +200,25 @@ class Verdicts:
         ]
         taken = truth.exchange.book.orders.get(BrokerOrderId(broker_id))
         name = None if taken is None else taken.record.client_id
-        if name not in (None, client_id) and truth.is_told_nowhere(name):
-            # the engine before, cut off from its database, sent the same: to whoever has the word it is nobody's
-            truth.claimed.add(BrokerOrderId(broker_id))
+        if taken is not None and name not in (None, client_id) and self._cannot_be_told(sent, name, taken):
+            truth.claimed.add(taken.id)
             name = None
         self._findings.check("rule 8 ours", name in (None, client_id), f"{client_id} was taken for {name}, ours too")
         self._findings.check("rule 8", len(alike) <= 1, f"{client_id} was taken for {broker_id}; {alike} look like it")
+
+    def _cannot_be_told(self, order: Order, name: ClientOrderId, taken: PaperOrder) -> bool:
+        """Whether nobody with the desk's knowledge could tell that a record is another order's of ours.
+
+        The engine before, cut off from its database, sent the same: to whoever has the word that is nobody's. Or a lost
+        order came after all, later than ever an acceptance, while the one sent in its stead was on the wire: both look
+        alike, and it followed both. What comes later is then taken for the lost one.
+        """
+        truth, other = self._truth, self._truth.sent.get(name)
+        if truth.is_told_nowhere(name) or truth.swapped.get(name) == order.client_id:
+            return True
+        lost = truth.database.execute(LOST_ONCE, (name,)).fetchone() is not None
+        followed = lost and truth.left[name] < truth.left[order.client_id] <= taken.record.submitted
+        if not followed or other is None or other.terms != order.terms:
+            return False
+        truth.swapped |= {name: order.client_id, order.client_id: name}
+        return True
