@@ -62,7 +62,7 @@ class SimFeed:
         self._stopped = asyncio.Event()
         self.newest: dict[Symbol, Millis] = {}
         self.price: dict[Symbol, Decimal] = {}
-        self._told: dict[Symbol, History] = {}
+        self._told: dict[tuple[Symbol, int], History] = {}
         self.gaps: set[Symbol] = set()
 
     async def start(self, on_link: Callable[[LinkState, str], None]) -> None:
@@ -178,9 +178,9 @@ class SimFeed:
             raise QueryFailed("history answered 503")
         if self._state is not LinkState.UP:
             raise QueryFailed("the feed was cut")
-        if symbol in self._told and self._rng.chance(self._trouble.history_stale):
+        if (symbol, count) in self._told and self._rng.chance(self._trouble.history_stale):
             self._hit("stale history")
-            return self._told[symbol]
+            return self._told[symbol, count]  # to the same question: a shorter answer says that there is no more
         self.gaps.discard(symbol)
-        self._told[symbol] = told = History(closed, forming, now)
+        self._told[symbol, count] = told = History(closed, forming, now)
         return told

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from engine import commands as c
 from engine.domain.broker import AcceptedOrder, SubmitAnswer, SubmitRequest
-from engine.domain.ids import AccountId, BrokerOrderId, Millis, SessionId
+from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, SessionId
 from engine.domain.orders import Terms
 from tests.simulation import probe, scenes
 from tests.simulation.deeds import lowers
@@ -28,6 +28,7 @@ class Testimony:
     def __init__(self, run: Run) -> None:
         self._run = run
         self.sent = 0
+        self._commanded: dict[ClientOrderId, Millis] = {}  # when the newest change of an order started to leave
         self.held_at: dict[SessionId | None, Millis] = {}
 
     def sending(
@@ -67,6 +68,7 @@ class Testimony:
         if order is None:
             return
         self._run.oracle.truth.sent[client_id] = order
+        self._commanded[client_id] = self._run.world.clock.now()
         self._run.oracle.requests.changes(order, kind)
         for each in ("cancel", "replace"):
             if self._says_unrecorded(desk, f"{order.session}/{each}:{client_id}:"):
@@ -93,7 +95,10 @@ class Testimony:
         order = self._run.world.exchange.book.orders.get(broker_id)
         if order is not None and order.record.client_id is not None:
             self._run.oracle.exposure.travelled(account, order.record.client_id, left)
-            self._run.oracle.requests.resized(order, terms)
+            if left >= self._commanded.get(
+                order.record.client_id, left
+            ):  # one from before a newer one wanted other sizes
+                self._run.oracle.requests.resized(order, terms)
         self._run.world.note(f"replace {broker_id} {terms.quantity} {terms.type} {terms.limit} {terms.stop}")
         self._run.oracle.requests.commanded(account, broker_id, "replace")
 
