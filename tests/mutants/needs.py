@@ -85,4 +85,9 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "cancelled-before-its-send-leaves": ("hasty hands",),
     "strategy-cancels-its-stop": ("careless strategy",),
     "replace-without-an-answer-is-refused": ("lost request",),
+    "negatives-need-not-follow": ("lost request", "failed query"),
+    "lost-exit-does-not-block": ("lost request",),
+    "pending-for-ever": ("dropped event",),
+    "fill-at-the-average": ("partial fills",),
+    "not-open-is-cancelled": ("price jump",),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants.mutant import Mutant
 
 SUBMISSION = "engine/outbound/submission.py"
+RECOVERY = "engine/outbound/recovery.py"
 RUNNER = "engine/strategy_runner.py"
 TRADER = "engine/trader.py"
 LIMITS = "engine/outbound/limits.py"
@@ -115,5 +116,40 @@ OVERLOOKED = (
         path=SUBMISSION,
         old='order = desk.put(lifecycle.doubted(order, desk.now(), why), "replace in doubt", why)',
         new='order = desk.put(lifecycle.replace_refused(order, desk.now(), why), "replace in doubt", why)',
+    ),
+    Mutant(
+        name="negatives-need-not-follow",
+        says="LOST needs four consecutive complete negative answers.",
+        path="engine/domain/order_doubt.py",
+        old="negatives=order.doubt.negatives + 1 if complete_negative else 0,",
+        new="negatives=order.doubt.negatives + complete_negative,",
+    ),
+    Mutant(
+        name="lost-exit-does-not-block",
+        says="LOST keeps its full size in heat and keeps entries of that session blocked until a typed word.",
+        path=RECOVERY,
+        old="        if doubtful:\n            first = doubtful[0]\n",
+        new="        if any(o.is_in_doubt for o in doubtful):\n            first = doubtful[0]\n",
+    ),
+    Mutant(
+        name="pending-for-ever",
+        says="5 s without the broker's final word a pending cancel is in doubt.",
+        path=RECOVERY,
+        old="_PENDING = (OrderState.PENDING_CANCEL, OrderState.PENDING_REPLACE)",
+        new="_PENDING = (OrderState.PENDING_REPLACE,)",
+    ),
+    Mutant(
+        name="fill-at-the-average",
+        says="A fill is the interval (from, to] of cumulative quantity.",
+        path="engine/domain/incarnations.py",
+        old="return (total - (order.average_price or ZERO) * order.filled) / delta",
+        new="return total / report.filled",
+    ),
+    Mutant(
+        name="not-open-is-cancelled",
+        says='PENDING_CANCEL: "not open", "invalid id" mean query, then the proven state.',
+        path=SUBMISSION,
+        old='lifecycle.doubted(order, desk.now(), why), "cancel refused: not open", why)',
+        new='lifecycle.gone(order, desk.now(), why), "cancel refused: not open", why)',
     ),
 )

@@ -49,11 +49,13 @@ INVARIANTS = (
     "disk alarm", "entry collar", "entry count", "entry deadline", "entry fresh", "entry lease", "entry size",
     "entry read", "entry agrees", "exit size", "rule 5", "rule 7 stop", "rule 8", "rule 9",
     "entry day", "entry loss", "entry money", "entry window", "cancel heard", "mark", "missed mark", "I5 end",
-    "I42 kept", "replace size", "rule 4", "missed exit",
+    "I42 kept", "replace size", "rule 4", "missed exit", "rule 4 pending", "I6 price", "I14 any", "I30 in a row",
+    "I30 unmoved",
     "I2 name", "I13 cancel", "I20 linked", "I21 floor", "I42 lasting", "entry lifetime",
 )  # fmt: skip
 NOT_BY_CHANCE = frozenset(
     {"entry loss", "missed exit", "missed mark", "I11", "I11 size", "I12 lost", "I21 dead", "I30 lost", "I32", "rule 8"}
+    | {"I30 in a row", "I30 unmoved"}
 )
 """Rare in a small batch: demanded of a large one only."""
 STATES = tuple(state.value for state in OrderState)

@@ -23,7 +23,7 @@ FILLS = (
     "SELECT client_id, quantity FROM fills AS f WHERE revision = (SELECT max(revision) FROM fills AS g WHERE "
     "g.account = f.account AND g.fill_key = f.fill_key)"
 )
-STATE = "SELECT state FROM orders WHERE client_id = ?"
+STATE = "SELECT state, average_price, filled FROM orders WHERE client_id = ?"
 ENDS = (OrderState.FILLED, OrderState.CANCELLED, OrderState.EXPIRED, OrderState.REJECTED)
 LOST_DAY = "daily loss"
 AVERAGE_TOLERANCE = Decimal("0.000001")
@@ -127,6 +127,10 @@ class Agreement:
             unclear = busted(client_id) or client_id in truth.late or client_id in truth.unrecorded
             if row is None or unclear or order.is_open or row[0] not in ENDS or self._nameless(account, client_id):
                 continue
+            whole = row[1] is not None and order.record.average_price is not None
+            if whole and order.record.replaces is None and Decimal(row[2]) == order.record.filled:
+                far = abs(Decimal(row[1]) - (order.record.average_price or 0))
+                self._findings.check("I6 price", far <= AVERAGE_TOLERANCE, f"{client_id}: {row[1]}, {order.record}")
             same = row[0] == order.record.status.value
             self._findings.check("I5 end", same, f"{client_id} is {row[0]}, at the broker {order.record.status}")
 

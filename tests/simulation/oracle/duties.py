@@ -13,6 +13,9 @@ from tests.simulation.oracle.truth import Truth
 
 ASKED_MS = 60_000
 CANCEL_MS = 10_000
+PENDING_MS = 15_000
+"""Five seconds without the broker's final word, and then it is a doubt."""
+PENDING = (OrderState.PENDING_CANCEL, OrderState.PENDING_REPLACE)
 RESTING = (OrderState.WORKING, OrderState.PARTIALLY_FILLED)
 SEEN_TWICE_MS = 1_500
 ADOPTED = (
@@ -40,6 +43,11 @@ class Duties:
         if up_since is None or not mind.alive:
             return
         for order in mind.orders:
+            if order.state in PENDING and order.sent is not None:
+                lasted = now - max(order.sent, up_since)
+                self._findings.check(
+                    "rule 4 pending", lasted <= PENDING_MS, f"{order.client_id} is {order.state} for {lasted} ms"
+                )
             if order.state in IN_DOUBT and order.doubt is not None:
                 since = max(order.doubt.since, up_since, asked)
                 self._findings.check(

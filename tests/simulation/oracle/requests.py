@@ -31,6 +31,7 @@ ROW = "SELECT decision_key FROM orders WHERE client_id = ?"
 KEY = "SELECT count(*) FROM intents WHERE client_id = ? AND kind = ?"
 LIVE = "SELECT client_id, state FROM orders WHERE session = ? AND is_live = 1"
 LONGEST_NAME = 22
+BLOCKS_MS = 100
 CARELESS = "changed its mind about its stop"
 EPOCH = "SELECT epoch FROM leases WHERE account = ?"
 
@@ -75,6 +76,9 @@ class Requests:
             and o.sent is not None
         ]
         check("I14", not doubtful, lambda: f"{entry} leaves while {doubtful[0].client_id} is {doubtful[0].state}")
+        unsure = [o for o in mind.orders if o.doubt is not None and now - o.doubt.since > BLOCKS_MS]
+        unsure = [o for o in unsure if o.is_in_doubt or o.state is OrderState.LOST]
+        check("I14 any", not unsure, lambda: f"{entry} leaves while {unsure[0].client_id} is {unsure[0].state}")
         check("I33", not self.killed and not mind.killed, f"{entry} leaves under a kill")
         by_hand = "life-" in order.key.split("/")[1]
         check("I33 pause", by_hand or mind.session not in self.paused, f"{entry} leaves under a pause")

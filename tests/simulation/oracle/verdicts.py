@@ -7,7 +7,7 @@ from typing import Protocol
 
 from brokers.paper.book import PaperOrder
 from engine.domain.broker import IdMode
-from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis
+from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, Symbol
 from engine.domain.orders import TERMINAL, Order, OrderState, Role
 from tests.simulation.oracle.findings import Findings
 from tests.simulation.oracle.truth import Truth
@@ -31,6 +31,12 @@ FILLED = (
     "WHERE o.session = ? AND e.event = 'fill' AND e.at > ? AND e.at < ? LIMIT 1"
 )
 LOST_ONCE = "SELECT 1 FROM order_events WHERE client_id = ? AND event = 'lost'"
+ASKED = (
+    "SELECT detail FROM order_events WHERE client_id = ? AND event = 'asked' AND revision < "
+    "(SELECT revision FROM order_events WHERE rowid = ?) ORDER BY revision DESC LIMIT ?"
+)
+POSITION = "SELECT quantity FROM positions WHERE account = ? AND symbol = ? ORDER BY number DESC LIMIT 1"
+MOVED_MS = 5_000
 ALONE = "SELECT role FROM orders WHERE client_id = ? AND parent IS NULL"
 HOLDS_ENTRIES = ("kill latch", "paused", "session is ", "market data is ", "heat ", "the database does not answer")
 ROW = "SELECT state, filled, reported, account, sent, side, type, quantity, symbol FROM orders WHERE client_id = ?"
@@ -69,7 +75,7 @@ class Verdicts:
             self._seen = number
             state = S(word)
             if state is S.LOST and event == "lost":
-                self._lost(client_id, at)
+                self._lost(number, client_id, at)
             elif event == "declared dead":
                 self._declared.add(client_id)
             elif state is S.ABANDONED and event != "lives after all" and client_id not in self._declared:
@@ -131,7 +137,7 @@ class Verdicts:
         recent = self._truth.now() - order.record.updated < KNOWN_MS
         return order.record.parent is not None and order.record.terms.quantity > known and recent
 
-    def _lost(self, client_id: str, at: Millis) -> None:
+    def _lost(self, number: int, client_id: str, at: Millis) -> None:
         row = self._truth.database.execute(ROW, (client_id,)).fetchone()
         left = self._truth.left.get(ClientOrderId(client_id))
         if row is None or left is None or row[4] is None:
@@ -147,7 +153,21 @@ class Verdicts:
         there = min(self._truth.now() - arrived, at - row[4] - (arrived - left))  # the row may be written late
         known = named and there > ANSWERED_MS
         check("I30 known", not known, f"{client_id} was given up, and had been there for {there} ms")
+        told = [words for (words,) in self._truth.database.execute(ASKED, (client_id, number, LOST_ANSWERS))]
+        check("I30 in a row", told == ["not found"] * LOST_ANSWERS, f"{client_id} was given up after {told}")
+        self._unmoved(client_id, account, row[8])
         check("I30 lost", asked >= LOST_ANSWERS, f"{client_id} was given up after {asked} complete answers")
+
+    def _unmoved(self, client_id: str, account: AccountId, symbol: Symbol) -> None:
+        """The position that the audit trail knows is the broker's, where nothing has just moved it."""
+        truth, place = self._truth, (account, symbol)
+        if truth.now() - truth.filled_at.get(place, 0) < MOVED_MS or truth.changed_behind(
+            place, truth.now() - MOVED_MS
+        ):
+            return
+        row = truth.database.execute(POSITION, place).fetchone()
+        kept, held = Decimal(0) if row is None else Decimal(row[0]), truth.position(place).quantity
+        self._findings.check("I30 unmoved", kept == held, f"{client_id} was given up: position {held}, known {kept}")
 
     def _abandoned(self, client_id: str, event: str) -> None:
         left = client_id in self._truth.left
