@@ -97,10 +97,10 @@ class Engine:
             imported = await plan.import_journal()
         if imported:
             self.board.happened(f"{imported} journalled records were imported")
-        await self._read_limits()
-        latches = await self._latches()
         for planned in plan.accounts:
             await self._add_account(planned)
+        await self._read_limits()  # only now: until the accounts were ours another engine may have changed and held
+        latches = await self._latches()
         for session in plan.sessions:
             await self._add_session(session, latches)
 

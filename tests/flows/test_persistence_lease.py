@@ -18,6 +18,7 @@ from engine.domain.ids import AccountId, BrokerOrderId, SessionId
 from engine.domain.intents import IntentRecord
 from engine.domain.lease import Holder
 from engine.domain.orders import OrderType, Role, Side, Terms
+from engine.domain.records import LatchKind, LatchSet
 from engine.domain.settings import ShutdownPolicy
 from engine.errors import DeskHeld
 from engine.outbound.exit_road import ExitResult, Failed
@@ -419,6 +420,28 @@ async def test_no_word_takes_a_lease_from_an_engine_that_renews_it(make_desk: Ma
                 renewed = await sql_store(other).renew_lease(PAPER, 1)
     with pytest.raises(DeskHeld, match="which is running"):
         await starting
+
+
+async def test_what_the_holder_before_held_while_the_next_waited_for_its_lease_is_held(make_desk: Make) -> None:
+    """A kill and a pause that came after the second engine had started, and before the accounts were its own."""
+    first = await make_desk().start()
+    await kill(first)
+    other = make_desk(symbols=first.symbols, now=first.clock.now(), take_over=True, **THERE)
+    starting = asyncio.ensure_future(other.engine.start())
+    held = False
+    while not starting.done():
+        await other.clock.advance(other.clock.now() + 100)
+        if not held and other.clock.now() - first.clock.now() > 4_000:
+            held = True
+            with other.clock.outside():
+                for session, kind in ((None, LatchKind.KILL), (SessionId(f"s-{ES}"), LatchKind.PAUSE)):
+                    latch = LatchSet(
+                        session=session, kind=kind, held=True, reason="by ann", at=other.clock.now(), by="ann"
+                    )
+                    await sql_store(other).write(latch)
+    await starting
+    assert other.engine.kill_reason == "by ann"
+    assert "pause" in other.trader().desk.blocks
 
 
 async def test_the_lease_is_renewed_in_place_and_leaves_no_rows(make_desk: Make) -> None:
