@@ -82,6 +82,7 @@ class AccountLink:
         self.reason = "not connected yet"
         self.failed_queries = 0
         self._locked_until: Millis | None = None
+        self.is_mute = False
         self.locked_since: Millis | None = None
         self._up = asyncio.Event()
         self._last_event: dict[Symbol, Millis] = {}
@@ -181,11 +182,13 @@ class AccountLink:
             return LockOut("the broker has locked us out for now", until)
         if symbol is not None:
             self.touched(symbol)
+        self.is_mute = False
         try:
             return await within(self._clock, self._numbers.send_deadline, request())
         except TimeoutError:
             return NoAnswer(f"no answer within {self._numbers.send_deadline:g} s")
         except LinkDown as error:
+            self.is_mute = True
             return NotSent(str(error))
         except LockedOut as error:
             until = self._clock.now() + round(error.retry_after_seconds * 1000)

@@ -83,6 +83,10 @@ class AccountRoad(Protocol):
     def locked_until(self) -> Millis | None:
         """End of a proven lock-out."""
 
+    @property
+    def is_mute(self) -> bool:
+        """Whether the last request could not leave though the link is up."""
+
     async def submit(self, request: SubmitRequest) -> Sent:
         """Send once, within the send deadline; nothing is awaited before the request starts to leave."""
 

@@ -34,6 +34,9 @@ from engine.outbound.submission import ExitOrder, Submission
 from engine.session import SessionDesk
 
 PROOF_SECONDS = 5.0
+MUTE_SECONDS = 60.0
+"""How long a line that is up and lets no request leave (a token that has expired) costs an exit no try."""
+MUTE_PAUSE_SECONDS = 1.0
 
 
 class Left(Struct, frozen=True):
@@ -109,7 +112,9 @@ class ExitRoad:
             self._begun = begun
             nothing_seen = 0
             result: ExitResult = Failed("no try was made")
-            for _ in range(desk.numbers.tries):
+            tries = desk.numbers.tries
+            while tries:
+                tries -= 1
                 if (stale := desk.lease.why_not_on(begun)) is not None:
                     return Failed(stale)
                 other = None if since is None else await still_working(desk, origin, since, asking_ends)
@@ -139,6 +144,9 @@ class ExitRoad:
                 carried = await self._carry_out(plan, position, origin, reason, flags, say)
                 if carried is None or (isinstance(carried, Failed) and not self._listened_to()):
                     await desk.road.until_up()
+                    if desk.road.is_mute and desk.clock.monotonic() - begun < MUTE_SECONDS:
+                        tries += 1
+                        await desk.clock.sleep(MUTE_PAUSE_SECONDS)
                     continue
                 result = carried
                 if not isinstance(result, Failed):
@@ -146,8 +154,9 @@ class ExitRoad:
             return result
 
     def _listened_to(self) -> bool:
-        """Whether the link is up and no lock-out stands; what failed meanwhile was not the broker's word."""
-        return self._desk.road.is_up and self._desk.road.locked_until is None
+        """Whether requests leave and no lock-out stands; what failed meanwhile was not the broker's word."""
+        road = self._desk.road
+        return road.is_up and road.locked_until is None and not road.is_mute
 
     async def _basis(self, say: Callable[[str], None]) -> tuple[Position, bool]:
         """The position to size by, and whether it had to come from memory."""

@@ -148,6 +148,8 @@ class Recovery:
                 lasting=True,
             )
         await self._cancel(order, order.reason or "cancel wanted")
+        if desk.road.is_mute:  # nothing left: an exit may wait for it
+            self._cancels[order.client_id] = (tries + 1, desk.now() + min(wait, QUERY_BACKOFF_MS[-1]))
 
     # -- asking -------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from brokers.paper import out_of_band
 from engine.domain.broker import Capabilities, OrderReported, RefusedOrder, SubmitAnswer
 from engine.domain.ids import BrokerOrderId
 from engine.domain.orders import OrderState, OrderType, Role
-from engine.errors import LockedOut
+from engine.errors import LinkDown, LockedOut
 from engine.snapshot import ProtectionState
 from tests.flows.harness import ES, PAPER, Desk
 from tests.flows.script import enter as enter_with
@@ -128,3 +129,30 @@ async def test_a_stop_is_cut_to_the_position_while_another_entry_and_its_stop_ar
     await desk.until(lambda: desk.position() == 1, 60)
     await desk.until(lambda: stops(desk) == [(Decimal(1), Decimal(4990))], 8)
     assert desk.orders(Role.STOP)[-1].state is OrderState.IN_DOUBT_SUBMIT
+
+
+@pytest.mark.parametrize("converts", [True, False])
+async def test_an_exit_waits_while_the_link_is_up_and_lets_nothing_leave(
+    make_desk: Callable[..., Desk], converts: bool
+) -> None:
+    """A token had expired for half a minute: the exit used its tries up and was dropped."""
+    desk = await in_position(make_desk(capabilities=Capabilities(brackets=False, replace_may_change_type=converts)))
+    manager, until = desk.manager, desk.clock.now() + 95_000
+    asked = {name: getattr(manager, name) for name in ("submit", "replace", "cancel")}
+
+    def muted(name: str) -> Any:
+        async def ask(*values: object) -> object:
+            if desk.clock.now() < until:
+                raise LinkDown("the token has expired; nothing was sent")
+            return await asked[name](*values)
+
+        return ask
+
+    for name in asked:
+        setattr(manager, name, muted(name))
+    desk.strategies[ES].script.append(leave)
+    await desk.next_candle(ES, "5001")
+    began = desk.clock.now()
+    assert until - began > 25_000
+    await desk.until(lambda: desk.position() == desk.broker_position() == 0, 60)
+    assert desk.clock.now() - until < 10_000
