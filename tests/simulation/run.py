@@ -10,6 +10,7 @@ import logging
 import sys
 import time
 from collections import Counter
+from functools import partial
 
 from msgspec import Struct
 
@@ -237,7 +238,8 @@ class Run:
             duties.held(mind, now)
             duties.marked(mind, desk.feed.price.get(mind.symbol))
             is_well = desk.feed.is_up and mind.symbol not in desk.feed.gaps and wire.up_since is not None
-            duties.missed(mind, now if is_well else None, self.oracle.sending.used(mind))
+            deferred = partial(probe.alert, desk, f"exit:{mind.session}")
+            duties.missed(mind, now if is_well else None, self.oracle.sending.used(mind), deferred)
             duties.doubts(mind, now, wire.trouble.asked, up)
         files = desk.durable.files
         if now < files.filling_until and now >= files.trouble.hung_until:

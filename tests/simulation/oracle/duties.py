@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 
 from engine.domain.ids import Millis, SessionId
@@ -74,10 +75,11 @@ class Duties:
         if mind.mark is not None and price is not None and mind.phase is Phase.TRADING:
             self._findings.check("mark", mind.mark == price, f"{mind.session} marks {mind.mark}, the feed said {price}")
 
-    def missed(self, mind: Mind, now: Millis | None, used: Millis) -> None:
+    def missed(self, mind: Mind, now: Millis | None, used: Millis, told: Callable[[], str | None]) -> None:
         """An exit that was wanted on a candle of a warm-up or a gap, and by nothing since, leaves once it can.
 
-        `now` is None while line or feed is down; `used` the newest candle that an earlier life had decided on.
+        `now` is None while line or feed is down; `used` the newest candle that an earlier life had decided on. One that
+        a doubt defers (rule 9) is `told` so, under an alarm.
         """
         wish, known = mind.wish, -1 if mind.wish is None else max(mind.wish.before, used)
         waits = wish is not None and wish.is_past and wish.leaves and 0 <= known < wish.candle
@@ -86,7 +88,7 @@ class Duties:
         if wish is None or now is None or not waits or not works or not mind.position or not mind.stored:
             self._missed.pop(mind.session, None)
             return
-        if now - self._missed.setdefault(mind.session, now) < MISSED_MS:
+        if now - self._missed.setdefault(mind.session, now) < MISSED_MS or told() is not None:
             return
         prefix = f"{mind.session}/{wish.candle}/exit"
         left = any(order.key.startswith(prefix) for order in self._truth.sent.values())
