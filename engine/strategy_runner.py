@@ -97,11 +97,17 @@ class StrategyRunner:
         if catching_up or desk.phase is not Phase.TRADING:
             self._note_missed(candle, decision)
             self._handler.log(candle, True, kind_of(decision), "catching up: only an exit is kept")
-        self._evaluated = candle.start
-        desk.record(CandleEvaluated(session=desk.settings.id, candle=candle.start, at=desk.now()))
+            if self._missed is not None:
+                return  # used once trading opens: whoever starts over before that has to find it again
+        self._use(candle.start)
         if not catching_up and desk.phase is Phase.TRADING:
             self._missed = None
             self._handler.handle(decision, candle, entries_allowed=self._entry_bar(candle))
+
+    def _use(self, start: Millis) -> None:
+        """Decisions up to this candle are used, or dropped, for good."""
+        self._evaluated = start
+        self._desk.record(CandleEvaluated(session=self._desk.settings.id, candle=start, at=self._desk.now()))
 
     def _run(self, candle: Candle, candles: tuple[Candle, ...], warming: bool) -> Decision | None:
         """One call under the watchdog; a strategy that fails decides nothing, and its entries pause."""
@@ -181,9 +187,12 @@ class StrategyRunner:
         """Trading is open: send what is owed, marked, or ask."""
         desk = self._desk
         missed, self._missed = self._missed, None
-        if missed is None or desk.book.position.is_flat:
+        if missed is None:
             return
         candle, reason = missed
+        self._use(max(candle.start, *self._decided, self._evaluated))
+        if desk.book.position.is_flat:
+            return
         if desk.settings.missed_exit is Remedy.EXIT:
             self._handler.leave(str(candle.start), f"missed: {reason}", candle.start, missed=True)
             return

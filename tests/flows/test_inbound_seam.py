@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from decimal import Decimal
 
+from msgspec.structs import replace
+
 from engine.domain.broker import LinkState
 from engine.domain.decisions import Decision, StrategyContext
 from engine.domain.market import CandleOrigin, History, Timeframe
@@ -322,3 +324,18 @@ async def test_an_exit_missed_between_two_lives_is_sent_once_and_marked(make_des
     exits = [o for o in second.orders() if o.role in (Role.EXIT, Role.STOP) and o.filled]
     assert sum(o.filled for o in exits) == 2
     assert any(Flag.MISSED in o.flags for o in exits)
+
+
+async def test_a_missed_exit_is_found_again_by_a_session_that_starts_over_before_it_left(make_desk: MakeDesk) -> None:
+    """The candle counted as used once it was caught up with, and the wish lived in memory alone."""
+    desk = await in_position(make_desk())
+    runner, last = desk.trader().runner, desk.trader().stream.series.last
+    assert last is not None
+    candle = replace(last, start=last.start + MINUTE)
+    desk.strategies[ES].decide = leave  # type: ignore[method-assign]
+    runner.decide(candle, (candle,), warming=False, catching_up=True)
+    await desk.pass_(1)
+    await runner.start_again()
+    runner.decide(candle, (candle,), warming=True, catching_up=False)
+    runner.send_missed()
+    await desk.until(lambda: desk.position() == desk.broker_position() == 0, 10)
