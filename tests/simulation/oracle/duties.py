@@ -24,6 +24,7 @@ ADOPTED = (
     "AND l.text LIKE '%: adopted;%') FROM disagreements AS d WHERE d.kind IN ('position', 'reversal')"
 )
 MISSED_MS = 15_000
+EVALUATED = "SELECT candle FROM evaluated_candles WHERE session = ?"
 INTENT = "SELECT 1 FROM intents WHERE key = ?"
 MARKED = "SELECT 1 FROM orders WHERE session = ? AND updated >= ? AND flags LIKE ?"
 REPLACED = "SELECT count(*) FROM replaced_candles WHERE session = ? AND candle = ?"
@@ -91,6 +92,9 @@ class Duties:
         if now - self._missed.setdefault(mind.session, now) < MISSED_MS or told() is not None:
             return
         prefix = f"{mind.session}/{wish.candle}/exit"
+        row = self._truth.database.execute(EVALUATED, (mind.session,)).fetchone()
+        if row is not None and row[0] >= wish.candle:
+            return  # decided on since, or by a life that went on beside this one
         left = any(order.key.startswith(prefix) for order in self._truth.sent.values())
         left = left or any(Flag.MISSED in order.flags for order in mind.orders)  # a stop that was to become the exit
         # the same once it has filled, before somebody entered again
