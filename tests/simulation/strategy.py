@@ -70,6 +70,8 @@ class Restless:
             is_past = context.warming or context.candles[-1].origin is CandleOrigin.BACKFILLED
             leaves = decision.intent in (Intent.EXIT, Intent.REVERSE)
             self.wish = Wish(seen_until(context), before, is_past=is_past, leaves=leaves)
+        elif self.wish is not None and self.wish.candle == seen_until(context):
+            self.wish = None  # run again by a session that started over, it does not want that any more
         return decision
 
     def _decide(self, context: StrategyContext) -> Decision:
