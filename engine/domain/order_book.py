@@ -168,8 +168,8 @@ class OrderBook:
                 return self.of_the_past(unsure, report, now)
             report = self.whole(order, report)
         if self.capabilities.fills is FillsKind.CUMULATIVE and report.filled > order.filled:
-            quantity, price = report.filled - order.filled, fill_price(order, report)
-            order = self._book(order, self._interval(order, report, quantity, price, now), now)
+            fill = self._interval(order, report, report.filled - order.filled, fill_price(order, report), now)
+            order = self._book(lifecycle.resized(order, now, report), fill, now)
         after = lifecycle.reported(order, now, report, evidence)
         self.rumours.note(order, after, report)
         if after is not order:

@@ -204,8 +204,7 @@ def reported(order: Order, now: Millis, report: BrokerOrder, evidence: Evidence)
         news["reported"] = report.filled
     if order.broker_id is None or (evidence is Evidence.QUERY and order.broker_id != report.broker_id):
         news["broker_id"] = report.broker_id
-    follows = order.parent is not None and not order.wanted and order.state not in TERMINAL
-    if follows and report.terms.quantity != order.terms.quantity:
+    if _follows(order, report):
         news["terms"] = changed(order.terms, quantity=report.terms.quantity)
     if _outgrown(order, report, evidence):
         news["terms"] = report.terms
@@ -226,6 +225,19 @@ def reported(order: Order, now: Millis, report: BrokerOrder, evidence: Evidence)
         if same_terms(report.terms, order.wanted):
             news["terms"] = order.wanted
     return moved(order, now, **news) if news else order
+
+
+def _follows(order: Order, report: BrokerOrder) -> bool:
+    """Whether this is a leg that the broker has made larger or smaller: it follows what its parent has filled."""
+    resizable = order.parent is not None and not order.wanted and order.state not in TERMINAL
+    return resizable and report.terms.quantity != order.terms.quantity
+
+
+def resized(order: Order, now: Millis, report: BrokerOrder) -> Order:
+    """A leg as large as the record says, before what the record says of its fills ends one that is larger by now."""
+    if not _follows(order, report):
+        return order
+    return moved(order, now, terms=changed(order.terms, quantity=report.terms.quantity))
 
 
 def _outgrown(order: Order, report: BrokerOrder, evidence: Evidence) -> bool:

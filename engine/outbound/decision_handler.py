@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from decimal import Decimal
 from typing import Any, assert_never
 
@@ -17,7 +17,7 @@ from engine.domain.risk import Denied
 from engine.domain.settings import Protection
 from engine.outbound.entries import EntryRoad, EntryWish
 from engine.outbound.entry_gate import EntryGate
-from engine.outbound.exit_road import ExitRoad, Failed, Held, Left
+from engine.outbound.exit_road import ExitResult, ExitRoad, Failed, Held, Left, unproven
 from engine.outbound.limits import collar_breach
 from engine.outbound.protection import Guard
 from engine.outbound.submission import Submission
@@ -25,6 +25,7 @@ from engine.session import SessionDesk
 from engine.snapshot import DecisionLine, Severity
 
 DECISION_LOG = 200
+LONGEST_PAUSE = 60.0
 
 
 class DecisionHandler:
@@ -45,6 +46,7 @@ class DecisionHandler:
         self._entries = entries
         self._exits = exits
         self._guard = guard
+        self._deferred = False
 
     def log(self, candle: Candle, ran: bool, decision: str, reason: str) -> None:
         """Leave the candle's line in the decision log."""
@@ -162,6 +164,16 @@ class DecisionHandler:
         if quantity is None:
             self._call_off_entries(reason)
         result = await self._exits.leave(origin, quantity, reason, missed=missed, since=since)
+        self._tell(result, origin)
+        if not isinstance(result, Held):
+            return
+        if desk.settings.force_exit_after_s is not None:
+            desk.tasks.launch(self._force_later(origin, reason, desk.settings.force_exit_after_s), "force exit")
+        if quantity is None and not self._deferred:
+            desk.tasks.launch(self._go_on_later(result.order, origin, reason), "deferred exit")
+
+    def _tell(self, result: ExitResult, origin: str) -> None:
+        desk = self._desk
         match result:
             case Left(order=order):
                 if order is not None and origin.isdigit():
@@ -171,8 +183,38 @@ class DecisionHandler:
                 desk.reporter.alert(
                     f"exit:{desk.id}", Severity.CRITICAL, f"{desk.id}: exit not done: {text}", lasting=True
                 )
-                if desk.settings.force_exit_after_s is not None and isinstance(result, Held):
-                    desk.tasks.launch(self._force_later(origin, reason, desk.settings.force_exit_after_s), "force exit")
+
+    async def _go_on_later(self, doubtful: Order, origin: str, reason: str) -> None:
+        """Deferred until evidence, while there is what it wanted to leave: what is opened anew is another's.
+
+        A broker that leaves every request without an answer is asked ever more slowly.
+        """
+        desk, pause = self._desk, 0.0
+        held = desk.book.position.quantity
+
+        def is_gone() -> bool:
+            return desk.book.position.quantity * held <= 0
+
+        self._deferred = True
+        try:
+            while True:
+                await self._settled(doubtful, is_gone)
+                if is_gone() or await desk.until(is_gone, pause):
+                    return
+                pause = min(LONGEST_PAUSE, max(1.0, 2 * pause))
+                result = await self._exits.leave(origin, None, reason)
+                self._tell(result, origin)
+                if not isinstance(result, Held):
+                    return
+                doubtful = result.order
+        finally:
+            self._deferred = False
+
+    async def _settled(self, doubtful: Order, is_gone: Callable[[], bool]) -> None:
+        """Return once the order's fate is known, or there is nothing left to leave."""
+        desk = self._desk
+        while not await desk.until(lambda: is_gone() or not unproven(desk.current(doubtful)), LONGEST_PAUSE):
+            pass
 
     async def _force_later(self, origin: str, reason: str, seconds: float) -> None:
         """The settings accepted the risk of a reversal in so many words."""

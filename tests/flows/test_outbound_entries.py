@@ -10,12 +10,13 @@ import pytest
 from msgspec.structs import replace
 
 from engine import commands as c
-from engine.domain.broker import Capabilities, FillsKind, IdMode, SubmitRequest
+from engine.domain.broker import Capabilities, FillsKind, IdMode, SubmitAnswer, SubmitRequest
 from engine.domain.ids import CommandId, SessionId
 from engine.domain.intents import IntentRecord, SubmitIntent
 from engine.domain.market import DAY_MS
 from engine.domain.orders import Flag, Order, OrderState, OrderType, Role, Side, Terms
 from engine.domain.settings import Protection
+from engine.errors import AnswerLost
 from engine.outbound.entries import EntryWish
 from engine.snapshot import ProtectionState
 from tests.flows.acts import stored
@@ -490,12 +491,24 @@ async def test_a_reverse_is_an_exit_and_once_that_is_confirmed_an_entry(make_des
 
 
 async def test_a_reverse_whose_exit_is_not_confirmed_enters_nothing(make_desk: MakeDesk) -> None:
+    """The exit goes on until the broker listens again; by then the entry's time is over."""
     desk = await in_position(make_desk())
-    desk.faults.inject("lose-request", None, "")
+    replace, asked = desk.manager.replace, 0
+
+    async def lost(*request: object) -> SubmitAnswer:
+        nonlocal asked
+        asked += 1
+        raise AnswerLost("no answer")
+
+    desk.manager.replace = lost  # type: ignore[method-assign, assignment]
     desk.strategies[ES].script.append(reverse(Side.SELL, "5010"))
     await desk.next_candle(ES, "5000")
-    await desk.pass_(3)
+    await desk.pass_(90)
     assert desk.broker_position() == 2
+    assert 3 <= asked <= 8, "ever more slowly"
+    desk.manager.replace = replace  # type: ignore[method-assign]
+    await desk.until(lambda: desk.broker_position() == 0, 90)
+    await desk.pass_(5)
     assert len(desk.orders(Role.ENTRY)) == 1
 
 

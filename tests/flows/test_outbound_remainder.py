@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from brokers.paper import out_of_band
+from engine import commands as c
 from engine.domain.broker import Capabilities, OrderReported, RefusedOrder, SubmitAnswer
 from engine.domain.ids import BrokerOrderId
 from engine.domain.orders import OrderState, OrderType, Role
 from engine.errors import LinkDown, LockedOut
 from engine.snapshot import ProtectionState
+from tests.flows.acts import alerts
 from tests.flows.harness import ES, PAPER, Desk
 from tests.flows.script import enter as enter_with
 from tests.flows.script import in_position
@@ -156,3 +158,31 @@ async def test_an_exit_waits_while_the_link_is_up_and_lets_nothing_leave(
     assert until - began > 25_000
     await desk.until(lambda: desk.position() == desk.broker_position() == 0, 60)
     assert desk.clock.now() - until < 10_000
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+async def test_an_exit_that_another_in_doubt_holds_back_goes_on_once_there_is_evidence(
+    make_desk: Callable[..., Desk], is_gone: bool
+) -> None:
+    """Deferred, not dropped; but what somebody closed meanwhile is not its to close."""
+    desk = await in_position(make_desk(capabilities=Capabilities(replace_may_change_type=False)))
+    lose_the_next_order(desk)
+    desk.strategies[ES].script.append(leave)
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: [o.state for o in desk.orders(Role.EXIT)] == [OrderState.IN_DOUBT_SUBMIT], 10)
+    desk.strategies[ES].script.append(leave)
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: "exit not done" in alerts(desk), 10)
+    (first,) = desk.orders(Role.EXIT)
+    if is_gone:
+        out_of_band.move_position(desk.exchange, PAPER, ES, Decimal(-2), desk.clock.now())
+        await desk.until(lambda: desk.position() == 0, 60)
+        out_of_band.move_position(desk.exchange, PAPER, ES, Decimal(1), desk.clock.now())
+        await desk.until(lambda: desk.position() == 1, 60)
+    while desk.trader().desk.current(first).state is not OrderState.LOST:
+        desk.feed.trade(ES, "5000")
+        await desk.pass_(5)
+    await desk.send(lambda o: c.DeclareDead(origin=o, order=first.client_id, word="DEAD", reason="asked the broker"))
+    await desk.until(lambda: not desk.trader().desk.current(first).is_open, 10)
+    await desk.pass_(20)
+    assert desk.broker_position() == (1 if is_gone else 0)

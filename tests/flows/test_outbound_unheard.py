@@ -29,6 +29,7 @@ from engine.domain.intents import ReplaceIntent
 from engine.domain.market import Tick
 from engine.domain.orders import Flag, OrderState, OrderType, Role, Side, Terms
 from engine.errors import AnswerLost
+from engine.outbound.exit_road import Held
 from engine.ports import Committed
 from engine.snapshot import ProtectionState
 from tests.flows.acts import alerts
@@ -460,8 +461,7 @@ async def test_a_conversion_that_was_not_found_and_arrives_after_a_partial_exit_
         raise AnswerLost("no answer")
 
     desk.manager.replace = on_its_way  # type: ignore[method-assign, assignment]
-    desk.strategies[ES].script.append(leave)
-    await desk.next_candle(ES, "5000")
+    exiting = asyncio.ensure_future(desk.trader().exits.leave("hand", None, "asked for once"))
     await desk.until(lambda: bool(kept) and desk.orders(Role.STOP)[0].state is OrderState.WORKING, 20)
     desk.manager.replace = replace  # type: ignore[method-assign]
     desk.strategies[ES].script.append(leave_part("1"))
@@ -472,6 +472,7 @@ async def test_a_conversion_that_was_not_found_and_arrives_after_a_partial_exit_
     await desk.until(lambda: desk.trader().desk.protection is ProtectionState.COVERED, 20)
     assert desk.position() == desk.broker_position() == 1
     assert [o.remaining for o in desk.orders(Role.STOP) if o.is_open] == [1]
+    assert isinstance(exiting.result(), Held)
 
 
 @pytest.mark.parametrize("size", list(ReplaceQuantity))

@@ -151,5 +151,6 @@ class Rivals:
             self._gone.append(rival)
             self._rival = None
         else:
+            run.oracle.sending.begin(rival.life.name)  # what it uses itself once it commands is no earlier life's
             again = run.world.clock.now() + LOOK_MS
             run.world.clock.call_at(again, lambda: self._look(rival, may_have_it, began))

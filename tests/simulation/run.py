@@ -290,7 +290,7 @@ class Run:
         self.world.move(desk.durable)
         if elsewhere:
             scenes.forget_what_is_elsewhere(self)
-        self._began(desk)
+        self.oracle.duties.held_since.clear()
 
     @property
     def desk(self) -> Desk | None:

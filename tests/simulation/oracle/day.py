@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 
-from engine.domain.broker import BrokerFill
+from engine.domain.broker import BrokerFill, FillsKind
 from engine.domain.ids import Millis, SessionId
 from engine.domain.instruments import Instrument
 from engine.domain.orders import IN_DOUBT, ZERO, OrderState
@@ -26,9 +26,12 @@ ENOUGH = Decimal("0.5")
 
 
 class Books:
-    """A contract's day by the broker's executions. `is_sure` ends with the first thing behind the desk's back."""
+    """A contract's day by the broker's executions. `is_sure` ends with the first thing behind the desk's back.
 
-    def __init__(self, instrument: Instrument) -> None:
+    `tells_fees` is false where fills come as totals: nobody tells the desk what they cost.
+    """
+
+    def __init__(self, instrument: Instrument, *, tells_fees: bool) -> None:
         self.position: Position = FLAT
         self.is_sure = True
         self.day: date | None = None
@@ -37,6 +40,7 @@ class Books:
         self.looks = 0
         self.latched: date | None = None
         self._instrument = instrument
+        self._tells_fees = tells_fees
 
     def roll(self, now: Millis) -> date:
         """The present trade date; a new one begins at zero."""
@@ -50,7 +54,8 @@ class Books:
         self.roll(now)
         booked = after_fill(self.position, fill.quantity * fill.side.sign, fill.price)
         self.position = booked.position
-        self.won += booked.realised_points * self._instrument.point_value - fill.fee
+        self.won += booked.realised_points * self._instrument.point_value
+        self.won -= fill.fee if self._tells_fees else ZERO
 
     def result(self, mark: Decimal | None) -> Decimal:
         """Realised and open, less fees, in money."""
@@ -71,7 +76,13 @@ class Day:
         self._findings = findings
         self._limits = limits
         self._instruments = {each.symbol: each for each in instruments}
-        self._books = {place: Books(self._instruments[place[1]]) for place in truth.places}
+        self._books = {
+            (account, symbol): Books(
+                self._instruments[symbol],
+                tells_fees=truth.exchange.capabilities(account).fills is FillsKind.EXECUTIONS,
+            )
+            for account, symbol in truth.places
+        }
         self._entries: dict[tuple[SessionId, date], int] = {}
         self._late: dict[SessionId, Millis] = {}
 

@@ -8,7 +8,7 @@ from sqlite3 import Connection
 
 from brokers.paper.book import PaperOrder
 from brokers.paper.exchange import PaperExchange
-from engine.domain.broker import BrokerFill, SubmitAnswer, SubmitRequest
+from engine.domain.broker import BrokerFill, FillsKind, SubmitAnswer, SubmitRequest
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, SessionId, Symbol
 from engine.domain.instruments import Instrument
 from engine.domain.orders import Order
@@ -114,12 +114,20 @@ class Oracle:
         """The exchange executed, or voided, something."""
         order = self.truth.exchange.book.orders.get(fill.broker_id)
         self.truth.filled_at[account, fill.symbol] = self.truth.now()
+        self._price_told((account, fill.symbol), fill)
         self.day.filled((account, fill.symbol), fill)
         if fill.broker_id in self.truth.claimed:
             self._adopted_foreign.add((account, fill.symbol))
         if order is not None and order.record.client_id is None and not fill.revision:
             self.truth.behind[account, fill.symbol].append(Behind(self._now(), signed(fill), "foreign order"))
         self.exposure.filled(account, fill, order)
+
+    def _price_told(self, place: Place, fill: BrokerFill) -> None:
+        """Where fills come as totals, one that was voided has no price to take out of the average again."""
+        if not self.truth.position(place).quantity:
+            self.truth.priceless.discard(place)
+        elif fill.revision and self.truth.exchange.capabilities(place[0]).fills is FillsKind.CUMULATIVE:
+            self.truth.priceless.add(place)
 
     def last_order(self, fill: BrokerFill) -> PaperOrder | None:
         """The order of an execution."""

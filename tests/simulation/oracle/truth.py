@@ -43,6 +43,7 @@ class Truth:
         self.filled_at: dict[Place, Millis] = {}
         self.foreign: set[BrokerOrderId] = set()
         self.claimed: set[BrokerOrderId] = set()  # asked for by an operator's word
+        self.priceless: set[Place] = set()  # what was voided there had a price that no total tells; until it is flat
         self.adopted: set[BrokerOrderId] = set()  # given, where it was to be ours
         self.busted: set[ClientOrderId] = set()
         # Sent while database and journal both failed, with an alarm that named it, and by which life.

@@ -72,6 +72,16 @@ def test_cumulative_reports_become_intervals_at_their_own_price() -> None:
     assert known.state is S.FILLED
 
 
+def test_a_leg_that_grew_with_its_entry_is_not_ended_by_the_fill_that_the_same_record_tells() -> None:
+    """A late word of a moment when it was smaller came before: what is left of it works on."""
+    book, _ = a_book(FillsKind.CUMULATIVE)
+    leg = changed(order(state=S.WORKING, of=terms(1)), role=Role.TARGET, parent=ClientOrderId("entry"))
+    leg = book.put(leg, "accepted", 1)
+    record = changed(report(leg, B.PARTIALLY_FILLED, 1, average_price=d(100)), terms=terms(2))
+    leg = book.report(leg, record, Evidence.STREAM, 2)
+    assert (leg.state, leg.filled, leg.remaining) == (S.PARTIALLY_FILLED, d(1), d(1))
+
+
 def test_on_a_broker_with_executions_a_report_alone_moves_no_position() -> None:
     book, _ = a_book()
     known = book.put(order(state=S.WORKING), "accepted", 1)
