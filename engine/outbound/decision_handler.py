@@ -47,6 +47,7 @@ class DecisionHandler:
         self._exits = exits
         self._guard = guard
         self._deferred = False
+        self._obsolete = False
 
     def log(self, candle: Candle, ran: bool, decision: str, reason: str) -> None:
         """Leave the candle's line in the decision log."""
@@ -88,6 +89,7 @@ class DecisionHandler:
         if side is None:
             self.log(candle, True, f"{intent}: refused", "an entry needs a side")
             return
+        self._obsolete = True  # an exit that still waits for evidence: the newest decision counts
         if barred is not None and intent is Intent.ENTER:
             self.log(candle, True, f"{intent} {side}: not sent", barred)
             return
@@ -169,8 +171,10 @@ class DecisionHandler:
             return
         if desk.settings.force_exit_after_s is not None:
             desk.tasks.launch(self._force_later(origin, reason, desk.settings.force_exit_after_s), "force exit")
-        if quantity is None and not self._deferred:
-            desk.tasks.launch(self._go_on_later(result.order, origin, reason), "deferred exit")
+        if quantity is None and self._deferred:
+            self._obsolete = False
+        elif quantity is None:
+            desk.tasks.launch(self._go_on_later(result.order, origin, reason, missed=missed), "deferred exit")
 
     def _tell(self, result: ExitResult, origin: str) -> None:
         desk = self._desk
@@ -184,25 +188,26 @@ class DecisionHandler:
                     f"exit:{desk.id}", Severity.CRITICAL, f"{desk.id}: exit not done: {text}", lasting=True
                 )
 
-    async def _go_on_later(self, doubtful: Order, origin: str, reason: str) -> None:
+    async def _go_on_later(self, doubtful: Order, origin: str, reason: str, *, missed: bool) -> None:
         """Deferred until evidence, while there is what it wanted to leave: what is opened anew is another's.
 
-        A broker that leaves every request without an answer is asked ever more slowly.
+        An entry that the strategy wants since makes it obsolete, like an exit that was missed. A broker that leaves
+        every request without an answer is asked ever more slowly.
         """
         desk, pause = self._desk, 0.0
         held = desk.book.position.quantity
 
         def is_gone() -> bool:
-            return desk.book.position.quantity * held <= 0
+            return self._obsolete or desk.book.position.quantity * held <= 0
 
-        self._deferred = True
+        self._deferred, self._obsolete = True, False
         try:
             while True:
                 await self._settled(doubtful, is_gone)
                 if is_gone() or await desk.until(is_gone, pause):
                     return
                 pause = min(LONGEST_PAUSE, max(1.0, 2 * pause))
-                result = await self._exits.leave(origin, None, reason)
+                result = await self._exits.leave(origin, None, reason, missed=missed)
                 self._tell(result, origin)
                 if not isinstance(result, Held):
                     return

@@ -160,11 +160,11 @@ async def test_an_exit_waits_while_the_link_is_up_and_lets_nothing_leave(
     assert desk.clock.now() - until < 10_000
 
 
-@pytest.mark.parametrize("is_gone", [False, True])
+@pytest.mark.parametrize("meanwhile", ["nothing", "closed by hand", "wants in"])
 async def test_an_exit_that_another_in_doubt_holds_back_goes_on_once_there_is_evidence(
-    make_desk: Callable[..., Desk], is_gone: bool
+    make_desk: Callable[..., Desk], meanwhile: str
 ) -> None:
-    """Deferred, not dropped; but what somebody closed meanwhile is not its to close."""
+    """Deferred, not dropped; but what is opened anew is not its to close, and a newer decision counts."""
     desk = await in_position(make_desk(capabilities=Capabilities(replace_may_change_type=False)))
     lose_the_next_order(desk)
     desk.strategies[ES].script.append(leave)
@@ -174,7 +174,10 @@ async def test_an_exit_that_another_in_doubt_holds_back_goes_on_once_there_is_ev
     await desk.next_candle(ES, "5000")
     await desk.until(lambda: "exit not done" in alerts(desk), 10)
     (first,) = desk.orders(Role.EXIT)
-    if is_gone:
+    if meanwhile == "wants in":
+        desk.strategies[ES].script.append(enter_with())
+        await desk.next_candle(ES, "5000")
+    if meanwhile == "closed by hand":
         out_of_band.move_position(desk.exchange, PAPER, ES, Decimal(-2), desk.clock.now())
         await desk.until(lambda: desk.position() == 0, 60)
         out_of_band.move_position(desk.exchange, PAPER, ES, Decimal(1), desk.clock.now())
@@ -185,4 +188,4 @@ async def test_an_exit_that_another_in_doubt_holds_back_goes_on_once_there_is_ev
     await desk.send(lambda o: c.DeclareDead(origin=o, order=first.client_id, word="DEAD", reason="asked the broker"))
     await desk.until(lambda: not desk.trader().desk.current(first).is_open, 10)
     await desk.pass_(20)
-    assert desk.broker_position() == (1 if is_gone else 0)
+    assert desk.broker_position() == {"nothing": 0, "closed by hand": 1, "wants in": 2}[meanwhile]

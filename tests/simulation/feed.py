@@ -62,6 +62,7 @@ class SimFeed:
         self._stopped = asyncio.Event()
         self.newest: dict[Symbol, Millis] = {}
         self.price: dict[Symbol, Decimal] = {}
+        self.told_at: dict[Symbol, Millis] = {}
         self._told: dict[tuple[Symbol, int], History] = {}
         self.gaps: set[Symbol] = set()
 
@@ -158,6 +159,7 @@ class SimFeed:
             if tick.at >= self.newest.get(tick.symbol, 0):
                 self.newest[tick.symbol] = tick.at
                 self.price[tick.symbol] = tick.price
+                self.told_at[tick.symbol] = self._clock.now()
             for sink in sinks:
                 sink(tick)
 

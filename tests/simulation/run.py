@@ -236,7 +236,8 @@ class Run:
             wire = desk.wires[mind.account]
             up = None if wire.up_since is None else max(wire.up_since, desk.steady_since, desk.clock.right_since)
             duties.held(mind, now)
-            duties.marked(mind, desk.feed.price.get(mind.symbol))
+            told = desk.feed.told_at.get(mind.symbol)
+            duties.marked(mind, now, None if told is None else (told, desk.feed.price[mind.symbol]))
             is_well = desk.feed.is_up and mind.symbol not in desk.feed.gaps and wire.up_since is not None
             deferred = partial(probe.alert, desk, f"exit:{mind.session}")
             duties.missed(mind, now if is_well else None, self.oracle.sending.used(mind), deferred)

@@ -39,6 +39,7 @@ class Duties:
         self.held_since: dict[SessionId, Millis] = {}
         self._owed: list[tuple[str, SessionId, Millis]] = []
         self._missed: dict[SessionId, Millis] = {}
+        self._trades_since: dict[tuple[str, SessionId], Millis] = {}
 
     def doubts(self, mind: Mind, now: Millis, asked: Millis, up_since: Millis | None) -> None:
         """The protocol's rule 5: while the line is up an order in doubt is asked about, at least every minute."""
@@ -71,9 +72,17 @@ class Duties:
             if order.role is Role.ENTRY and order.state in RESTING and before:
                 self._findings.check("I33 cancel", order.cancel_wanted, f"{order.client_id} rests under a hold")
 
-    def marked(self, mind: Mind, price: Decimal | None) -> None:
-        """The mark is the newest trade that the feed brought, by the trade's own time."""
-        if mind.mark is not None and price is not None and mind.phase is Phase.TRADING:
+    def marked(self, mind: Mind, now: Millis, newest: tuple[Millis, Decimal] | None) -> None:
+        """The mark is the newest trade that the feed brought, by the trade's own time, since the session trades.
+
+        `newest` is when it was brought, and its price. What came while a session started over reached nobody.
+        """
+        if mind.phase is not Phase.TRADING:
+            self._trades_since.pop((mind.life, mind.session), None)
+            return
+        since = self._trades_since.setdefault((mind.life, mind.session), now)
+        if mind.mark is not None and newest is not None and newest[0] > since:
+            price = newest[1]
             self._findings.check("mark", mind.mark == price, f"{mind.session} marks {mind.mark}, the feed said {price}")
 
     def missed(self, mind: Mind, now: Millis | None, used: Millis, told: Callable[[], str | None]) -> None:
