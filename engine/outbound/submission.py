@@ -29,6 +29,9 @@ from engine.outbound.fitting import still_fits
 from engine.outbound.intent_recorder import IntentRecorder
 from engine.session import LockOut, NoAnswer, NotSent, Sent, SessionDesk
 
+SLOWEST_MS = 120_000
+"""An acceptance that took longer is no measure of the broker: our own process stood still over it."""
+
 
 class ApprovedEntry(Struct, frozen=True, kw_only=True):
     """An entry with its heat reserved; nothing else can be submitted as an entry."""
@@ -316,7 +319,8 @@ class Submission:
 
         match answer:
             case AcceptedOrder(broker_id=broker_id, legs=leg_ids):
-                desk.slowest_acceptance_ms = max(desk.slowest_acceptance_ms, desk.now() - (order.sent or desk.now()))
+                took = min(desk.now() - (desk.current(order).sent or desk.now()), SLOWEST_MS)
+                desk.slowest_acceptance_ms = max(desk.slowest_acceptance_ms, took)
                 desk.put(lifecycle.accepted(desk.current(order), desk.now(), broker_id), "accepted")
                 ids = dict(leg_ids)
                 for leg in legs:

@@ -10,10 +10,11 @@ import pytest
 
 from brokers.paper import out_of_band
 from engine import commands as c
-from engine.domain.broker import Capabilities, OrderReported, RefusedOrder, SubmitAnswer
+from engine.domain.broker import Capabilities, OrderReported, RefusedOrder, SubmitAnswer, SubmitRequest
 from engine.domain.ids import BrokerOrderId
 from engine.domain.orders import OrderState, OrderType, Role
 from engine.errors import LinkDown, LockedOut
+from engine.session import Sent
 from engine.snapshot import ProtectionState
 from tests.flows.acts import alerts
 from tests.flows.harness import ES, PAPER, Desk
@@ -189,3 +190,24 @@ async def test_an_exit_that_another_in_doubt_holds_back_goes_on_once_there_is_ev
     await desk.until(lambda: not desk.trader().desk.current(first).is_open, 10)
     await desk.pass_(20)
     assert desk.broker_position() == {"nothing": 0, "closed by hand": 1, "wants in": 2}[meanwhile]
+
+
+async def test_standing_still_over_an_answer_does_not_lengthen_the_wait_for_a_lost_order(
+    make_desk: Callable[..., Desk],
+) -> None:
+    """A lost order is waited for three times as long as the broker's slowest acceptance: not as long as we slept."""
+    desk = await make_desk().start()
+    road = desk.trader().desk.road
+    submit = road.submit
+
+    async def slept(request: SubmitRequest) -> Sent:
+        answer = await submit(request)
+        desk.clock._now += 240_000
+        return answer
+
+    road.submit = slept  # type: ignore[method-assign]
+    desk.strategies[ES].script.append(enter_with(limit="4990", stop="4980"))
+    await desk.next_candle(ES, "5000")
+    session = desk.trader().desk
+    await desk.until(lambda: session.slowest_acceptance_ms > 1_000, 300)
+    assert session.slowest_acceptance_ms == 120_000
