@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from engine.domain import order_doubt
 from engine.domain import order_lifecycle as lifecycle
 from engine.domain.answers import book_answer
-from engine.domain.broker import BrokerOrder, BrokerStatus, IdMode
+from engine.domain.broker import BrokerOrder, BrokerStatus, IdMode, ReplaceId
 from engine.domain.disagreements import PERHAPS, DisagreementState
 from engine.domain.families import named_by_leg, stands_without_legs
 from engine.domain.ids import BrokerOrderId, ClientOrderId, Millis
@@ -26,6 +26,7 @@ QUERY_BACKOFF_MS = (1_000, 2_000, 4_000, 8_000)
 QUERY_EVERY_MS = 10_000
 LOST_QUERY_EVERY_MS = 60_000
 LOOK_BACK_MS = 5_000
+OLD_ID_LOOKS = 3
 CLOCKS_APART_MS = 600_000
 """Our clock may have been ahead of the broker's when the order was made: older rows in the answer cost nothing."""
 IDLE_SECONDS = 30.0
@@ -170,6 +171,9 @@ class Recovery:
         found = self._match(current, rows)
         current = desk.current(current)
         if isinstance(found, BrokerOrder):
+            if doubt.negatives < OLD_ID_LOOKS - 1 and self._may_work_on(current, found):
+                self._again(current, True, f"{found.broker_id} is cancelled, what may have replaced it is not listed")
+                return
             after = book_answer(desk.book, current, found, rows, now)
             if after.is_in_doubt:
                 told = desk.book.whole(after, found)
@@ -186,6 +190,12 @@ class Recovery:
         first_look = len(found) == 1 and doubt.tries == 0
         if not first_look and (doubt.candidates != found or doubt.tries == 1):
             desk.road.suspect(f"{order.client_id} cannot be told apart from {len(found)} others", orders=True)
+
+    def _may_work_on(self, order: Order, record: BrokerOrder) -> bool:
+        """Whether an id is over by the replace in doubt, and the list forgot the new one: absence has to repeat."""
+        changes = self._desk.road.capabilities.replace_id is ReplaceId.CHANGES
+        same = order.wanted is not None and record.broker_id == order.broker_id
+        return changes and same and record.status is BrokerStatus.CANCELLED
 
     def _again(
         self, order: Order, negative: bool, evidence: str, candidates: tuple[BrokerOrderId, ...] | None = None

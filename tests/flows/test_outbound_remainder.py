@@ -6,17 +6,27 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
 from brokers.paper import out_of_band
 from engine import commands as c
-from engine.domain.broker import Capabilities, OrderReported, RefusedOrder, SubmitAnswer, SubmitRequest
-from engine.domain.ids import BrokerOrderId
-from engine.domain.orders import OrderState, OrderType, Role
+from engine.domain.broker import (
+    BrokerOrder,
+    Capabilities,
+    OrderReported,
+    RefusedOrder,
+    ReplaceId,
+    Report,
+    SubmitAnswer,
+    SubmitRequest,
+)
+from engine.domain.ids import BrokerOrderId, Millis
+from engine.domain.orders import Order, OrderState, OrderType, Role
 from engine.errors import LinkDown, LockedOut
 from engine.session import Sent
 from engine.snapshot import ProtectionState
-from tests.flows.acts import alerts
+from tests.flows.acts import alerts, rows
 from tests.flows.harness import ES, PAPER, Desk
 from tests.flows.script import enter as enter_with
 from tests.flows.script import in_position
@@ -211,3 +221,38 @@ async def test_standing_still_over_an_answer_does_not_lengthen_the_wait_for_a_lo
     session = desk.trader().desk
     await desk.until(lambda: session.slowest_acceptance_ms > 1_000, 300)
     assert session.slowest_acceptance_ms == 120_000
+
+
+async def test_a_stop_whose_new_id_a_list_leaves_out_has_not_ended_with_its_old_one(
+    make_desk: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to a move is lost: "cancelled" of the old id proves nothing until the new one is absent repeatedly."""
+    desk = await in_position(
+        make_desk(capabilities=Capabilities(replace_id=ReplaceId.CHANGES, find_by_client_id=False))
+    )
+    (stop,) = (o for o in desk.orders(Role.STOP) if o.is_open)
+    ask, asked = desk.manager.orders_since, 0
+
+    async def forgetful(since: Millis) -> Report[BrokerOrder]:
+        nonlocal asked
+        report = await ask(since)
+        asked += 1
+        listed = tuple(r for r in report.rows if r.broker_id == stop.broker_id) if asked == 1 else report.rows
+        return Report(listed, report.as_of)
+
+    desk.manager.orders_since = forgetful  # type: ignore[method-assign]
+    desk.link.armed.lose_answers = 1
+    monkeypatch.setattr(desk.link, "_is_dropped", lambda event: isinstance(event, OrderReported))
+    desk.trader().desk.tasks.launch(moved(desk, stop), "move")
+    await desk.until(lambda: asked == 2, 10)
+    await desk.pass_(1)
+    (resting,) = desk.exchange.open_orders(PAPER)
+    current = desk.trader().desk.current(stop)
+    assert (current.state, current.broker_id) == (OrderState.WORKING, resting.broker_id)
+    told = await rows(desk, "SELECT event FROM order_events WHERE client_id = ?", stop.client_id)
+    assert ("broker says cancelled",) not in told
+
+
+async def moved(desk: Desk, stop: Order) -> None:
+    wanted = msgspec.structs.replace(stop.terms, stop=Decimal(4991))
+    await desk.trader().submission.replace(stop, wanted, "by test")

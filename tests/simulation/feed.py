@@ -184,5 +184,7 @@ class SimFeed:
             self._hit("stale history")
             return self._told[symbol, count]  # to the same question: a shorter answer says that there is no more
         self.gaps.discard(symbol)
-        self._told[symbol, count] = told = History(closed, forming, now)
+        told = History(closed, forming, now)
+        if until >= current:  # what was asked for an earlier moment leaves out what an old answer to this would have
+            self._told[symbol, count] = told
         return told
