@@ -93,6 +93,8 @@ class Duties:
         """
         wish, known = mind.wish, -1 if mind.wish is None else max(mind.wish.before, used)
         waits = wish is not None and wish.is_past and wish.leaves and 0 <= known < wish.candle
+        if waits:
+            self._findings.check("missed exit", True, "")  # it was owed; that it left in time is what is expected
         unsure = any(o.role is Role.EXIT or o.is_in_doubt or o.state is OrderState.LOST for o in mind.orders)
         works = mind.alive and mind.phase is Phase.TRADING and not mind.gap and not mind.exiting and not unsure
         if wish is None or now is None or not waits or not works or not mind.position or not mind.stored:
