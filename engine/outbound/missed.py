@@ -9,7 +9,7 @@ from __future__ import annotations
 from engine.domain.broker import BrokerOrder, IdMode
 from engine.domain.ids import ClientOrderId, Millis, decision_key
 from engine.errors import StoreError
-from engine.outbound.recovery import CLOCKS_APART_MS
+from engine.outbound.sleepers import CLOCKS_APART_MS
 from engine.periodic import done_within
 from engine.session import SessionDesk
 

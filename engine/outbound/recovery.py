@@ -19,6 +19,7 @@ from engine.domain.ids import BrokerOrderId, ClientOrderId, Millis
 from engine.domain.incarnations import record_of
 from engine.domain.order_book import book_executions
 from engine.domain.orders import Flag, Order, OrderState
+from engine.outbound.sleepers import CLOCKS_APART_MS
 from engine.session import SessionDesk
 from engine.snapshot import Severity
 
@@ -27,8 +28,6 @@ QUERY_EVERY_MS = 10_000
 LOST_QUERY_EVERY_MS = 60_000
 LOOK_BACK_MS = 5_000
 OLD_ID_LOOKS = 3
-CLOCKS_APART_MS = 600_000
-"""Our clock may have been ahead of the broker's when the order was made: older rows in the answer cost nothing."""
 IDLE_SECONDS = 30.0
 _PENDING = (OrderState.PENDING_CANCEL, OrderState.PENDING_REPLACE)
 _RESTING = (OrderState.WORKING, OrderState.PARTIALLY_FILLED)

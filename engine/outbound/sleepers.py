@@ -17,7 +17,7 @@ from engine.periodic import done_within
 from engine.session import SessionDesk
 
 CLOCKS_APART_MS = 600_000
-"""As in recovery: our clock may have been ahead of the broker's when the order was made."""
+"""Our clock may have been ahead of the broker's when the order was made: older rows in the answer cost nothing."""
 
 
 def sleepers(orders: Iterable[Order], held: Decimal) -> tuple[Order, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any
 
@@ -407,38 +407,40 @@ async def test_an_engine_of_another_machine_is_taken_over_by_a_typed_word_only(m
     assert third.engine.accounts[PAPER].lease.epoch == 2
 
 
-async def test_no_word_takes_a_lease_from_an_engine_that_renews_it(make_desk: Make) -> None:
+async def waiting_for_a_lease(make_desk: Make, meanwhile: Callable[[Desk], Awaitable[object]]) -> tuple[Desk, Any]:
+    """A second engine that waits, with the word, for the lease of a killed one; `meanwhile` happens once, 4 s later."""
     first = await make_desk().start()
     await kill(first)
     other = make_desk(symbols=first.symbols, now=first.clock.now(), take_over=True, **THERE)
     starting = asyncio.ensure_future(other.engine.start())
-    renewed = False
+    happened = False
     while not starting.done():
         await other.clock.advance(other.clock.now() + 100)
-        if not renewed and other.clock.now() - first.clock.now() > 4_000:
+        if not happened and other.clock.now() - first.clock.now() > 4_000:
+            happened = True
             with other.clock.outside():
-                renewed = await sql_store(other).renew_lease(PAPER, 1)
+                await meanwhile(other)
+    return other, starting
+
+
+async def test_no_word_takes_a_lease_from_an_engine_that_renews_it(make_desk: Make) -> None:
+    async def renew(other: Desk) -> None:
+        assert await sql_store(other).renew_lease(PAPER, 1)
+
+    _, starting = await waiting_for_a_lease(make_desk, renew)
     with pytest.raises(DeskHeld, match="which is running"):
         await starting
 
 
 async def test_what_the_holder_before_held_while_the_next_waited_for_its_lease_is_held(make_desk: Make) -> None:
     """A kill and a pause that came after the second engine had started, and before the accounts were its own."""
-    first = await make_desk().start()
-    await kill(first)
-    other = make_desk(symbols=first.symbols, now=first.clock.now(), take_over=True, **THERE)
-    starting = asyncio.ensure_future(other.engine.start())
-    held = False
-    while not starting.done():
-        await other.clock.advance(other.clock.now() + 100)
-        if not held and other.clock.now() - first.clock.now() > 4_000:
-            held = True
-            with other.clock.outside():
-                for session, kind in ((None, LatchKind.KILL), (SessionId(f"s-{ES}"), LatchKind.PAUSE)):
-                    latch = LatchSet(
-                        session=session, kind=kind, held=True, reason="by ann", at=other.clock.now(), by="ann"
-                    )
-                    await sql_store(other).write(latch)
+
+    async def hold_back(other: Desk) -> None:
+        for session, kind in ((None, LatchKind.KILL), (SessionId(f"s-{ES}"), LatchKind.PAUSE)):
+            latch = LatchSet(session=session, kind=kind, held=True, reason="by ann", at=other.clock.now(), by="ann")
+            await sql_store(other).write(latch)
+
+    other, starting = await waiting_for_a_lease(make_desk, hold_back)
     await starting
     assert other.engine.kill_reason == "by ann"
     assert "pause" in other.trader().desk.blocks
