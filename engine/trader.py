@@ -250,7 +250,7 @@ class RealtimeTrader:
         await self.runner.start_again()
         self.stream = self._new_stream()
         self.warmed = 0
-        self.stream.begin_buffering(desk.now(), "start")
+        self.stream.begin_buffering(desk.now(), "start", named=self._feed.time)
         self._subscribe()
         desk.phase, desk.phase_detail = Phase.LOADING_HISTORY, "from the feed"
         if self._feed.is_tape:
@@ -286,7 +286,7 @@ class RealtimeTrader:
                 if history is not None and self._held_since(stream, line):
                     if self._feed.candle_step is not None:
                         history = changed(history, forming=None)
-                    joined = stream.join(history, warmup=warmup)
+                    joined = stream.join(history, warmup=warmup, behind=self._feed.time - desk.now())
                     if not isinstance(joined, NoOverlap):
                         desk.blocks.clear("gap")
                         self._place_all(joined.placements)
@@ -316,11 +316,11 @@ class RealtimeTrader:
             return
         if not up:
             if not self.stream.is_buffering:
-                self.stream.begin_buffering(desk.now(), reason or "the feed's link was down")
+                self.stream.begin_buffering(desk.now(), reason or "the feed's link was down", named=self._feed.time)
                 self._arm_close()
             desk.blocks.set("gap", "the feed is down")
         elif self.stream.is_buffering:
-            self.stream.link_restored(desk.now())
+            self.stream.link_restored(desk.now(), named=self._feed.time)
             desk.blocks.set("gap", "the gap in the feed is being filled")
             if desk.phase in (Phase.WARMING, Phase.TRADING) and self._refilling is not self.stream:
                 self._refilling = self.stream

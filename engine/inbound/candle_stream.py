@@ -53,6 +53,7 @@ class CandleStream:
         self._spans: dict[Millis, tuple[Millis, Millis]] = {}
         self._buffer: deque[Tick] | None = None
         self._subscribed: Millis = 0
+        self._named: Millis = 0
         self.line = 0
         self._overflowed = False
 
@@ -147,7 +148,7 @@ class CandleStream:
 
     # -- joining history ----------------------------------------------------------------------------------
 
-    def begin_buffering(self, now: Millis, cause: str) -> None:
+    def begin_buffering(self, now: Millis, cause: str, *, named: Millis = 0) -> None:
         """Stop closing candles and keep ticks until history joins; `cause` names the gap if candles exist."""
         last = self.series.last
         if self._assembler.start >= 0:
@@ -155,16 +156,18 @@ class CandleStream:
         elif last is not None:
             self.gaps.begin(last.start + self.timeframe.ms, cause)
         if self._buffer is None:
-            self.link_restored(now)
+            self.link_restored(now, named=named)
 
-    def link_restored(self, now: Millis) -> None:
+    def link_restored(self, now: Millis, *, named: Millis = 0) -> None:
         """Ticks from before the cut prove nothing about what came after it: buffer anew.
 
         `line` counts these beginnings: history asked for before one of them proves nothing, whatever clocks say.
+        `named` is the latest time that the feed had named by then, which is beyond `now` where our clock is slow.
         """
         self.line += 1
         self._buffer = deque(maxlen=BUFFER)
         self._subscribed = now
+        self._named = named
         self._overflowed = False
 
     def _keep(self, tick: Tick) -> None:
@@ -180,11 +183,16 @@ class CandleStream:
             return warmup
         return max(1, (now - last.start) // self.timeframe.ms + 2)
 
-    def join(self, history: History, *, warmup: bool) -> Joined | NoOverlap:
-        """Put history under the buffered ticks; `warmup` marks its candles as such, else as backfilled."""
+    def join(self, history: History, *, warmup: bool, behind: int = 0) -> Joined | NoOverlap:
+        """Put history under the buffered ticks; `warmup` marks its candles as such, else as backfilled.
+
+        `behind` is by how many milliseconds, at least, our clock is slow as the feed's times show: by those we
+        subscribed that much later than we noted, and an old history that ends before lacks what traded in between.
+        """
         buffer = self._buffer if self._buffer is not None else deque()
-        if history.as_of < self._subscribed or (self._overflowed and buffer and buffer[0].at > history.as_of):
-            return NoOverlap(history.as_of, self._subscribed)
+        begins = max(self._subscribed + behind, self._named)
+        if history.as_of < begins or (self._overflowed and buffer and buffer[0].at > history.as_of):
+            return NoOverlap(history.as_of, begins)
         origin = CandleOrigin.WARMUP if warmup else CandleOrigin.BACKFILLED
         placements = []
         for candle in history.candles:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from engine.domain.broker import LinkState
 from engine.domain.decisions import Decision, StrategyContext
-from engine.domain.market import CandleOrigin, History, Timeframe
+from engine.domain.market import Candle, CandleOrigin, History, Timeframe
 from engine.domain.orders import Flag, OrderState, Role
 from engine.domain.settings import Remedy
 from engine.snapshot import Phase, SessionView
@@ -161,6 +161,31 @@ async def test_a_feed_that_connects_late_leaves_no_block_behind(make_desk: MakeD
     desk.feed.trade(ES, "5000")
     await desk.pass_(1)
     assert desk.blocks() == ()
+
+
+async def test_a_slow_clock_takes_no_old_history_for_one_that_reaches_the_feed(make_desk: MakeDesk) -> None:
+    """Our clock is two minutes slow and the first answer a minute old: what traded in between would be lost."""
+    desk = await make_desk().start()
+    slow, price = 2 * MINUTE, Decimal(5007)
+    desk.feed.cut()
+    unseen = desk.clock.now() - desk.clock.now() % MINUTE + MINUTE
+    desk.feed.trade(ES, price, at=unseen + 30_000)
+    asked: list[int] = []
+
+    async def answer(symbol: object, timeframe: Timeframe, count: int, until: int) -> History:
+        asked.append(desk.clock.now())
+        as_of = desk.clock.now() + (slow if len(asked) > 2 else slow - 110_000)
+        known = {c.start: c for c in view(desk).candles}
+        known[unseen] = Candle(unseen, price, price, price, price, Decimal(1))
+        closed = tuple(known[start] for start in sorted(known) if start + MINUTE <= as_of)
+        return History(closed, None, as_of)
+
+    desk.feed.history = answer  # type: ignore[method-assign]
+    desk.feed.restore()
+    desk.feed.trade(ES, "5000", at=desk.clock.now() + slow)
+    await desk.until(lambda: not desk.blocks(), 30)
+    assert len(asked) == 3
+    assert next(c for c in view(desk).candles if c.start == unseen).high == price
 
 
 async def test_a_feed_cut_while_history_loads_is_made_good_and_leaves_no_block(make_desk: MakeDesk) -> None:

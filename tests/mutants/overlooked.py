@@ -93,8 +93,8 @@ OVERLOOKED = (
         name="gap-filled-by-old-history",
         says="History proves the seam only where it overlaps the live feed.",
         path="engine/inbound/candle_stream.py",
-        old="        self._subscribed = now\n        self._overflowed = False",
-        new="        self._overflowed = False",
+        old="        begins = max(self._subscribed + behind, self._named)\n",
+        new="        begins = 0\n",
     ),
     Mutant(
         name="cancelled-before-its-send-leaves",

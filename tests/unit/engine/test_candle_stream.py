@@ -120,6 +120,19 @@ def test_d4_a_buffer_that_overflowed_joins_only_when_history_covers_what_fell_ou
     assert isinstance(stream.join(History((candle(0, volume=5),), None, 61_500), warmup=False), Joined)
 
 
+def test_a_slow_clock_takes_no_old_history_for_a_new_one() -> None:
+    """By the feed we subscribed later than we noted; what traded between an old history and that would be lost."""
+    stream = a_stream()
+    stream.begin_buffering(1_000, "start")
+    old = History((candle(0),), None, 60_000)
+    assert stream.join(old, warmup=True, behind=120_000) == NoOverlap(60_000, 121_000)
+    stream.link_restored(1_000, named=115_000)
+    assert stream.join(old, warmup=True) == NoOverlap(60_000, 115_000)
+    assert stream.is_buffering
+    new = History((candle(0), candle(60_000)), candle(120_000), 121_000)
+    assert isinstance(stream.join(new, warmup=True, behind=120_000), Joined)
+
+
 def test_a_tape_needs_no_history() -> None:
     stream = a_stream()
     stream.begin_buffering(0, "start")
