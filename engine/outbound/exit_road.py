@@ -136,6 +136,12 @@ class ExitRoad:
                     if nothing_seen == 2 or from_memory:
                         return Left(None, "nothing to close" + (" as far as memory knows" if from_memory else ""))
                     continue
+                first = None if force or isinstance(plan, Convert | Wait) else self._attempted(origin)
+                if first is not None:
+                    if not await self._ended(first):
+                        return Held(first, f"exit {first.client_id} of the same decision still works")
+                    tries += 1
+                    continue
                 flags = {
                     Flag.SIZED_FROM_MEMORY: from_memory,
                     Flag.MISSED: missed,
@@ -152,6 +158,16 @@ class ExitRoad:
                 if not isinstance(result, Failed):
                     return result
             return result
+
+    def _attempted(self, origin: str) -> Order | None:
+        """An exit under this origin that has not ended: what it does not close waits until it has (rule 7)."""
+        prefix = decision_key(self._desk.settings.id, origin, "exit", 1).rpartition("/")[0]
+        attempts = (o for o in self._desk.book.open() if o.role is Role.EXIT and o.key.rpartition("/")[0] == prefix)
+        return next((o for o in attempts if o.state not in TERMINAL), None)
+
+    async def _ended(self, order: Order) -> bool:
+        desk = self._desk
+        return await desk.until(lambda: desk.current(order).state in TERMINAL, PROOF_SECONDS)
 
     def _listened_to(self) -> bool:
         """Whether requests leave and no lock-out stands; what failed meanwhile was not the broker's word."""

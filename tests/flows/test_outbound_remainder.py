@@ -256,3 +256,38 @@ async def test_a_stop_whose_new_id_a_list_leaves_out_has_not_ended_with_its_old_
 async def moved(desk: Desk, stop: Order) -> None:
     wanted = msgspec.structs.replace(stop.terms, stop=Decimal(4991))
     await desk.trader().submission.replace(stop, wanted, "by test")
+
+
+async def test_what_an_exit_does_not_close_leaves_after_it_and_not_beside_it(make_desk: Callable[..., Desk]) -> None:
+    """The position grew by others' hands while the exit was in doubt: one attempt of a decision after the other."""
+    desk = await in_position(make_desk(capabilities=Capabilities(replace_may_change_type=False)))
+    submit, beside = desk.manager.submit, []
+
+    async def seen(request: SubmitRequest) -> SubmitAnswer:
+        beside.append([o.key for o in desk.orders(Role.EXIT) if o.is_open and o.client_id != request.client_id])
+        return await submit(request)
+
+    cancel = desk.manager.cancel
+
+    async def cancelled(broker_id: BrokerOrderId) -> SubmitAnswer:
+        answer = await cancel(broker_id)
+        desk.faults.inject("next-order-slow", None, "60")
+        desk.manager.cancel = cancel  # type: ignore[method-assign]
+        return answer
+
+    desk.manager.cancel = cancelled  # type: ignore[method-assign]
+    desk.manager.submit = seen  # type: ignore[method-assign]
+    desk.strategies[ES].script.append(leave)
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: [o.state for o in desk.orders(Role.EXIT)] == [OrderState.IN_DOUBT_SUBMIT], 10)
+    out_of_band.move_position(desk.exchange, PAPER, ES, Decimal(2), desk.clock.now())
+    await desk.until(lambda: desk.position() == 4, 40)
+    desk.exchange.max_fill = Decimal(1)
+    (first,) = desk.orders(Role.EXIT)
+    await desk.until(lambda: desk.trader().desk.current(first).filled == 1, 60)
+    for _ in range(12):
+        await desk.pass_(5)
+        desk.feed.trade(ES, "5000")
+    assert [keys for keys in beside if keys] == []
+    assert len([o for o in desk.orders(Role.EXIT) if o.state is OrderState.FILLED]) >= 2
+    assert desk.position() == desk.broker_position() == 0
