@@ -51,11 +51,12 @@ INVARIANTS = (
     "entry day", "entry loss", "entry money", "entry window", "cancel heard", "mark", "missed mark", "I5 end",
     "I42 kept", "replace size", "rule 4", "missed exit", "rule 4 pending", "I6 price", "I14 any", "I30 in a row",
     "I30 unmoved",
+    "candle values", "entry candle", "I19 leaves", "I19 entries", "day result", "rule 7 armed",
     "I2 name", "I13 cancel", "I20 linked", "I21 floor", "I42 lasting", "entry lifetime",
 )  # fmt: skip
 NOT_BY_CHANCE = frozenset(
     {"entry loss", "missed exit", "missed mark", "I11", "I11 size", "I12 lost", "I21 dead", "I30 lost", "I32", "rule 8"}
-    | {"I30 in a row", "I30 unmoved"}
+    | {"I30 in a row", "I30 unmoved", "I19 entries", "rule 7 armed"}
 )
 """Rare in a small batch: demanded of a large one only."""
 STATES = tuple(state.value for state in OrderState)

@@ -39,15 +39,15 @@ FACTORS = (Decimal("0.4"), Decimal("1.7"), Decimal("0.3"), Decimal("1.9"))
 # The run begins at 23:45: entries end two minutes before midnight, and pause again a little after it.
 FLAT_BY = time(23, 58)
 WINDOW = EntryWindow(time(0, 5), time(0, 2))
-FEW_ENTRIES, DAILY_LOSS = 3, Decimal(300)
+FEW_ENTRIES, DAILY_LOSS, SMALL = 3, Decimal(300), Decimal(4)
 
 
 def narrowed(sessions: tuple[SessionSettings, ...], kinds: Collection[str]) -> tuple[SessionSettings, ...]:
-    """One session gets hours, one few entries, one little to lose; the first one stays as it is."""
+    """One session gets hours, one few entries, one little to lose, and the first one little to hold."""
     if NARROW not in kinds:
         return sessions
     narrow: tuple[dict[str, object], ...] = (
-        {},
+        {"max_position_size": SMALL},
         {"flat_by": FLAT_BY, "entry_window": WINDOW},
         {"entries_per_day": FEW_ENTRIES, "entries_per_minute": 1},
         {"max_daily_loss": DAILY_LOSS},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -14,6 +15,9 @@ from engine.ports import Clock
 from tests.simulation.loop import Life
 from tests.simulation.market import MINUTE_MS, Market
 from tests.simulation.streams import Stream
+
+KEPT = 200
+"""Trades of each contract that the oracle may look back at."""
 
 
 class FeedTrouble:
@@ -63,6 +67,7 @@ class SimFeed:
         self.newest: dict[Symbol, Millis] = {}
         self.price: dict[Symbol, Decimal] = {}
         self.told_at: dict[Symbol, Millis] = {}
+        self.told: dict[Symbol, deque[tuple[Millis, Decimal]]] = {}
         self._told: dict[tuple[Symbol, int], History] = {}
         self.gaps: set[Symbol] = set()
 
@@ -160,6 +165,7 @@ class SimFeed:
                 self.newest[tick.symbol] = tick.at
                 self.price[tick.symbol] = tick.price
                 self.told_at[tick.symbol] = self._clock.now()
+                self.told.setdefault(tick.symbol, deque(maxlen=KEPT)).append((self._clock.now(), tick.price))
             for sink in sinks:
                 sink(tick)
 

@@ -120,6 +120,15 @@ class Market:
         """Whether anybody traded in the window that begins then."""
         return start in self._contracts[Symbol(symbol)].windows
 
+    def window(self, symbol: Symbol, start: Millis) -> Candle | None:
+        """The window of a minute that begins then, as far as it has traded."""
+        contract = self._contracts[symbol]
+        window = contract.windows.get(start)
+        if window is None:
+            return None
+        first, high, low, last = (contract.decimal(ticks) for ticks in window[:4])
+        return Candle(start, first, high, low, last, Decimal(window[4]))
+
     def amend(self, symbol: Symbol, start: Millis, more: int) -> Tick | None:
         """A trade reported late into the middle of a window, some ticks over its high; None without the window."""
         contract = self._contracts[symbol]

@@ -39,6 +39,8 @@ def mind(desk: Desk, run: SessionRun) -> Mind:
         mark=session.mark,
         gap=run.trader.stream.is_buffering,
         wish=desk.strategies[run.id].wish,
+        day_result=session.ledger.total(book.position, session.mark),
+        day=session.ledger.day,
         stored=not desk.store.trouble(),
     )
 

@@ -16,7 +16,8 @@ from msgspec import Struct
 
 from engine import commands as c
 from engine.domain.decisions import StrategyContext
-from engine.domain.ids import AccountId, Millis, SessionId
+from engine.domain.ids import AccountId, Millis, SessionId, Symbol
+from engine.domain.market import Candle
 from engine.domain.orders import OrderState
 from engine.errors import DeskHeld
 from engine.snapshot import LoopLag
@@ -31,7 +32,7 @@ from tests.simulation.oracle.mind import Mind
 from tests.simulation.oracle.oracle import Oracle
 from tests.simulation.rivals import Rivals
 from tests.simulation.testimony import Testimony
-from tests.simulation.world import MAX_POSITION, START, World
+from tests.simulation.world import START, World
 
 TROUBLE_MS, CALM_MS, QUIET_MS = 18 * 60_000, 7 * 60_000, 5 * 60_000
 CYCLE_MS = TROUBLE_MS + CALM_MS + QUIET_MS
@@ -84,10 +85,10 @@ class Run:
             world.exchange,
             world.database.raw,
             {(s.account, s.symbol): s.id for s in world.durable.sessions},
-            MAX_POSITION,
             now=lambda: world.loop.at,
             on_violation=self._violated,
             traded=self._traded,
+            whole=self._whole,
             journalled=self._journalled,
             answers=scenes.Answers(self),
             limits={session.id: session.limits for session in world.durable.sessions},
@@ -180,10 +181,9 @@ class Run:
         if desk is None or not desk.is_up:
             self.oracle.findings.check("I44 up", False, "two minutes of quiet and no desk is up")
             return
-        self.oracle.quiet(probe.minds(desk), desk.life.name)
-        self.oracle.duties.quiet(
-            desk.life.name, settled=desk.journal.is_settled, right_clock="clock step" not in self.options.faults
-        )
+        right_clock = "clock step" not in self.options.faults
+        self.oracle.quiet(probe.minds(desk), desk.life.name, right_clock=right_clock)
+        self.oracle.duties.quiet(desk.life.name, settled=desk.journal.is_settled, right_clock=right_clock)
         desk.send("oracle", lambda o: c.ReconcileNow(origin=o))
 
     def _reconcile_again(self) -> None:
@@ -242,6 +242,8 @@ class Run:
             deferred = partial(probe.alert, desk, f"exit:{mind.session}")
             duties.missed(mind, now if is_well else None, self.oracle.sending.used(mind), deferred)
             duties.doubts(mind, now, wire.trouble.asked, up)
+            if up is not None and self.calm_since is not None and now - max(up, self.calm_since) > LOOK_MS:
+                self.oracle.wishes.look(mind, now, deferred() is not None)
         files = desk.durable.files
         if now < files.filling_until and now >= files.trouble.hung_until:
             since = max(files.filling_since, desk.engine.started, desk.steady_since, files.trouble.hung_until)
@@ -413,12 +415,26 @@ class Run:
         desk = self.desk_of(life)
         now = max(self.world.loop.at, desk.clock.now() if desk is not None else 0)
         self.oracle.candles.shown(
-            life.name, session, context.instrument.symbol, context.candles, now, warming=context.warming
+            life.name,
+            session,
+            context.instrument.symbol,
+            context.candles,
+            now,
+            now if desk is None else desk.clock.now(),
+            warming=context.warming,
         )
+        mind = None if desk is None else probe.mind_of(desk, session)
+        if mind is not None:
+            self.oracle.wishes.asked(life.name, mind, candle.start)
 
     def _traded(self, symbol: str, start: Millis) -> bool:
         hidden = self.world.durable.feed.hidden
         return self.world.market.traded(symbol, start) and (symbol, start) not in hidden
+
+    def _whole(self, symbol: Symbol, start: Millis) -> Candle | None:
+        """None where trades were told late: history has them, and nobody could tell that they are the same."""
+        late = (symbol, start) in self.world.durable.feed.hidden
+        return None if late else self.world.market.window(symbol, start)
 
     def _journalled(self, client_id: str) -> bool:
         word = client_id.encode()

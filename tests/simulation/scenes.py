@@ -39,6 +39,7 @@ def scene(run: Run, desk: Desk, account: AccountId, symbol: Symbol | None) -> Sc
     renewed = world.database.renewed.get((account, epoch))
     newest = desk.feed.newest.get(symbol) if symbol is not None else None
     read_at, positions = desk.wires[account].read
+    reads = desk.wires[account].reads
     money_at = min(wire.money_at for wire in desk.wires.values())
     return Scene(
         life=desk.life.name,
@@ -48,6 +49,8 @@ def scene(run: Run, desk: Desk, account: AccountId, symbol: Symbol | None) -> Sc
         renewed_age=None if renewed is None else round(now - renewed),
         read_age=now - read_at if read_at else None,
         read=positions.get(symbol, Decimal(0)) if symbol is not None else Decimal(0),
+        read_before=reads[-2][1].get(symbol, Decimal(0)) if symbol is not None and len(reads) > 1 else Decimal(0),
+        told=tuple(desk.feed.told.get(symbol, ())) if symbol is not None else (),
         mark=world.market.last(symbol) if symbol is not None else Decimal(0),
         money_age=now - money_at if money_at else None,
         has_gap=symbol in desk.feed.gaps,

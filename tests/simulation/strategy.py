@@ -17,6 +17,8 @@ from tests.simulation.streams import Stream
 
 T = TypeVar("T")
 WANTS_OUT = 0.2
+FAR = Decimal("0.08")
+"""Of the price; the collar is at five in a hundred."""
 BEHAVED = Nothing(state=0, reason="waits")
 
 
@@ -69,7 +71,9 @@ class Restless:
         if isinstance(decision, Submit):
             is_past = context.warming or context.candles[-1].origin is CandleOrigin.BACKFILLED
             leaves = decision.intent in (Intent.EXIT, Intent.REVERSE)
-            self.wish = Wish(seen_until(context), before, is_past=is_past, leaves=leaves)
+            all_of_it = decision.quantity is None or decision.intent is Intent.REVERSE
+            whole = leaves and all_of_it and not context.position.is_flat
+            self.wish = Wish(seen_until(context), before, is_past=is_past, leaves=leaves, whole=whole)
         elif self.wish is not None and self.wish.candle == seen_until(context):
             self.wish = None  # run again by a session that started over, it does not want that any more
         return decision
@@ -152,6 +156,11 @@ class Restless:
         if rng.chance(self.oversized):
             self._hit("oversized entries")
             quantity = Decimal(rng.randint(6, 12))
+        if kind is not OrderType.MARKET and rng.chance(self.oversized):
+            self._hit("oversized entries")
+            far = _on_grid(last * FAR, tick) * side.sign
+            at = last - far if kind is OrderType.LIMIT else last + far
+            limit, stop = (at, None) if kind is OrderType.LIMIT else (None, at)
         return Submit(
             state=0,
             intent=intent,
@@ -164,6 +173,11 @@ class Restless:
             take_profit=at + rng.randint(8, 40) * tick * side.sign if rng.random() < 0.5 else None,
             reason="in",
         )
+
+
+def _on_grid(price: Decimal, tick: Decimal) -> Decimal:
+    """On the grid."""
+    return price // tick * tick
 
 
 def seen_until(context: StrategyContext) -> Millis:

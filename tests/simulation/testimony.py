@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from engine import commands as c
 from engine.domain.broker import AcceptedOrder, SubmitAnswer, SubmitRequest
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, SessionId
-from engine.domain.orders import Terms
+from engine.domain.orders import OrderType, Role, Terms
 from tests.simulation import probe, scenes
 from tests.simulation.deeds import lowers
 from tests.simulation.desk import Desk
@@ -57,6 +57,7 @@ class Testimony:
                 self._run.oracle.truth.unrecorded[leg] = life.name
         self._run.oracle.requests.leaves(mind, probe.heat(desk), order, request)
         self._run.oracle.sending.submit(mind, order, scene)
+        self._run.oracle.wishes.acts(order)
 
     def _commanding_order(self, desk: Desk, kind: str, about: BrokerOrderId | None) -> None:
         """A replace or cancel starts to leave: the order as memory has it now, and whether it has a record at all."""
@@ -70,6 +71,11 @@ class Testimony:
         self._run.oracle.truth.sent[client_id] = order
         self._commanded[client_id] = self._run.world.clock.now()
         self._run.oracle.requests.changes(order, kind)
+        if kind == "replace":
+            self._run.oracle.wishes.acts(order)
+            if order.role is Role.STOP and order.wanted is not None and order.wanted.type is OrderType.MARKET:
+                scene = scenes.scene(self._run, desk, held.account, held.record.terms.symbol)
+                self._run.oracle.sending.converts(order, scene)
         for each in ("cancel", "replace"):
             if self._says_unrecorded(desk, f"{order.session}/{each}:{client_id}:"):
                 self._run.oracle.truth.unrecorded_commands.add(client_id)

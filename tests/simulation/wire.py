@@ -144,6 +144,7 @@ class Wire:
         self._recent: deque[Millis] = deque(maxlen=20)
         self._mute = False
         self.read: tuple[Millis, dict[Symbol, Decimal]] = (0, {})
+        self.reads: deque[tuple[Millis, dict[Symbol, Decimal]]] = deque(maxlen=20)
         self.money_at: Millis = 0
         self._unread: list[AccountEvent] = []
         self._under_way: dict[asyncio.Future[Any], type[LinkError]] = {}
@@ -403,6 +404,7 @@ class Wire:
         report = await self._ask("positions", lambda: self._exchange.positions(self.account), 0)
         if report.as_of >= begun:
             self.read = (report.as_of, {row.symbol: row.quantity for row in report.rows})
+            self.reads.append(self.read)
         return report
 
     async def open_orders(self) -> Report[BrokerOrder]:

@@ -1,10 +1,10 @@
-"""What strategies are shown: closed candles only, each once a life, without gap, and which of them were live."""
+"""What strategies are shown: closed candles only, each once a life, without gap, true, and which of them were live."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from engine.domain.ids import Millis, SessionId
+from engine.domain.ids import Millis, SessionId, Symbol
 from engine.domain.market import Candle, CandleOrigin
 from tests.simulation.oracle.findings import Findings
 
@@ -14,13 +14,23 @@ WARMUP = 3
 
 
 class Candles:
-    """Judges what `decide` is called with. `traded` tells whether a window had trades that the feed delivered."""
+    """Judges what `decide` is called with. `traded` tells whether a window had trades that the feed delivered.
 
-    def __init__(self, findings: Findings, traded: Callable[[str, Millis], bool]) -> None:
+    `whole` is a window as the market made it, once each of its trades has been told in its turn.
+    """
+
+    def __init__(
+        self,
+        findings: Findings,
+        traded: Callable[[str, Millis], bool],
+        whole: Callable[[Symbol, Millis], Candle | None],
+    ) -> None:
         self._findings = findings
         self._traded = traded
+        self._whole = whole
         self._last: dict[tuple[str, SessionId], Millis] = {}
         self._origins: dict[tuple[SessionId, Millis], CandleOrigin] = {}
+        self._late: dict[tuple[SessionId, Millis], Millis] = {}
         self._warming: dict[tuple[str, SessionId], bool] = {}
         self._warmed: dict[tuple[str, SessionId], int] = {}
 
@@ -30,9 +40,17 @@ class Candles:
         self._warmed.pop((life, session), None)
 
     def shown(
-        self, life: str, session: SessionId, symbol: str, candles: Sequence[Candle], now: Millis, *, warming: bool
+        self,
+        life: str,
+        session: SessionId,
+        symbol: Symbol,
+        candles: Sequence[Candle],
+        now: Millis,
+        clock: Millis,
+        *,
+        warming: bool,
     ) -> None:
-        """One call of a strategy."""
+        """One call of a strategy; `clock` is the desk's own time, and `now` the later of that and ours."""
         check, key, candle = self._findings.check, (life, session), candles[-1]
         again = not self._warming.get(key, True) or self._warmed.get(key, 0) >= WARMUP
         if warming and (again or candle.start <= self._last.get(key, -1)):
@@ -51,10 +69,21 @@ class Candles:
             missing = [start for start in between if self._traded(symbol, start) and start not in shown]
             check("I17", not missing, f"{session} was shown {candle.start} after {last}: {missing} had trades")
         self._last[key] = candle.start
+        whole = self._whole(symbol, candle.start)
+        if whole is not None:
+            inside = candle.volume <= whole.volume and whole.low <= candle.low and candle.high <= whole.high
+            check("candle values", inside, lambda: f"{session} was shown {candle}, the market made {whole}")
         if not warming:
+            self._late[session, candle.start] = clock - end
             self._origins[session, candle.start] = candle.origin
             if len(self._origins) > 2_000:
-                del self._origins[next(iter(self._origins))]
+                oldest = next(iter(self._origins))
+                del self._origins[oldest], self._late[oldest]
+
+    def late(self, session: SessionId, key: str) -> Millis:
+        """How long after its end, by the desk's clock, the candle was decided on that a decision key names."""
+        word = key.split("/")[1]
+        return self._late.get((session, int(word)), 0) if word.isdigit() else 0
 
     def origin(self, session: SessionId, key: str) -> CandleOrigin | None:
         """Where the candle came from that a decision key names; None when the key names no candle."""

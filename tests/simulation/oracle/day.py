@@ -21,6 +21,13 @@ LOOKS = 3
 """In a row with too much lost: then the desk has seen it, too."""
 LEFT_MS = 20_000
 """To leave a position that has to be left by now."""
+EDGE_MS = 300_000
+FEW = 10
+CENT = Decimal("0.01")
+ADOPTED = (
+    "SELECT 1 FROM disagreements WHERE account = ? AND symbol = ? AND kind IN ('position', 'reversal') "
+    "AND state = 'adopted' LIMIT 1"
+)
 ENOUGH = Decimal("0.5")
 """Of the allowed loss: less never closed entries, looked at every few seconds."""
 
@@ -38,6 +45,8 @@ class Books:
         self.won = ZERO
         self.worst = ZERO
         self.looks = 0
+        self.has_turned = False
+        self.at_the_end: list[Decimal] = []
         self.latched: date | None = None
         self._instrument = instrument
         self._tells_fees = tells_fees
@@ -46,16 +55,26 @@ class Books:
         """The present trade date; a new one begins at zero."""
         today = self._instrument.calendar.trade_date(now)
         if today != self.day:
+            self.has_turned = self.day is not None
             self.day, self.won, self.worst, self.looks = today, ZERO, ZERO, 0
         return today
 
     def book(self, fill: BrokerFill, now: Millis) -> None:
         """An execution moved the position."""
-        self.roll(now)
+        today = self.roll(now)
         booked = after_fill(self.position, fill.quantity * fill.side.sign, fill.price)
         self.position = booked.position
-        self.won += booked.realised_points * self._instrument.point_value
-        self.won -= fill.fee if self._tells_fees else ZERO
+        won = booked.realised_points * self._instrument.point_value - (fill.fee if self._tells_fees else ZERO)
+        self.won += won
+        if self._instrument.calendar.trade_date(now + EDGE_MS) != today:
+            self.at_the_end.append(won)
+
+    def told_late(self) -> set[Decimal]:
+        """What the executions of the last day's end may add to this one: those are told, and booked, after it."""
+        sums = {ZERO}
+        for won in self.at_the_end if self.has_turned else ():
+            sums |= {each + won for each in sums}
+        return sums
 
     def result(self, mark: Decimal | None) -> Decimal:
         """Realised and open, less fees, in money."""
@@ -145,6 +164,21 @@ class Day:
         lasted = now - self._late.setdefault(mind.session, now)
         gone = lasted <= LEFT_MS or mind.exiting
         self._findings.check("flat by", gone, f"{mind.session} still holds {held} {lasted} ms after {limits.flat_by}")
+
+    def quiet(self, mind: Mind, now: Millis) -> None:
+        """Nothing is under way: the desk's own ledger of the day says what the broker's executions say."""
+        place: Place = (mind.account, mind.symbol)
+        books = self._books[place]
+        today = books.roll(now)
+        if self._truth.behind[place] or self._truth.has_unrecorded(place) or len(books.at_the_end) > FEW:
+            return  # what memory was given without a fill has no result
+        adopted = self._truth.database.execute(ADOPTED, place).fetchone() is not None
+        if books.is_sure and not adopted and mind.day == today and mind.position == books.position.quantity:
+            result = books.result(mind.mark)
+            same = any(abs(mind.day_result - result - late) <= CENT for late in books.told_late())
+            self._findings.check(
+                "day result", same, f"{mind.session} says that it won {mind.day_result}, the broker {result}"
+            )
 
     def has_lost(self, mind: Mind) -> bool:
         """Whether the day's loss may well have closed entries."""

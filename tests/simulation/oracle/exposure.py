@@ -34,7 +34,7 @@ class Trip(Struct, frozen=True):
 class Exposure:
     """Judges each fill and each accepted entry."""
 
-    def __init__(self, truth: Truth, findings: Findings, most: Decimal) -> None:
+    def __init__(self, truth: Truth, findings: Findings, most: dict[Place, Decimal]) -> None:
         self._truth = truth
         self._findings = findings
         self._most = most
@@ -64,12 +64,13 @@ class Exposure:
             return
         place = (account, order.terms.symbol)
         reach = self._truth.reach(place)
-        if reach <= self._most:
+        most = self._most[place]
+        if reach <= most:
             self._findings.check("I9", True, "")
         elif self._truth.changed_behind(place, order.created - SIZING_MS):
             self.excused += 1
         else:
-            self._findings.check("I9", False, f"{place}: {reach} after {client_id} was taken, the most is {self._most}")
+            self._findings.check("I9", False, f"{place}: {reach} after {client_id} was taken, the most is {most}")
 
     def filled(self, account: AccountId, fill: BrokerFill, order: PaperOrder | None) -> None:
         """An execution, after the position moved."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal
 
 from msgspec import Struct
@@ -15,13 +16,14 @@ from engine.snapshot import Phase, ProtectionState
 class Wish(Struct, frozen=True):
     """The newest submit of a session's strategy: on which candle, and on which it had decided `before` (-1: none).
 
-    `is_past`: the candle was one of a warm-up, or of a gap.
+    `is_past`: the candle was one of a warm-up, or of a gap. It `leaves` by exit or reverse, `whole` if of everything.
     """
 
     candle: Millis
     before: Millis
     is_past: bool
     leaves: bool
+    whole: bool = False
 
 
 class Mind(Struct, frozen=True, kw_only=True):
@@ -48,6 +50,9 @@ class Mind(Struct, frozen=True, kw_only=True):
     """How long the slowest acceptance took, as far as the engine knows: a lost order is waited for three times that."""
     mark: Decimal | None
     wish: Wish | None
+    day_result: Decimal
+    """What its day has won, by its own ledger."""
+    day: date | None
     gap: bool
     stored: bool
     """Whether the database answered when last asked, as far as the engine knows."""

@@ -11,6 +11,7 @@ from brokers.paper.exchange import PaperExchange
 from engine.domain.broker import BrokerFill, FillsKind, SubmitAnswer, SubmitRequest
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, SessionId, Symbol
 from engine.domain.instruments import Instrument
+from engine.domain.market import Candle
 from engine.domain.orders import Order
 from engine.domain.settings import SessionLimits
 from tests.simulation.oracle.agreement import Agreement
@@ -27,6 +28,7 @@ from tests.simulation.oracle.standing import Standing
 from tests.simulation.oracle.truth import Behind, Place, Truth
 from tests.simulation.oracle.verdicts import Answers, Verdicts
 from tests.simulation.oracle.weight import Weight
+from tests.simulation.oracle.wishes import Wishes
 
 VERDICT_MS = 90_000
 """Seen at the next position check, adopted, and acknowledged by whoever looks after the desk."""
@@ -40,11 +42,11 @@ class Oracle:
         exchange: PaperExchange,
         database: Connection,
         places: dict[Place, SessionId],
-        most: Decimal,
         *,
         now: Callable[[], Millis],
         on_violation: Callable[[Violation], None],
         traded: Callable[[str, Millis], bool],
+        whole: Callable[[Symbol, Millis], Candle | None],
         journalled: Callable[[str], bool],
         answers: Answers,
         limits: dict[SessionId, SessionLimits],
@@ -52,9 +54,9 @@ class Oracle:
     ) -> None:
         self.findings = Findings(now, on_violation)
         self.truth = Truth(exchange, database, places)
-        self.candles = Candles(self.findings, traded)
+        self.candles = Candles(self.findings, traded, whole)
         self.requests = Requests(self.truth, self.findings, self.candles, journalled)
-        self.exposure = Exposure(self.truth, self.findings, most)
+        self.exposure = Exposure(self.truth, self.findings, {p: limits[s].max_position_size for p, s in places.items()})
         self.standing = Standing(self.truth, self.findings)
         self.audit = Audit(self.truth, self.findings)
         self.day = Day(self.truth, self.findings, limits, instruments)
@@ -64,6 +66,7 @@ class Oracle:
         self.weight = Weight(self.findings, instruments, worst)
         self.agreement = Agreement(self.truth, self.findings, self.day.has_lost)
         self.duties = Duties(self.truth, self.findings)
+        self.wishes = Wishes(self.truth, self.findings)
         self._adopted_foreign: set[Place] = set()
         self._released: dict[SessionId, Millis] = {}
         self.commanded: dict[str, Millis] = {}
@@ -164,7 +167,7 @@ class Oracle:
         self.weight.equity(heat, sum((self.truth.exchange.balance(each).equity for each in accounts), Decimal(0)))
         self.weight.groups(heat)
 
-    def quiet(self, minds: tuple[Mind, ...], life: str) -> None:
+    def quiet(self, minds: tuple[Mind, ...], life: str, *, right_clock: bool) -> None:
         """Nothing has been wrong and nothing been decided for two minutes."""
         bad_places = self._adopted_foreign
         for mind in minds:
@@ -177,6 +180,8 @@ class Oracle:
                 self.agreement.may_enter(mind)
             self.audit.adoptions(place, unheard, exact=place not in bad_places)
             self.audit.trades(place)
+            if right_clock:
+                self.day.quiet(mind, self._now())
         for account in dict.fromkeys(account for account, _ in self.truth.places):
             self.audit.balances(account)
         self.audit.commands(life)

@@ -32,6 +32,7 @@ KEY = "SELECT count(*) FROM intents WHERE client_id = ? AND kind = ?"
 LIVE = "SELECT client_id, state FROM orders WHERE session = ? AND is_live = 1"
 LONGEST_NAME = 22
 BLOCKS_MS = 100
+CANDLE_MS = 61_000
 CARELESS = "changed its mind about its stop"
 EPOCH = "SELECT epoch FROM leases WHERE account = ?"
 
@@ -106,6 +107,8 @@ class Requests:
         if not by_hand:
             origin = self._candles.origin(mind.session, order.key)
             check("I16 entry", origin is CandleOrigin.LIVE, lambda: f"{entry} was decided on a candle that is {origin}")
+            late = self._candles.late(mind.session, order.key)
+            check("entry candle", late <= CANDLE_MS, f"{entry} follows a candle decided on {late} ms after its end")
 
     def _check_recovered(self, mind: Mind, entry: str) -> None:
         known = {o.client_id: o for o in mind.orders}

@@ -23,6 +23,10 @@ class Scene(Struct, frozen=True, kw_only=True):
     """Since the broker's newest complete word on the account's positions."""
     read: Decimal
     """The position of the contract in it."""
+    read_before: Decimal
+    """The same in the word before that one."""
+    told: tuple[tuple[Millis, Decimal], ...]
+    """Trades that the feed brought this life, oldest first: when, and their prices."""
     mark: Decimal
     money_age: Millis | None
     """Since the oldest of the newest words on each account's money; None before all have given one."""

@@ -24,6 +24,9 @@ MONEY_MS = 122_000
 SETTLE_MS = 300
 UNSIZED = frozenset({Flag.SIZED_FROM_MEMORY, Flag.FORCED})
 WRITTEN_MS = 10_000
+ARMING_MS = 10_000
+"""Between the look at the price and the stop: what the broker holds is read, and whose it is."""
+THROUGH = "price is through the stop "
 ADOPTED = (
     "SELECT id FROM disagreements WHERE session = ? AND kind IN ('position', 'reversal') AND state = 'adopted' "
     "AND acknowledged_at IS NULL"
@@ -145,8 +148,42 @@ class Sending:
                 and other.terms.side is order.terms.side
             ]
             check("rule 9", not doubtful, lambda: f"exit {order.client_id} leaves beside {doubtful} in doubt")
+        if order.role is Role.EXIT and scene.is_steady:
+            self._claim(mind, order, scene)
         if order.role is Role.STOP:
             self._stop(mind, order)
+            self._armed(order, scene)
+
+    def converts(self, order: Order, scene: Scene) -> None:
+        """A stop starts to become an exit: one read back it was sized by, or by the newest."""
+        if order.wanted is None or order.flags & UNSIZED or not scene.is_steady or (scene.read_age or 0) > READ_MS:
+            return
+        size, most = order.wanted.quantity - order.filled, max(abs(scene.read), abs(scene.read_before))
+        self._findings.check(
+            "exit size", size <= most, f"{order.client_id} becomes an exit of {size}, the broker says {scene.read}"
+        )
+
+    def _claim(self, mind: Mind, order: Order, scene: Scene) -> None:
+        """Rule 7: who leaves because the price is through the stop has seen such a price."""
+        said, at = order.reason.partition(THROUGH)[2], _moment(order, "naked:")
+        prices = _prices(scene, at, at)
+        place = (mind.account, mind.symbol)
+        moved = self._truth.filled_at.get(place, 0) >= at or self._truth.changed_behind(place, at)
+        if said and prices and at >= scene.began and not moved:  # one that has turned round since is left all the same
+            through = any((price - Decimal(said)) * order.terms.side.sign >= 0 for price in prices)
+            self._findings.check(
+                "rule 7 through", through, f"{order.client_id} leaves: {order.reason}; the feed said {prices}"
+            )
+
+    def _armed(self, order: Order, scene: Scene) -> None:
+        """The other way round: no stop is armed where the price has been through it all the while."""
+        at, stop = _moment(order, "cover:"), order.terms.stop
+        prices = _prices(scene, at - ARMING_MS, at)
+        if stop is not None and prices and at >= scene.began + ARMING_MS and scene.is_steady:
+            before = any((price - stop) * order.terms.side.sign < 0 for price in prices)
+            self._findings.check(
+                "rule 7 armed", before, f"{order.client_id} is armed at {stop}; the feed said {prices}"
+            )
 
     def _missed(self, wish: Wish, order: Order) -> None:
         """An exit decided on a candle of a warm-up or a gap is marked, and no later decision superseded it."""
@@ -173,3 +210,16 @@ class Sending:
         self._findings.check(
             "rule 7 stop", not doubtful, lambda: f"stop {order.client_id} leaves beside {doubtful} in doubt"
         )
+
+
+def _moment(order: Order, word: str) -> Millis:
+    """When the guard decided on it, by the desk's clock; -1 of one that it did not."""
+    origin = order.key.split("/")[1]
+    at = origin.removeprefix(word)
+    return int(at) if origin.startswith(word) and at.isdigit() else -1
+
+
+def _prices(scene: Scene, since: Millis, until: Millis) -> list[Decimal]:
+    """What the feed told between two moments, and the price before; empty when that is not known."""
+    before = [price for at, price in scene.told if at < since]
+    return [*before[-1:], *(price for at, price in scene.told if since <= at <= until)] if before else []

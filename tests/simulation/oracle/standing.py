@@ -17,6 +17,7 @@ LOOK_MS = 30_000
 COVER_MS = 12_000
 EXCESS_MS = 20_000
 KNOWN_MS = 60_000
+SIDE_MS = 30_000
 ORDERS_MS = 330_000
 RESTING = (OrderState.WORKING, OrderState.PARTIALLY_FILLED)
 
@@ -36,6 +37,7 @@ class Standing:
         self._unsure: dict[Place, Millis] = {}
         self._promised: set[str] = set()
         self._wanted: dict[tuple[str, ClientOrderId], Millis] = {}
+        self._wrong: dict[tuple[str, ClientOrderId], Millis] = {}
 
     def look(self, mind: Mind, heat: HeatMind, now: Millis, calm_since: Millis | None) -> None:
         """One session's claims against what is."""
@@ -47,6 +49,7 @@ class Standing:
             self._cancels(mind, now, calm_since)
             self._cover(mind, now, calm_since)
             self._exits(mind, now, calm_since)
+            self._sides(mind, now, calm_since)
         if mind.phase is Phase.TRADING:
             self._counted(mind, heat)
 
@@ -144,6 +147,23 @@ class Standing:
         if now - since >= DOUBT_MS or now - sure_since >= EXCESS_MS:
             self._findings.check(
                 "I41", pending, f"{mind.session}: exits for {total} rest, position {held}, since {now - since} ms"
+            )
+
+    def _sides(self, mind: Mind, now: Millis, calm_since: Millis) -> None:
+        """What would add as an exit, or reduce as an entry, is asked to go; legs that sleep do nothing."""
+        held = self._truth.position((mind.account, mind.symbol)).quantity
+        asleep = {o.client_id for o in mind.orders if o.role is Role.ENTRY and not o.filled and not o.reported}
+        for order in mind.orders:
+            key = (mind.life, order.client_id)
+            side = order.terms.side.sign * held
+            wrong = side < 0 if order.role is Role.ENTRY else side > 0
+            stays = order.state in RESTING and not order.cancel_wanted and order.parent not in asleep
+            if not wrong or not stays or mind.position != held or mind.exiting or mind.phase is not Phase.TRADING:
+                self._wrong.pop(key, None)
+                continue
+            lasted = now - max(self._wrong.setdefault(key, now), calm_since)
+            self._findings.check(
+                "I41 side", lasted <= SIDE_MS, f"{order.role} {order.client_id} rests beside {held} for {lasted} ms"
             )
 
     def _counted(self, mind: Mind, heat: HeatMind) -> None:
