@@ -119,6 +119,17 @@ def _fill(run: Run, order: PaperOrder) -> None:
 def hands_in_a_gap(run: Run, back: Millis) -> None:
     """As soon as the feed is `back` an operator enters by hand, while history is still to come."""
     rng = run.world.streams.of("hands in a gap")
+    _enter_by_hand(run, back + rng.randint(200, 6_000), rng)
+
+
+def hands_after_a_crash(run: Run, dead: Millis) -> None:
+    """An operator who was told of nothing enters by hand soon after the process died: what held entries holds them."""
+    rng = run.world.streams.of("hands after a crash")
+    for _ in range(rng.randint(0, 6)):
+        _enter_by_hand(run, dead + rng.randint(20_000, 200_000), rng)
+
+
+def _enter_by_hand(run: Run, at: Millis, rng: Stream) -> None:
     hands = Operator(run, NAMES[0], rng)
 
     def act() -> None:
@@ -126,7 +137,7 @@ def hands_in_a_gap(run: Run, back: Millis) -> None:
             if run.in_trouble and desk.is_up and not desk.life.paused:
                 hands.enter(desk, rng.one_of(list(desk.engine.sessions.values())))
 
-    run.world.clock.call_at(back + rng.randint(200, 6_000), act)
+    run.world.clock.call_at(at, act)
 
 
 SUDDEN: dict[str, tuple[Callable[[Run], None], float]] = {"late fill": (_late_fill, 1.5)}

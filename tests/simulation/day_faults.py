@@ -39,7 +39,7 @@ FACTORS = (Decimal("0.4"), Decimal("1.7"), Decimal("0.3"), Decimal("1.9"))
 # The run begins at 23:45: entries end two minutes before midnight, and pause again a little after it.
 FLAT_BY = time(23, 58)
 WINDOW = EntryWindow(time(0, 5), time(0, 2))
-FEW_ENTRIES, DAILY_LOSS, SMALL = 3, Decimal(300), Decimal(4)
+FEW_ENTRIES, DAILY_LOSS, SMALL = 2, Decimal(300), Decimal(4)
 
 
 def narrowed(sessions: tuple[SessionSettings, ...], kinds: Collection[str]) -> tuple[SessionSettings, ...]:

@@ -16,6 +16,7 @@ from engine.domain.ids import AccountId, BrokerOrderId, Millis
 from engine.domain.orders import OrderType, Role
 from engine.domain.risk import GroupLimits, HeatLimits
 from engine.domain.settings import Numbers
+from tests.simulation.broker_faults import hands_after_a_crash
 
 if TYPE_CHECKING:
     from tests.simulation.run import Run
@@ -129,7 +130,9 @@ def _hands_in_an_outage(run: Run) -> None:
         world.files.trouble.full_until = max(world.files.trouble.full_until, now + round(seconds * 1000))
     run.urgent_hands(rng.uniform(0.3, 4.0))
     if rng.chance(0.6):
-        world.clock.call_at(now + round(rng.uniform(0.5, seconds) * 1000), run.crash_soon)
+        dead = now + round(rng.uniform(0.5, seconds) * 1000)
+        world.clock.call_at(dead, run.crash_soon)
+        hands_after_a_crash(run, dead)
 
 
 def _disk_fills(run: Run) -> None:

@@ -90,7 +90,7 @@ class Operator:
     def urgent(self, desk: Desk) -> None:
         """Something is wrong: stop, close or hold at once."""
         session = self._rng.one_of(list(desk.engine.sessions.values()))
-        act = self._rng.one_of((self._kill, self._pause, self._flatten, self._exit, self._cancel))
+        act = self._rng.one_of((self._kill, self._kill, self._pause, self._flatten, self._exit, self._cancel))
         act(desk, session)
 
     def enter(self, desk: Desk, session: SessionRun) -> None:
