@@ -52,11 +52,13 @@ INVARIANTS = (
     "I42 kept", "replace size", "rule 4", "missed exit", "rule 4 pending", "I6 price", "I14 any", "I30 in a row",
     "I30 unmoved",
     "candle values", "entry candle", "I19 leaves", "I19 entries", "day result", "rule 7 armed",
+    "I21 reckoned", "I23 reckoned", "I40 profit", "I22 room", "I22 release", "I24 again", "I26 live",
+    "I33 refused",
     "I2 name", "I13 cancel", "I20 linked", "I21 floor", "I42 lasting", "entry lifetime",
 )  # fmt: skip
 NOT_BY_CHANCE = frozenset(
     {"entry loss", "missed exit", "missed mark", "I11", "I11 size", "I12 lost", "I21 dead", "I30 lost", "I32", "rule 8"}
-    | {"I30 in a row", "I30 unmoved", "I19 entries", "rule 7 armed"}
+    | {"I30 in a row", "I30 unmoved", "I19 entries", "rule 7 armed", "I22 room", "I22 release", "I33 refused"}
 )
 """Rare in a small batch: demanded of a large one only."""
 STATES = tuple(state.value for state in OrderState)

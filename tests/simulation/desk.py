@@ -15,7 +15,7 @@ from engine.domain.decisions import StrategyContext
 from engine.domain.ids import AccountId, CommandId, Millis, SessionId
 from engine.domain.instruments import Instrument
 from engine.domain.lease import Holder
-from engine.domain.risk import PortfolioSettings
+from engine.domain.risk import Contribution, PortfolioSettings, StanceNotice
 from engine.domain.settings import Numbers, SessionSettings, ShutdownPolicy
 from engine.engine import Engine
 from engine.host import PROBE_SECONDS, SUSPEND_SECONDS
@@ -111,6 +111,17 @@ class Durable(Struct, kw_only=True):
     host: str = "simulated"
 
 
+class WatchedEngine(Engine):
+    """The engine; somebody hears what the portfolio tells its traders."""
+
+    on_stance: Callable[[StanceNotice], None] | None = None
+
+    def _on_stance(self, session: SessionId, notice: StanceNotice) -> None:
+        super()._on_stance(session, notice)
+        if self.on_stance is not None:
+            self.on_stance(notice)
+
+
 class Desk:
     """One process. `start` schedules its beginning; nothing of it runs after its life is dead."""
 
@@ -167,7 +178,15 @@ class Desk:
             )
             for settings in durable.sessions
         }
-        self.engine = Engine(self._plan(ids))
+        self.engine = WatchedEngine(self._plan(ids))
+        self.engine.on_stance = lambda notice: durable.witness.stance(life, notice)
+        report = self.engine.portfolio.report
+
+        def reported(contribution: Contribution) -> None:
+            report(contribution)
+            durable.witness.reported(life, contribution)
+
+        self.engine.portfolio.report = reported  # type: ignore[method-assign]
         self.overrides = Overrides(self.engine, lambda command: None)
 
     def _writer_died(self, name: str, error: BaseException) -> None:

@@ -206,6 +206,9 @@ def _margin_desk(run: Run) -> None:
     world.hit("margin desk")
     run.oracle.out_of_band(account, row.symbol, by, "margin desk")
     out_of_band.move_position(world.exchange, account, row.symbol, by, world.clock.now())
+    hands = world.streams.of("nobody looks")
+    if "crash" in run.options.faults and hands.chance(0.3):  # before anybody has looked at what was adopted
+        world.clock.call_at(world.clock.now() + round(hands.uniform(3, 60) * 1000), run.crash_soon)
 
 
 def _out_of_band_cancel(run: Run) -> None:

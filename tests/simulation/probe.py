@@ -63,6 +63,7 @@ def heat(desk: Desk) -> HeatMind:
     return HeatMind(
         heat=portfolio.heat(),
         block=portfolio.settings.limits.block,
+        release=portfolio.settings.limits.release,
         contributions=view.contributions,
         reservations=view.reservations,
         unowned=view.unowned,

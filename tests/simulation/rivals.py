@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace as changed
 
 from engine.domain.ids import AccountId
+from tests.simulation import probe
 from tests.simulation.desk import Desk, Locks
 from tests.simulation.files import SimFiles
 from tests.simulation.house_faults import when_candles_close
@@ -58,13 +59,15 @@ class Rivals:
         return 0 if row is None else int(row[0])
 
     def committed(self, key: str) -> None:
-        """I34: an intent of an epoch that was taken over does not commit."""
+        """I34: an intent of an epoch that was taken over does not commit. What it reserved is in the total by now."""
         row = self._run.world.database.raw.execute(INTENT, (key,)).fetchone()
         if row is not None:
             mine, newest, account = row
             self._run.oracle.findings.check(
                 "I34 commit", mine >= newest, f"{key} committed under epoch {mine}, {account} is at {newest}"
             )
+        if (desk := self._run.desk) is not None and desk.is_up:
+            self._run.oracle.standing.total(probe.heat(desk))
 
     def come(self) -> None:
         """One of the ways in which a second engine may appear; not while the first one's own books are unsure."""
@@ -80,7 +83,7 @@ class Rivals:
             self._start(first, "here", take_over=False)
         elif roll < 0.4:
             self._start(first, "elsewhere", take_over=run.faults.chance(0.5))
-        elif roll < 0.55:
+        elif roll < 0.55 and not self._must_leave():
             self._cut_off(first, run.faults.uniform(14, 60))
         else:
             stands = run.faults.uniform(14, 60)
@@ -89,6 +92,14 @@ class Rivals:
                 world.clock.call_at(when_candles_close(run), lambda: self._stand_still_at(first, where, stands))
             else:
                 self._stand_still(first, stands)
+
+    def _must_leave(self) -> bool:
+        """Whether it is late for a session that has to be flat by then: no quiet strategy keeps its desk from it."""
+        now = self._run.world.clock.now()
+        limits = ((each.symbol, each.limits.flat_by) for each in self._run.world.durable.sessions)
+        calendars = {each.symbol: each.calendar for each in self._run.world.durable.instruments}
+        soon = [calendars[symbol].local(now + PATIENCE_MS).time() >= by for symbol, by in limits if by is not None]
+        return any(soon)
 
     def _stand_still_at(self, first: Desk, where: str, seconds: float) -> None:
         first.seams.pause_at(where)

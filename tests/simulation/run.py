@@ -235,7 +235,8 @@ class Run:
         for mind in minds:
             wire = desk.wires[mind.account]
             up = None if wire.up_since is None else max(wire.up_since, desk.steady_since, desk.clock.right_since)
-            duties.held(mind, now)
+            duties.commanded(mind)
+            duties.held(mind, now, killed=self.oracle.requests.killed)
             told = desk.feed.told_at.get(mind.symbol)
             duties.marked(mind, now, None if told is None else (told, desk.feed.price[mind.symbol]))
             is_well = desk.feed.is_up and mind.symbol not in desk.feed.gaps and wire.up_since is not None
@@ -318,6 +319,7 @@ class Run:
 
     def _began(self, desk: Desk) -> None:
         self.oracle.duties.held_since.clear()
+        self.oracle.duties.begin(desk.life.name, self._journalled)
         self.oracle.sending.begin(desk.life.name)
 
     def _died(self, desk: Desk, where: str) -> None:

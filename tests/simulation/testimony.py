@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from engine import commands as c
 from engine.domain.broker import AcceptedOrder, SubmitAnswer, SubmitRequest
-from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, SessionId
+from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, CommandId, Millis, SessionId
 from engine.domain.orders import OrderType, Role, Terms
+from engine.domain.risk import CompleteHeat, Contribution, StanceNotice
 from tests.simulation import probe, scenes
 from tests.simulation.deeds import lowers
 from tests.simulation.desk import Desk
@@ -29,6 +30,8 @@ class Testimony:
         self._run = run
         self.sent = 0
         self._commanded: dict[ClientOrderId, Millis] = {}  # when the newest change of an order started to leave
+        self._releasing: dict[CommandId, tuple[bool, int]] = {}  # what was killed before, and after how many releases
+        self._releases = 0
         self.held_at: dict[SessionId | None, Millis] = {}
 
     def sending(
@@ -42,7 +45,7 @@ class Testimony:
         scene = scenes.scene(self._run, desk, account, request.terms.symbol if request is not None else None)
         self._run.oracle.sending.any(scene, kind)
         if request is None:
-            self._commanding_order(desk, kind, about)
+            self._commanding_order(desk, kind, about, scene.clock)
             return
         session = _session(account, request)
         order = probe.order_of(desk, session, request.client_id)
@@ -55,11 +58,13 @@ class Testimony:
         if self._says_unrecorded(desk, order.key):
             for leg in (request.client_id, *(leg.client_id for leg in request.legs)):
                 self._run.oracle.truth.unrecorded[leg] = life.name
-        self._run.oracle.requests.leaves(mind, probe.heat(desk), order, request)
+        heat = probe.heat(desk)
+        self._run.oracle.requests.leaves(mind, heat, order, request)
         self._run.oracle.sending.submit(mind, order, scene)
         self._run.oracle.wishes.acts(order)
+        self._run.oracle.weight.reckon(mind, desk.engine.portfolio.contribution(session), scene.clock)
 
-    def _commanding_order(self, desk: Desk, kind: str, about: BrokerOrderId | None) -> None:
+    def _commanding_order(self, desk: Desk, kind: str, about: BrokerOrderId | None, clock: Millis) -> None:
         """A replace or cancel starts to leave: the order as memory has it now, and whether it has a record at all."""
         held = self._run.world.exchange.book.orders.get(about) if about is not None else None
         client_id = held.record.client_id if held is not None else None
@@ -76,6 +81,8 @@ class Testimony:
             if order.role is Role.STOP and order.wanted is not None and order.wanted.type is OrderType.MARKET:
                 scene = scenes.scene(self._run, desk, held.account, held.record.terms.symbol)
                 self._run.oracle.sending.converts(order, scene)
+        if (mind := probe.mind_of(desk, order.session)) is not None:
+            self._run.oracle.weight.reckon(mind, desk.engine.portfolio.contribution(order.session), clock)
         for each in ("cancel", "replace"):
             if self._says_unrecorded(desk, f"{order.session}/{each}:{client_id}:"):
                 self._run.oracle.truth.unrecorded_commands.add(client_id)
@@ -149,6 +156,7 @@ class Testimony:
             case c.AdoptOrder(session=session) | c.ForceExit(session=session):
                 self._run.oracle.released((session,))
             case c.ReleaseKill():
+                self._releasing[command.origin.id] = (requests.killed, self._releases)
                 requests.killed = False
             case c.Acknowledge(disagreement=id):
                 self._run.oracle.sending.acknowledged.add(id)
@@ -167,6 +175,13 @@ class Testimony:
             isinstance(command, c.SubmitByHand) and command.is_exit
         ):
             self._run.oracle.findings.check("I19", receipt.taken, f"{name} was refused: {receipt.message}")
+        if isinstance(command, c.ReleaseKill):
+            killed, before = self._releasing.pop(command.origin.id, (False, -1))
+            if receipt.taken:
+                self._releases += 1
+            elif killed and before == self._releases:
+                self._run.oracle.findings.check("I33 refused", True, "")
+                requests.killed = True  # what was said to stay set holds entries back
         if not receipt.taken:
             return
         id = str(command.origin.id)
@@ -190,6 +205,25 @@ class Testimony:
                 self._run.oracle.truth.adopted.add(order)
             case _:
                 pass
+
+    def stance(self, life: Life, notice: StanceNotice) -> None:
+        """The portfolio told a trader of this life whether entries may go."""
+        desk = self._run.desk_of(life)
+        if desk is None or not isinstance(desk.engine.portfolio.heat(), CompleteHeat):
+            return
+        now = desk.clock.now() if desk.clock.now() == self._run.world.loop.at else None
+        self._run.oracle.weight.stance(life.name, notice.stance, probe.heat(desk), now)
+
+    def reported(self, life: Life, share: Contribution) -> None:
+        """A trader declared its risk: looked at where the market stands beyond a stop of its, which covers nothing."""
+        desk = self._run.desk_of(life)
+        run = desk.engine.sessions.get(share.session) if desk is not None else None
+        if desk is None or run is None or run.desk.mark is None or not run.desk.book.position.quantity:
+            return
+        book, mark = run.desk.book, run.desk.mark
+        stops = (o.terms.stop for o in book.open() if o.role is Role.STOP and o.terms.stop is not None)
+        if any((mark - stop) * book.position.quantity <= 0 for stop in stops):
+            self._run.oracle.weight.reckon(probe.mind(desk, run), share, share.at)
 
     def _hold(self, sessions: tuple[SessionId, ...]) -> None:
         self._run.oracle.duties.held_since.update(dict.fromkeys(sessions, self._run.world.clock.now()))

@@ -32,6 +32,7 @@ from engine.domain.broker import (
 )
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, Symbol
 from engine.domain.orders import Terms
+from engine.domain.risk import Contribution, StanceNotice
 from engine.errors import AnswerLost, LinkDown, LinkError, LockedOut, QueryFailed
 from tests.simulation.loop import Life, SimClock
 from tests.simulation.seams import Seams
@@ -74,6 +75,12 @@ class Witness(Protocol):
 
     def receipt(self, life: Life, command: Command, receipt: Receipt, raised: bool) -> None:
         """The engine took it, or said why not."""
+
+    def stance(self, life: Life, notice: StanceNotice) -> None:
+        """The portfolio told a trader of this life whether entries may go."""
+
+    def reported(self, life: Life, share: Contribution) -> None:
+        """A trader of this life declared its risk."""
 
 
 class WireTrouble:

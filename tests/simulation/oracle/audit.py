@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
+from collections import Counter, deque
 from decimal import Decimal
 
 from engine.domain.broker import BrokerFill
 from engine.domain.ids import Millis
+from engine.domain.instruments import Instrument
 from engine.domain.orders import TERMINAL, OrderState
 from tests.simulation.oracle.findings import Findings
 from tests.simulation.oracle.truth import Place, Truth
@@ -23,6 +24,13 @@ ADOPTED = (
 BALANCES = "SELECT equity, cash, margin_used, currency FROM balances WHERE account = ? ORDER BY number"
 NEWEST_FILL = "SELECT coalesce(max(number), 0) FROM fills WHERE account = ? AND symbol = ?"
 TRADED_TO = "SELECT coalesce(max(version), 0) FROM trade_versions WHERE account = ? AND symbol = ?"
+FILLS = (
+    "SELECT side, quantity, price, fee FROM fills AS f WHERE account = ? AND symbol = ? AND revision = "
+    "(SELECT max(revision) FROM fills AS g WHERE g.account = f.account AND g.fill_key = f.fill_key) "
+    "ORDER BY at, broker_id, CAST(since_quantity AS REAL), fill_key"
+)
+PROFITS = "SELECT profit FROM trades WHERE account = ? AND symbol = ?"
+CENT = Decimal("0.01")
 FRESH_JOBS = "SELECT count(*) FROM jobs WHERE state != 'dead' AND queued >= ?"
 JOB_MS = 10_000
 OVERRIDE = "SELECT count(*) FROM overrides WHERE id = ? OR id = ?"
@@ -43,9 +51,10 @@ _BEFORE: dict[OrderState, frozenset[OrderState]] = {
 class Audit:
     """Judges what is durable."""
 
-    def __init__(self, truth: Truth, findings: Findings) -> None:
+    def __init__(self, truth: Truth, findings: Findings, instruments: tuple[Instrument, ...]) -> None:
         self._truth = truth
         self._findings = findings
+        self._point_value = {each.symbol: each.point_value for each in instruments}
         self._seen = 0
         self._states: dict[str, OrderState] = {}
         self._revisions: dict[str, int] = {}
@@ -97,6 +106,28 @@ class Audit:
         if fresh:
             return  # its cause committed a moment ago
         self._findings.check("I40", newest == done, f"{place}: trades stand at fill {done}, the newest is {newest}")
+        if newest == done:
+            kept = sum((Decimal(profit) for (profit,) in self._truth.database.execute(PROFITS, place)), Decimal(0))
+            won = self._won(place)
+            self._findings.check("I40 profit", abs(kept - won) < CENT, f"{place}: trades won {kept}, their fills {won}")
+
+    def _won(self, place: Place) -> Decimal:
+        """By the fills: what closing brought, the oldest first, less the fees of both sides."""
+        lots: deque[tuple[int, Decimal, Decimal, Decimal]] = deque()
+        won = Decimal(0)
+        for side, size, price, fee in self._truth.database.execute(FILLS, place).fetchall():
+            sign, left, at = (1 if side == "buy" else -1), Decimal(size), Decimal(price)
+            each = Decimal(fee) / left if left else Decimal(0)
+            while left and lots and lots[0][0] != sign:
+                _, there, was, cost = lots.popleft()
+                part = min(left, there)
+                won += part * ((at - was) * -sign * self._point_value[place[1]] - cost - each)
+                left -= part
+                if there > part:
+                    lots.appendleft((-sign, there - part, was, cost))
+            if left:
+                lots.append((sign, left, at, each))
+        return won
 
     def commands(self, life: str) -> None:
         """I29: whatever left has an outcome on record, and left once.

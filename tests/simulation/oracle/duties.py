@@ -27,6 +27,11 @@ MISSED_MS = 15_000
 EVALUATED = "SELECT candle FROM evaluated_candles WHERE session = ?"
 INTENT = "SELECT 1 FROM intents WHERE key = ?"
 MARKED = "SELECT 1 FROM orders WHERE session = ? AND updated >= ? AND flags LIKE ?"
+COMMANDED = (
+    "SELECT o.client_id FROM orders AS o JOIN intents AS i ON i.client_id = o.client_id AND i.at > o.updated "
+    "WHERE o.is_live = 1 AND i.kind = 'cancel' AND o.state IN ('working', 'partially filled')"
+)
+ASKED_TO_GO = "SELECT cancel_wanted FROM orders WHERE client_id = ? AND state = 'cancelled'"
 REPLACED = "SELECT count(*) FROM replaced_candles WHERE session = ? AND candle = ?"
 
 
@@ -37,9 +42,27 @@ class Duties:
         self._truth = truth
         self._findings = findings
         self.held_since: dict[SessionId, Millis] = {}
+        self._lives: set[tuple[str, SessionId]] = set()
+        self._commanded: dict[str, set[str]] = {}
+        self._looked: set[str] = set()
         self._owed: list[tuple[str, SessionId, Millis]] = []
         self._missed: dict[SessionId, Millis] = {}
         self._trades_since: dict[tuple[str, SessionId], Millis] = {}
+
+    def begin(self, life: str, journalled: Callable[[str], bool]) -> None:
+        """A life begins: which resting orders the one before asked to go, with nothing younger in the books."""
+        rows = self._truth.database.execute(COMMANDED).fetchall()
+        self._commanded[life] = {client_id for (client_id,) in rows if not journalled(client_id)}
+
+    def commanded(self, mind: Mind) -> None:
+        """I26: the first look at a life: what was asked to go may have been told so, and is not called resting."""
+        for order in mind.orders:
+            if order.client_id in self._commanded.get(mind.life, ()) and order.client_id not in self._looked:
+                self._looked.add(order.client_id)
+                known = order.cancel_wanted or order.state not in RESTING
+                self._findings.check(
+                    "I26 command", known, f"a cancel of {order.client_id} was durable, and is forgotten"
+                )
 
     def doubts(self, mind: Mind, now: Millis, asked: Millis, up_since: Millis | None) -> None:
         """The protocol's rule 5: while the line is up an order in doubt is asked about, at least every minute."""
@@ -59,17 +82,22 @@ class Duties:
                     lambda o=order, s=since: f"{o.client_id} is {o.state}; nobody asked for {now - s} ms",  # type: ignore[misc]
                 )
 
-    def held(self, mind: Mind, now: Millis) -> None:
+    def held(self, mind: Mind, now: Millis, *, killed: bool) -> None:
         """I33: under a kill, a flatten or a pause that keeps nothing, entries that rest are asked to go.
 
+        A life that begins `killed` asks all that it finds.
         Those that left before it by the world's time: the desk's clock may be behind.
         """
+        if killed and (mind.life, mind.session) not in self._lives:
+            self.held_since.setdefault(mind.session, now)
+        self._lives.add((mind.life, mind.session))
         since = self.held_since.get(mind.session)
         if since is None or now - since < CANCEL_MS or not mind.alive:
             return
         for order in mind.orders:
             before = self._truth.left.get(order.client_id, order.created) < since
-            if order.role is Role.ENTRY and order.state in RESTING and before:
+            taken_over = order.broker_id in self._truth.adopted  # by hand, and so not unknowing of the hold
+            if order.role is Role.ENTRY and order.state in RESTING and before and not taken_over:
                 self._findings.check("I33 cancel", order.cancel_wanted, f"{order.client_id} rests under a hold")
 
     def marked(self, mind: Mind, now: Millis, newest: tuple[Millis, Decimal] | None) -> None:
@@ -125,6 +153,11 @@ class Duties:
                 (rows,) = self._truth.database.execute(REPLACED, (session, start)).fetchone()
                 self._findings.check("I18", bool(rows), f"{session} decided on {start}, which changed: no record")
         self._owed.clear()
+        for client_id in self._commanded.get(life, ()):
+            for (wanted,) in self._truth.database.execute(ASKED_TO_GO, (client_id,)):
+                self._findings.check(
+                    "I26 command", bool(wanted), f"{client_id} was cancelled; nobody knew that we asked"
+                )
         for id, seen, adopted in self._truth.database.execute(ADOPTED) if right_clock else ():
             twice = adopted is None or adopted - seen >= SEEN_TWICE_MS
             self._findings.check(

@@ -63,6 +63,8 @@ class HeatMind(Struct, frozen=True, kw_only=True):
 
     heat: Heat
     block: Decimal
+    release: Decimal
+    """How far under it the total has to fall before entries go again."""
     contributions: tuple[Contribution, ...]
     reservations: tuple[Reservation, ...]
     unowned: tuple[Contribution, ...]

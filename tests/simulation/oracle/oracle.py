@@ -58,7 +58,7 @@ class Oracle:
         self.requests = Requests(self.truth, self.findings, self.candles, journalled)
         self.exposure = Exposure(self.truth, self.findings, {p: limits[s].max_position_size for p, s in places.items()})
         self.standing = Standing(self.truth, self.findings)
-        self.audit = Audit(self.truth, self.findings)
+        self.audit = Audit(self.truth, self.findings, instruments)
         self.day = Day(self.truth, self.findings, limits, instruments)
         self.sending = Sending(self.truth, self.findings, limits, self.day)
         self.verdicts = Verdicts(self.truth, self.findings, answers)

@@ -177,13 +177,27 @@ class Standing:
 
     def heat(self, heat: HeatMind, minds: tuple[Mind, ...], now: Millis) -> None:
         """The total is the sum of exactly the live sessions and what nobody owns."""
+        self.total(heat)
+        self._members(heat, minds, now)
+
+    def total(self, heat: HeatMind) -> None:
+        """I21: what is set aside for an entry or a change of one belongs to it."""
         parts = sum((c.total for c in (*heat.contributions, *heat.unowned)), ZERO)
         parts += sum((r.money for r in heat.reservations), ZERO)
         self._findings.check("I21", heat.heat.money == parts, f"heat {heat.heat.money}, its parts {parts}")
+
+    def _members(self, heat: HeatMind, minds: tuple[Mind, ...], now: Millis) -> None:
         dead = [m.session for m in minds if not m.alive]
         if dead:
             complete = isinstance(heat.heat, CompleteHeat)
             self._findings.check("I21 dead", not complete, f"heat is complete without {dead}")
+        reported = {c.session for c in heat.contributions}
+        for mind in minds:
+            if mind.phase in (Phase.RECOVERING, Phase.RECONCILING):
+                anew = mind.session not in reported
+                self._findings.check(
+                    "I24 again", anew, f"{mind.session} is {mind.phase}; what it weighed before counts"
+                )
         for contribution in heat.contributions:
             silent = now - contribution.at > 60_000
             complete = isinstance(heat.heat, CompleteHeat)

@@ -39,7 +39,10 @@ POSITION = "SELECT quantity FROM positions WHERE account = ? AND symbol = ? ORDE
 MOVED_MS = 5_000
 ALONE = "SELECT role FROM orders WHERE client_id = ? AND parent IS NULL"
 HOLDS_ENTRIES = ("kill latch", "paused", "session is ", "market data is ", "heat ", "the database does not answer")
-ROW = "SELECT state, filled, reported, account, sent, side, type, quantity, symbol FROM orders WHERE client_id = ?"
+ROW = (
+    "SELECT state, filled, reported, account, sent, side, type, quantity, symbol, is_live FROM orders "
+    "WHERE client_id = ?"
+)
 
 
 class Answers(Protocol):
@@ -186,6 +189,9 @@ class Verdicts:
             filled, reported = Decimal(row[1]), Decimal(row[2])
             # what had been reported before counts no more; a fill told after the end may be reported before it is told
             voided = client_id in self._truth.busted or client_id in self._truth.late
+            self._findings.check(
+                "I26 live", bool(row[9]) or filled >= reported, f"{client_id} waits for fills; no later life would know"
+            )
             self._findings.check(
                 "I12 fills", voided or filled >= reported, f"{client_id} is {state}: {filled} of {reported}"
             )

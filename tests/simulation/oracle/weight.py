@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from engine.domain.ids import Millis
 from engine.domain.instruments import Instrument
-from engine.domain.orders import TERMINAL, ZERO, Order, OrderState, Role
-from engine.domain.risk import CompleteHeat, IncompleteHeat
+from engine.domain.orders import TERMINAL, ZERO, Order, OrderState, OrderType, Role, Terms
+from engine.domain.risk import CompleteHeat, Contribution, IncompleteHeat, Stance
 from engine.snapshot import Phase
 from tests.simulation.oracle.findings import Findings
 from tests.simulation.oracle.mind import HeatMind, Mind
 
 FLOOR_TICKS = 4
+GAP = Decimal("0.0025")
+"""Of the mark, or of an entry's own price: no stop is taken to lie nearer."""
 FLOOR_FRACTION = Decimal("0.002")
 """Of the average price; the rule says 0.25 % of the mark, which has moved since."""
 EQUITY_DRIFT = Decimal("0.2")
 UNKNOWN = (OrderState.IN_DOUBT_SUBMIT, OrderState.LOST)
+COVERING = (
+    OrderState.WORKING,
+    OrderState.PARTIALLY_FILLED,
+    OrderState.PENDING_REPLACE,
+    OrderState.IN_DOUBT_REPLACE,
+)
 
 
 class Weight:
@@ -25,6 +34,25 @@ class Weight:
         self._findings = findings
         self._instruments = {each.symbol: each for each in instruments}
         self._worst = worst
+        self._blocked: set[str] = set()
+
+    def stance(self, life: str, stance: Stance, heat: HeatMind, now: Millis | None) -> None:
+        """The portfolio's word to a trader, in the step in which it is given. `now`: the desk's clock, if it is right.
+
+        An entry is checked with what it adds, so no reservation brings the total to the block; and who was blocked is
+        released only well under it.
+        """
+        if not isinstance(heat.heat, CompleteHeat):
+            return
+        share, check = heat.heat.percent, self._findings.check
+        if share >= heat.block:
+            self._blocked.add(life)
+            fresh = sum((r.money for r in heat.reservations if r.at == now), ZERO) * 100 / heat.heat.equity
+            check("I22 room", share - fresh >= heat.block or not fresh, f"an entry was let in and brought {share} %")
+        elif share < heat.block - heat.release:
+            self._blocked.discard(life)
+        elif life in self._blocked:
+            check("I22 release", stance is Stance.BLOCK, f"released at {share} %, blocked from {heat.block} %")
 
     def equity(self, heat: HeatMind, truly: Decimal) -> None:
         """The share is of the accounts' own equity; it may have moved since it was told."""
@@ -43,6 +71,64 @@ class Weight:
             parts += [r.money for r in heat.reservations if r.group == name]
             reckoned = sum(parts, ZERO) * 100 / heat.heat.equity
             self._findings.check("I21 group", percent == reckoned, f"{name} is at {percent}, its parts at {reckoned}")
+
+    def reckon(self, mind: Mind, share: Contribution | None, clock: Millis) -> None:
+        """What was declared in this very step, when a request leaves, by the formula: at the mark of this moment."""
+        if share is None or share.at != clock or mind.mark is None:
+            return
+        least = self._position(mind, mind.mark)
+        weighs = share.position_risk + share.unprotected
+        self._findings.check(
+            "I21 reckoned",
+            weighs >= least,
+            lambda: f"{mind.session}: {mind.position} at {mind.mark} weighs {weighs}, by its stops {least}",
+        )
+        instrument = self._instruments[mind.symbol]
+        least = sum((self._entry(o, mind.mark, instrument) for o in mind.orders if o.role is Role.ENTRY), ZERO)
+        self._findings.check(
+            "I23 reckoned",
+            share.pending >= least,
+            lambda: f"{mind.session}: entries weigh {share.pending}, not {least}",
+        )
+
+    def _position(self, mind: Mind, mark: Decimal) -> Decimal:
+        """Each contract to the stop that covers it, the farthest first; what no stop covers at worst case."""
+        instrument = self._instruments[mind.symbol]
+        sign = 1 if mind.position > 0 else -1
+        asleep = {o.client_id for o in mind.orders if o.role is Role.ENTRY and not o.filled and not o.reported}
+        stops = [
+            (mark - o.terms.stop) * sign
+            for o in mind.orders
+            if o.role is Role.STOP
+            and o.state in COVERING
+            and o.terms.side.sign == -sign
+            and o.parent not in asleep
+            and o.terms.type in (OrderType.STOP, OrderType.STOP_LIMIT)
+            and o.terms.stop is not None
+            for _ in range(int(o.at_least))
+        ]
+        held = int(abs(mind.position))
+        covered = sorted((distance for distance in stops if distance > 0), reverse=True)[:held]
+        floor = max(FLOOR_TICKS * instrument.tick_size, mark * GAP)
+        risk = sum((max(distance, floor) * instrument.point_value for distance in covered), ZERO)
+        return risk + (held - len(covered)) * self._worst
+
+    def _entry(self, entry: Order, mark: Decimal, instrument: Instrument) -> Decimal:
+        """The larger of old and new terms while a replace is under way."""
+        if entry.state in TERMINAL:
+            return (entry.reported - entry.filled) * self._worst
+        if entry.state in UNKNOWN:
+            return (entry.terms.quantity - entry.filled) * self._worst
+        both = [terms for terms in (entry.terms, entry.wanted) if terms is not None]
+        return max(self._planned(terms, entry, mark, instrument) for terms in both)
+
+    def _planned(self, terms: Terms, entry: Order, mark: Decimal, instrument: Instrument) -> Decimal:
+        price = next((each for each in (terms.limit, terms.stop) if each is not None), mark)
+        size = max(ZERO, terms.quantity - entry.filled)
+        distance = ZERO if entry.protect_stop is None else (price - entry.protect_stop) * terms.side.sign
+        if distance <= 0:
+            return size * self._worst
+        return size * max(distance, FLOOR_TICKS * instrument.tick_size, price * GAP) * instrument.point_value
 
     def look(self, mind: Mind, heat: HeatMind) -> None:
         """One session's contribution against its own book."""
