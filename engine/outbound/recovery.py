@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from msgspec.structs import replace as changed
+
 from engine.domain import order_doubt
 from engine.domain import order_lifecycle as lifecycle
 from engine.domain.answers import book_answer
@@ -245,7 +247,8 @@ class Recovery:
         if order.is_entry and not alike[0].status.is_final and alike[0].broker_id not in order.doubt.candidates:
             return (alike[0].broker_id,)  # that no other is like it is an absence, too: it has to repeat
         self._take(order, alike[0], "matched by shape")
-        return alike[0]
+        # a replace of which the disk kept nothing may have followed: what stands now counts, whatever its terms
+        return record_of(changed(order, broker_id=alike[0].broker_id), rows) or alike[0]
 
     def _take(self, order: Order, row: BrokerOrder, how: str) -> None:
         """The row is the order's: marked, because no name of ours says so. What left with it is there, too."""

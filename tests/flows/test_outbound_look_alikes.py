@@ -11,7 +11,7 @@ import pytest
 from brokers.paper import out_of_band
 from engine import commands as c
 from engine.domain import order_lifecycle as lifecycle
-from engine.domain.broker import BrokerOrder, Capabilities, IdMode, Report
+from engine.domain.broker import AcceptedOrder, BrokerOrder, Capabilities, IdMode, ReplaceId, Report
 from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
 from engine.domain.ids import BrokerOrderId, ClientOrderId, DecisionKey, Millis, SessionId
 from engine.domain.orders import Flag, Order, OrderState, OrderType, Role, Side, Terms
@@ -239,6 +239,26 @@ async def test_a_lone_order_without_the_legs_of_the_one_in_doubt_is_not_taken_fo
     assert (entry.state, entry.broker_id) == (OrderState.IN_DOUBT_SUBMIT, None)
     await ignore(desk, theirs)
     await desk.until(lambda: desk.orders(Role.ENTRY)[0].state is OrderState.LOST, 150)
+
+
+async def test_the_order_that_looks_like_it_was_replaced_meanwhile_and_what_replaced_it_counts(
+    make_desk: MakeDesk,
+) -> None:
+    """Of the replace the disk kept nothing: the old id is over, and the new one has other terms, and filled."""
+    desk = await make_desk(capabilities=msgspec.structs.replace(TAG_LESS, replace_id=ReplaceId.CHANGES)).start()
+    desk.link.armed.lose_answers = 1
+    desk.strategies[ES].script.append(enter(limit="4995", quantity="2"))
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: bool(desk.exchange.open_orders(PAPER)), 5)
+    (old,) = desk.exchange.open_orders(PAPER)
+    dearer = msgspec.structs.replace(old.terms, limit=Decimal(5002))
+    new = desk.exchange.replace(PAPER, old.broker_id, ClientOrderId(""), dearer, desk.clock.now())
+    assert isinstance(new, AcceptedOrder)
+    await desk.until(lambda: not desk.orders(Role.ENTRY)[0].is_in_doubt, 60)
+    (entry,) = desk.orders(Role.ENTRY)
+    assert (entry.broker_id, entry.state, entry.filled) == (new.broker_id, OrderState.FILLED, Decimal(2))
+    assert desk.position() == desk.broker_position() == 2
+    assert Flag.MATCHED_BY_SHAPE in entry.flags
 
 
 async def test_legs_are_asked_for_as_soon_as_their_entry_is_found(make_desk: MakeDesk) -> None:
