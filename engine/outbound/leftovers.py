@@ -7,7 +7,7 @@ from engine.domain.broker import BrokerStatus
 from engine.domain.ids import ClientOrderId, Millis
 from engine.domain.incarnations import record_of
 from engine.domain.order_book import parent_unfilled, reduces
-from engine.domain.orders import Order, OrderState
+from engine.domain.orders import ZERO, Flag, Order, OrderState
 from engine.outbound.sleepers import CLOCKS_APART_MS
 from engine.outbound.submission import Submission
 from engine.session import SessionDesk
@@ -33,12 +33,7 @@ class Leftovers:
         """
         desk = self._desk
         orders = desk.book.open()
-        index = {o.client_id: o for o in orders}
-        leftovers = [
-            o
-            for o in orders
-            if not o.is_entry and o.is_open and not parent_unfilled(o, index) and not self._parent_open(o)
-        ]
+        leftovers = [o for o in orders if not o.is_entry and o.is_open and not self._waits(o)]
         self._swept = {o.client_id: self._swept[o.client_id] for o in leftovers if o.client_id in self._swept}
         for order in leftovers:
             asked, shut = self._swept.get(order.client_id), not desk.road.is_up or desk.road.locked_until is not None
@@ -90,6 +85,14 @@ class Leftovers:
             if wrong and not parent_unfilled(order, index) and lifecycle.may_cancel(order) and not order.is_in_doubt:
                 await self._submission.cancel(order, f"position is {desk.book.position.quantity}")
 
-    def _parent_open(self, order: Order) -> bool:
-        parent = self._desk.book.get(order.parent) if order.parent is not None else None
-        return parent is not None and parent.is_open
+    def _waits(self, order: Order) -> bool:
+        """Whether this is a leg that acts only once its entry, which works, fills more.
+
+        One that a fill has woken acts now, though others' hands or a bust took away what that fill had brought.
+        """
+        book = self._desk.book
+        entry = book.get(order.parent) if order.parent is not None else None
+        if entry is None or not entry.is_open:
+            return False
+        legs = (o for o in (*book.open(), *book.recent()) if o.parent == entry.client_id)
+        return Flag.BUSTED not in entry.flags and entry.filled <= sum((o.filled for o in legs), ZERO)

@@ -110,23 +110,32 @@ async def test_a_leg_that_grew_unheard_is_asked_to_be_as_large_and_no_other_stop
     assert desk.trader().desk.protection is ProtectionState.COVERED
 
 
-async def test_the_legs_of_an_entry_that_goes_on_filling_stay_though_somebody_closed_what_it_filled(
-    make_desk: Callable[..., Desk],
+@pytest.mark.parametrize("by", ["a hand", "a bust"])
+async def test_a_leg_that_a_fill_has_woken_goes_though_its_entry_still_works(
+    make_desk: Callable[..., Desk], by: str
 ) -> None:
-    """The position is flat for the moment; what fills next is covered by the leg that the broker attached."""
+    """Flat, a stop that acts would open a position; what the entry fills next has a stop of its own at once."""
     desk = await make_desk().start()
     desk.faults.inject("partial-fills", None, "1")
     desk.strategies[ES].script.append(enter_with(limit="5000", quantity="3"))
     await desk.next_candle(ES, "5000")
     await desk.until(lambda: desk.position() == 1, 5)
     desk.faults.inject("partial-fills", None, "0")
-    out_of_band.move_position(desk.exchange, PAPER, ES, Decimal(-1), desk.clock.now())
-    desk.trader().desk.book.adopt_position(Decimal(0), None, "broker 0", desk.clock.now())
-    await desk.pass_(10)
-    legs = [o for o in desk.orders(Role.STOP) if o.is_open]
-    assert legs
-    assert not any(o.cancel_wanted for o in legs)
+    if by == "a bust":
+        out_of_band.bust_last_fill(desk.exchange, PAPER, ES, desk.clock.now())
+    else:
+        out_of_band.move_position(desk.exchange, PAPER, ES, Decimal(-1), desk.clock.now())
+        desk.trader().desk.book.adopt_position(Decimal(0), None, "broker 0", desk.clock.now())
+
+    def resting() -> list[tuple[OrderType, Decimal]]:
+        return [(o.terms.type, o.terms.quantity - o.filled) for o in desk.exchange.open_orders(PAPER)]
+
+    await desk.until(lambda: [kind for kind, _ in resting()] == [OrderType.LIMIT], 8)
+    assert desk.broker_position() == desk.position() == 0
     assert [o.is_open for o in desk.orders(Role.ENTRY)] == [True]
+    desk.exchange.max_fill = Decimal(1)
+    desk.feed.trade(ES, "5000")
+    await desk.until(lambda: (OrderType.STOP, desk.broker_position()) in resting() and desk.position() > 0, 8)
 
 
 async def test_a_stop_is_cut_to_the_position_while_another_entry_and_its_stop_are_in_doubt(
