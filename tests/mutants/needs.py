@@ -90,4 +90,13 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "pending-for-ever": ("dropped event",),
     "fill-at-the-average": ("partial fills",),
     "not-open-is-cancelled": ("price jump",),
+    "trades-added-twice": ("feed cut",),
+    "protective-cancel-unproven": ("lost request",),
+    "resting-entries-uncounted": ("narrow day",),
+    "collar-above-only": ("oversized entries",),
+    "larger-size-closes-first": ("margin desk",),
+    "through-is-read-backwards": ("out-of-band cancel",),
+    "total-where-the-rest-is-read": ("changed in part",),
+    "reconnected-and-asks-nothing": ("disconnect",),
+    "flatten-forgotten-by-a-restart": ("crash in a flatten",),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants.mutant import Mutant
+from tests.mutants.mutant import Edit, Mutant
 
 SUBMISSION = "engine/outbound/submission.py"
 RECOVERY = "engine/outbound/recovery.py"
@@ -151,5 +151,89 @@ OVERLOOKED = (
         path=SUBMISSION,
         old='lifecycle.doubted(order, desk.now(), why), "cancel refused: not open", why)',
         new='lifecycle.gone(order, desk.now(), why), "cancel refused: not open", why)',
+    ),
+    Mutant(
+        name="trades-added-twice",
+        says="Ticks are buffered until history answers; what it holds already is not added again.",
+        path="engine/inbound/candle_stream.py",
+        old="if tick.at > history.as_of and (placement_or_none",
+        new="if (placement_or_none",
+    ),
+    Mutant(
+        name="leaves-and-goes-on-entering",
+        says="An exit of everything calls off the entries that rest.",
+        path="engine/outbound/decision_handler.py",
+        old="        if quantity is None:\n            self._call_off_entries(reason)\n",
+        new="",
+    ),
+    Mutant(
+        name="fees-are-a-gain",
+        says="Daily loss = realised + open - fees.",
+        path="engine/domain/day_ledger.py",
+        old="self._instrument.point_value - self.fees",
+        new="self._instrument.point_value + self.fees",
+    ),
+    Mutant(
+        name="protective-cancel-unproven",
+        says="Where the type cannot change, the protective order is proven cancelled before the exit leaves.",
+        path="engine/outbound/exit_road.py",
+        old="return await desk.until(lambda: all(desk.current(o).state in TERMINAL for o in orders), PROOF_SECONDS)",
+        new="return await desk.until(lambda: all(desk.current(o).cancel_wanted for o in orders), PROOF_SECONDS)",
+    ),
+    Mutant(
+        name="resting-entries-uncounted",
+        says="Largest position: what rests counts as if it were filled.",
+        path="engine/outbound/entries.py",
+        old="pending = sum((o.remaining for o in desk.book.open() if o.is_entry), ZERO)",
+        new="pending = ZERO",
+    ),
+    Mutant(
+        name="collar-above-only",
+        says="Price collar on both sides of the mark.",
+        path="engine/outbound/limits.py",
+        old="abs(price - mark) > abs(mark)",
+        new="price - mark > abs(mark)",
+    ),
+    Mutant(
+        name="larger-size-closes-first",
+        says="Broker and memory differ: the smaller size is closed first.",
+        path="engine/outbound/exit_road.py",
+        old="smaller = min(abs(fresh.quantity), abs(known.quantity))",
+        new="smaller = max(abs(fresh.quantity), abs(known.quantity))",
+    ),
+    Mutant(
+        name="through-is-read-backwards",
+        says="A price through the stop: out, or ask, never a stop that fills at once.",
+        path="engine/outbound/protection.py",
+        old="(mark - self.stop_price) * position.quantity <= 0",
+        new="(mark - self.stop_price) * position.quantity >= 0",
+    ),
+    Mutant(
+        name="total-where-the-rest-is-read",
+        says="A replace carries the total or what remains, as the broker reads it.",
+        path="engine/outbound/submission.py",
+        old="left = max(wanted.quantity - order.filled, ZERO)",
+        new="left = max(wanted.quantity, ZERO)",
+    ),
+    Mutant(
+        name="reconnected-and-asks-nothing",
+        says="A link that is up again is asked for orders and positions before anything else.",
+        path="engine/desk_account.py",
+        old='            if self._was_up:\n                self._tasks.launch(self._catch_up(), "catch up")\n',
+        new="",
+        also=(
+            Edit(
+                "engine/desk_account.py",
+                '            self.reconciler.suspect("the account link is up", orders=True)\n',
+                "",
+            ),
+        ),
+    ),
+    Mutant(
+        name="flatten-forgotten-by-a-restart",
+        says="Flattened and not resumed: a later life closes what it finds.",
+        path="engine/session_run.py",
+        old="        if latch.reason.startswith(FLATTENED):\n            run.trader.flattener.stand()\n",
+        new="",
     ),
 )

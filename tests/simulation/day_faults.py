@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from datetime import time
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace as changed
 
 from engine import commands as c
-from engine.domain.broker import Balance
-from engine.domain.ids import ClientOrderId
+from engine.domain.broker import Balance, BrokerFill
+from engine.domain.ids import AccountId, ClientOrderId, SessionId
 from engine.domain.settings import EntryWindow, SessionSettings
 from tests.simulation.operators import NAMES
 from tests.simulation.streams import Stream
@@ -26,9 +27,17 @@ if TYPE_CHECKING:
 
 NARROW, WRONG, SILENT = "narrow day", "wrong balance", "balance silence"
 DELAYED, STALE, HASTY = "delayed feed", "stale history", "hasty hands"
+CUT_SHORT, IN_PART = "crash in a flatten", "changed in part"
 STRATEGY: dict[str, tuple[str, float]] = {"careless strategy": ("careless", 0.1)}
 """The field, and its probability at full intensity."""
 STANDING = (NARROW, WRONG, STALE, HASTY, *STRATEGY)
+LAST = (CUT_SHORT, IN_PART)
+"""Kinds that came later than the sudden ones; new ones are added at the end."""
+CUTS = 1.0
+"""Of the flattens in trouble, at full intensity."""
+FLATTENS_S = 200.0
+MOVES = 1.0
+"""Of the limit orders that have filled in part, at full intensity."""
 HASTE = 0.3
 """Of the entries that are durable and have not left, at full intensity."""
 LIES = 0.25
@@ -111,6 +120,46 @@ def _committed(run: Run, rng: Stream, key: str) -> None:
     run.world.clock.call_at(run.world.clock.now(), act)
 
 
+def _flatten_of(session: SessionId, origin: c.Origin) -> c.Command:
+    return c.Flatten(origin=origin, session=session)
+
+
+def _flatten(run: Run, rng: Stream) -> None:
+    """A hand flattens a session that holds something."""
+    for desk in run.in_command():
+        held = [id for id, each in desk.engine.sessions.items() if each.desk.book.position.quantity]
+        if held and desk.is_up and not desk.life.paused:
+            desk.send(NAMES[0], partial(_flatten_of, rng.one_of(held)))
+
+
+def flattening(run: Run) -> None:
+    """A flatten was taken: its process may end before it has closed anything, or before it could say so."""
+    if run.in_trouble and run.world.streams.of(CUT_SHORT).chance(CUTS * run.options.faults.get(CUT_SHORT, 0.0)):
+        run.world.hit(CUT_SHORT)
+        run.crash_soon()
+
+
+def filled(run: Run, account: AccountId, fill: BrokerFill) -> None:
+    """A limit order of ours has filled in part, and a hand moves what is left of it at once."""
+    order = run.world.exchange.book.orders.get(fill.broker_id)
+    strength = run.options.faults.get(IN_PART, 0.0)
+    if not (strength and run.in_trouble) or order is None or not order.is_open or order.record.terms.limit is None:
+        return
+    name, rng = order.record.client_id, run.world.streams.of(IN_PART)
+    if name is None or fill.revision or not rng.chance(MOVES * strength):
+        return
+    tick = run.world.exchange.instruments[fill.symbol].tick_size
+    limit = order.record.terms.limit - order.record.terms.side.sign * rng.randint(1, 3) * tick
+
+    def act() -> None:
+        for desk in run.in_command():
+            if desk.is_up and not desk.life.paused:
+                run.world.hit(IN_PART)
+                desk.send(NAMES[0], lambda o: c.ModifyOrder(origin=o, order=name, limit=limit, reason="moves the rest"))
+
+    run.world.clock.call_at(run.world.clock.now() + rng.randint(20, 400), act)
+
+
 SUDDEN: dict[str, tuple[Callable[[Run, Stream], None], float]] = {SILENT: (_silence, 500.0), DELAYED: (_delay, 500.0)}
 """What it does, and how many seconds lie between two of it at full intensity, on average."""
 
@@ -125,6 +174,8 @@ def arm(run: Run) -> None:
             trouble.misstates = Misstated(kinds[WRONG], world.streams.of(f"money/{account}"), world.hit)
     if STALE in kinds:
         world.durable.feed.history_stale = 0.6 * kinds[STALE]
+    if IN_PART in kinds:
+        world.exchange.max_fill = Decimal(1)
     if HASTY in kinds:
         rng = world.streams.of("haste")
         world.database.on_intent = lambda key: _committed(run, rng, key)
@@ -135,6 +186,8 @@ def schedule(run: Run) -> None:
     for name, (act, mean) in SUDDEN.items():
         if name in run.options.faults:
             _again(run, act, mean / max(0.1, run.options.faults[name]), run.world.streams.of(f"when/{name}"))
+    if CUT_SHORT in run.options.faults:
+        _again(run, _flatten, FLATTENS_S / run.options.faults[CUT_SHORT], run.world.streams.of(f"when/{CUT_SHORT}"))
 
 
 def _again(run: Run, act: Callable[[Run, Stream], None], mean: float, rng: Stream) -> None:

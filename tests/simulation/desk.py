@@ -12,7 +12,7 @@ from msgspec import Struct
 from brokers.paper.exchange import PaperExchange
 from engine import commands as c
 from engine.domain.decisions import StrategyContext
-from engine.domain.ids import AccountId, CommandId, Millis, SessionId
+from engine.domain.ids import AccountId, CommandId, Millis, SessionId, Symbol
 from engine.domain.instruments import Instrument
 from engine.domain.lease import Holder
 from engine.domain.risk import Contribution, PortfolioSettings, StanceNotice
@@ -188,6 +188,11 @@ class Desk:
 
         self.engine.portfolio.report = reported  # type: ignore[method-assign]
         self.overrides = Overrides(self.engine, lambda command: None)
+
+    def told_position(self, account: AccountId, symbol: Symbol, until: Millis) -> tuple[Decimal, ...]:
+        """What the newest two complete answers about positions by then said of a contract."""
+        reads = [positions for at, positions in self.wires[account].reads if at <= until]
+        return tuple(positions.get(symbol, Decimal(0)) for positions in reads[-2:])
 
     def _writer_died(self, name: str, error: BaseException) -> None:
         self.failed = error

@@ -349,6 +349,7 @@ SUDDEN: dict[str, tuple[Act, float]] = {
 }
 """What it does, and how many seconds lie between two of it at full intensity, on average."""
 
+RARE = 0.3
 MODIFIERS = ("crash in recovery", "two operators at once")
 """Kinds that say how others happen."""
 
@@ -357,7 +358,12 @@ def kinds() -> tuple[str, ...]:
     """Every fault kind that a seed may switch on."""
     mine = (*standing(), *SUDDEN, *MODIFIERS)
     theirs = (*broker_faults.STANDING, *broker_faults.SUDDEN, *day_faults.STANDING, *day_faults.SUDDEN)
-    return (*mine, *house_faults.STANDING, *house_faults.SUDDEN, *theirs)
+    return (*mine, *house_faults.STANDING, *house_faults.SUDDEN, *theirs, *day_faults.LAST)
+
+
+def rarity(kind: str) -> float:
+    """How often a seed has it, compared to most kinds."""
+    return RARE if kind in day_faults.LAST else 1.0
 
 
 def schedule(run: Run) -> None:

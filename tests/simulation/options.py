@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct, field
 
 from engine.domain.broker import Capabilities, Enforcer, FillsKind, IdMode, ReplaceId, ReplaceQuantity
-from tests.simulation.faults import kinds
+from tests.simulation.faults import kinds, rarity
 from tests.simulation.streams import Streams
 
 ACCOUNTS = ("first", "second")
@@ -40,11 +40,11 @@ def capabilities_of(mode: str, rng: Streams, account: str) -> Capabilities:
 
 
 def options_of(seed: int, mode: str, hours: float) -> Options:
-    """Expand a seed: about a third of all faults, each with a strength of its own."""
+    """Expand a seed: about a third of all faults, and fewer of the rare ones, each with a strength of its own."""
     streams = Streams(f"options/{seed}/{mode}")
     stream = streams.of("faults")
     share = stream.uniform(0.15, 0.6)
-    strengths = {name: round(stream.uniform(0.2, 1.0), 2) for name in kinds() if stream.chance(share)}
+    strengths = {name: round(stream.uniform(0.2, 1.0), 2) for name in kinds() if stream.chance(share * rarity(name))}
     return Options(
         seed=seed,
         mode=mode,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def mind(desk: Desk, run: SessionRun) -> Mind:
     """What one session believes."""
     session, book = run.desk, run.desk.book
+    foreign = desk.engine.accounts[book.account].reconciler.foreign
     return Mind(
         life=desk.life.name,
         session=run.id,
@@ -34,7 +35,9 @@ def mind(desk: Desk, run: SessionRun) -> Mind:
         exiting=run.trader.exits.busy,
         closed=run.trader.gate.standing(),
         alive=run.dead is None and session.phase not in (Phase.STARTING, Phase.DEAD, Phase.STOOD_DOWN),
-        foreign=frozenset(order.terms.symbol for order in desk.engine.accounts[book.account].reconciler.foreign),
+        moved=book.last_event,
+        foreign=frozenset(order.terms.symbol for order in foreign),
+        strange=tuple((o.terms.symbol, o.terms.side.sign, o.terms.quantity - o.filled) for o in foreign),
         slowest=session.slowest_acceptance_ms,
         mark=session.mark,
         gap=run.trader.stream.is_buffering,
@@ -98,6 +101,12 @@ def has_asked(desk: Desk, session: SessionId, client_id: str) -> bool:
     if order is None:
         return False
     return order.cancel_wanted or order.wanted is not None or desk.wires[order.account].up_since is None
+
+
+def broken_promises(desk: Desk) -> tuple[tuple[str, SessionId], ...]:
+    """Flattens of one session that ended with the words that it is not flat."""
+    ended = (p for p in desk.engine.board.procedures() if p.ok is False and p.result.startswith("NOT"))
+    return tuple((str(p.id), p.session) for p in ended if p.session is not None)
 
 
 def promises(desk: Desk) -> tuple[Promise, ...]:

@@ -15,6 +15,7 @@ from functools import partial
 from msgspec import Struct
 
 from engine import commands as c
+from engine.domain.broker import BrokerFill
 from engine.domain.decisions import StrategyContext
 from engine.domain.ids import AccountId, Millis, SessionId, Symbol
 from engine.domain.market import Candle
@@ -223,7 +224,8 @@ class Run:
         minds = probe.minds(desk)
         self.oracle.look(minds, probe.heat(desk), desk.clock.now(), self._calm(desk, now))
         if not scenes.is_taken_over(self, desk):  # what it says then binds nobody
-            self.oracle.flat_promised(probe.promises(desk), minds)
+            right_clock = "clock step" not in self.options.faults
+            self.oracle.flat_promised(probe.promises(desk), minds, desk.told_position if right_clock else None)
         self._note_confirmed(desk, minds)
         if desk.clock.now() == now:
             self._look_at_duties(desk, minds, now)
@@ -231,12 +233,17 @@ class Run:
                 self.oracle.day.look(mind, now, is_calm=desk.wires[mind.account].up_since is not None)
 
     def _look_at_duties(self, desk: Desk, minds: tuple[Mind, ...], now: Millis) -> None:
-        duties = self.oracle.duties
+        duties, broken = self.oracle.duties, probe.broken_promises(desk)
         for mind in minds:
             wire = desk.wires[mind.account]
             up = None if wire.up_since is None else max(wire.up_since, desk.steady_since, desk.clock.right_since)
             duties.commanded(mind)
             duties.held(mind, now, killed=self.oracle.requests.killed)
+            for command, session in broken:
+                if session == mind.session:
+                    self.oracle.not_flat(mind, command)
+            if up is not None and now - up > LOOK_MS:
+                self.oracle.wishes.flattened(mind, now, desk.engine.started)
             told = desk.feed.told_at.get(mind.symbol)
             duties.marked(mind, now, None if told is None else (told, desk.feed.price[mind.symbol]))
             is_well = desk.feed.is_up and mind.symbol not in desk.feed.gaps and wire.up_since is not None
@@ -245,6 +252,9 @@ class Run:
             duties.doubts(mind, now, wire.trouble.asked, up)
             if up is not None and self.calm_since is not None and now - max(up, self.calm_since) > LOOK_MS:
                 self.oracle.wishes.look(mind, now, deferred() is not None)
+        for account, wire in desk.wires.items():
+            if wire.up_since is not None and wire.up_since > max(desk.engine.started, desk.steady_since):
+                duties.reconnected(desk.life.name, account, wire.up_since, now, wire.asked_at)
         files = desk.durable.files
         if now < files.filling_until and now >= files.trouble.hung_until:
             since = max(files.filling_since, desk.engine.started, desk.steady_since, files.trouble.hung_until)
@@ -321,6 +331,7 @@ class Run:
         self.oracle.duties.held_since.clear()
         self.oracle.duties.begin(desk.life.name, self._journalled)
         self.oracle.sending.begin(desk.life.name)
+        self.oracle.wishes.begin(desk.life.name)
 
     def _died(self, desk: Desk, where: str) -> None:
         """The process ends in this loop step; one that is not in command any more is not started again."""
@@ -407,9 +418,10 @@ class Run:
 
     # -- what the oracle asks ------------------------------------------------------------------------------
 
-    def _filled(self, account: AccountId, fill: object) -> None:
+    def _filled(self, account: AccountId, fill: BrokerFill) -> None:
         self.world.counts["fills"] += 1
-        self.oracle.filled(account, fill)  # type: ignore[arg-type]
+        self.oracle.filled(account, fill)
+        day_faults.filled(self, account, fill)
 
     def _shown(self, life: Life, session: SessionId, context: StrategyContext) -> None:
         candle = context.candles[-1]

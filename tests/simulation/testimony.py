@@ -9,7 +9,7 @@ from engine.domain.broker import AcceptedOrder, SubmitAnswer, SubmitRequest
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, CommandId, Millis, SessionId
 from engine.domain.orders import OrderType, Role, Terms
 from engine.domain.risk import CompleteHeat, Contribution, StanceNotice
-from tests.simulation import probe, scenes
+from tests.simulation import day_faults, probe, scenes
 from tests.simulation.deeds import lowers
 from tests.simulation.desk import Desk
 from tests.simulation.loop import Life
@@ -151,6 +151,7 @@ class Testimony:
                 requests.paused.difference_update(some)
             case c.ReleaseLatch(session=session):
                 requests.paused.discard(session)
+                self._run.oracle.wishes.lifted((session,))
             case c.SubmitByHand(session=session, is_exit=False):
                 self._run.oracle.released((session,))
             case c.AdoptOrder(session=session) | c.ForceExit(session=session):
@@ -201,6 +202,8 @@ class Testimony:
                     self._hold(held)
                 requests.paused.update(held)
                 self.held_at.update(dict.fromkeys(held, self._run.world.clock.now()))
+                if isinstance(command, c.Flatten):
+                    day_faults.flattening(self._run)
             case c.AdoptOrder(order=order):
                 self._run.oracle.truth.adopted.add(order)
             case _:

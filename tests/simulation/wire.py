@@ -153,6 +153,7 @@ class Wire:
         self.read: tuple[Millis, dict[Symbol, Decimal]] = (0, {})
         self.reads: deque[tuple[Millis, dict[Symbol, Decimal]]] = deque(maxlen=20)
         self.money_at: Millis = 0
+        self.asked_at: dict[str, Millis] = {}
         self._unread: list[AccountEvent] = []
         self._under_way: dict[asyncio.Future[Any], type[LinkError]] = {}
         self._events: deque[tuple[Millis, AccountEvent]] = deque()
@@ -357,6 +358,7 @@ class Wire:
         trouble, rng = self.trouble, self._rng
         if not self._up:
             raise QueryFailed("the link is down")
+        self.asked_at[name] = self._now()
         if name.startswith("order"):
             trouble.asked = self._now()
         if self._now() < trouble.token_until:

@@ -27,6 +27,7 @@ STATE = "SELECT state, average_price, filled FROM orders WHERE client_id = ?"
 ENDS = (OrderState.FILLED, OrderState.CANCELLED, OrderState.EXPIRED, OrderState.REJECTED)
 LOST_DAY = "daily loss"
 AVERAGE_TOLERANCE = Decimal("0.000001")
+NOWHERE = Decimal("Infinity")
 
 
 class Agreement:
@@ -49,8 +50,9 @@ class Agreement:
         )
         if place in self._truth.priceless:
             return
-        if theirs.average_price is not None and mind.average is not None and row is not None and row[1] is not None:
-            far = max(abs(mind.average - theirs.average_price), abs(Decimal(row[1]) - theirs.average_price))
+        if theirs.average_price is not None and mind.position and row is not None:
+            known = (mind.average, None if row[1] is None else Decimal(row[1]))
+            far = max(NOWHERE if each is None else abs(each - theirs.average_price) for each in known)
             self._findings.check(
                 "I4 average",
                 far <= AVERAGE_TOLERANCE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 
-from engine.domain.ids import Millis, SessionId
+from engine.domain.ids import AccountId, Millis, SessionId
 from engine.domain.orders import IN_DOUBT, Flag, OrderState, Role
 from engine.snapshot import Phase
 from tests.simulation.oracle.findings import Findings
@@ -19,6 +19,7 @@ PENDING_MS = 15_000
 PENDING = (OrderState.PENDING_CANCEL, OrderState.PENDING_REPLACE)
 RESTING = (OrderState.WORKING, OrderState.PARTIALLY_FILLED)
 SEEN_TWICE_MS = 1_500
+RECONNECTED_MS = 6_000
 ADOPTED = (
     "SELECT d.id, d.broker_read, (SELECT min(l.at) FROM log AS l WHERE l.kind = 'disagreement' AND l.subject = d.id "
     "AND l.text LIKE '%: adopted;%') FROM disagreements AS d WHERE d.kind IN ('position', 'reversal')"
@@ -46,6 +47,7 @@ class Duties:
         self._commanded: dict[str, set[str]] = {}
         self._looked: set[str] = set()
         self._owed: list[tuple[str, SessionId, Millis]] = []
+        self._lines: dict[tuple[str, AccountId], Millis] = {}
         self._missed: dict[SessionId, Millis] = {}
         self._trades_since: dict[tuple[str, SessionId], Millis] = {}
 
@@ -81,6 +83,17 @@ class Duties:
                     now - since <= ASKED_MS,
                     lambda o=order, s=since: f"{o.client_id} is {o.state}; nobody asked for {now - s} ms",  # type: ignore[misc]
                 )
+
+    def reconnected(
+        self, life: str, account: AccountId, up_since: Millis, now: Millis, asked: dict[str, Millis]
+    ) -> None:
+        """A line that is back is first asked where things stand; nothing else tells what happened meanwhile."""
+        if now - up_since > RECONNECTED_MS and self._lines.get((life, account)) != up_since:
+            self._lines[life, account] = up_since
+            silent = [name for name in ("positions", "open orders") if asked.get(name, 0) < up_since]
+            self._findings.check(
+                "I30 line", not silent, f"{life}: {account} is back since {up_since}, nobody asked for {silent}"
+            )
 
     def held(self, mind: Mind, now: Millis, *, killed: bool) -> None:
         """I33: under a kill, a flatten or a pause that keeps nothing, entries that rest are asked to go.

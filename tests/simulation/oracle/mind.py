@@ -45,7 +45,11 @@ class Mind(Struct, frozen=True, kw_only=True):
     exiting: bool
     closed: str | None
     alive: bool
+    moved: Millis
+    """When its book last changed by something that the broker said."""
     foreign: frozenset[Symbol]
+    strange: tuple[tuple[Symbol, int, Decimal], ...]
+    """Orders of strangers at the account, as far as the engine knows: contract, side and what is left to fill."""
     slowest: Millis
     """How long the slowest acceptance took, as far as the engine knows: a lost order is waited for three times that."""
     mark: Decimal | None

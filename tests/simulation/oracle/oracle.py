@@ -68,6 +68,7 @@ class Oracle:
         self.duties = Duties(self.truth, self.findings)
         self.wishes = Wishes(self.truth, self.findings)
         self._adopted_foreign: set[Place] = set()
+        self._places = {session: place for place, session in places.items()}
         self._released: dict[SessionId, Millis] = {}
         self.commanded: dict[str, Millis] = {}
         self._now = now
@@ -142,14 +143,29 @@ class Oracle:
 
     # -- commands of operators ----------------------------------------------------------------------------
 
-    def flat_promised(self, promises: tuple[Promise, ...], minds: tuple[Mind, ...]) -> None:
-        """The engine said "flat confirmed"."""
+    def flat_promised(
+        self,
+        promises: tuple[Promise, ...],
+        minds: tuple[Mind, ...],
+        told: Callable[[AccountId, Symbol, Millis], tuple[Decimal, ...]] | None,
+    ) -> None:
+        """The engine said "flat confirmed"; what it was `told` of positions by then, None if its clock may be wrong."""
         for promise in self.standing.promises(promises, minds, self._released, self.commanded):
+            account, symbol = self._places[promise.session]
+            reads = told(account, symbol, promise.at) if told is not None else ()
+            if reads:
+                self.findings.check("I43 read", not all(reads), f"{promise.session} was confirmed flat, told {reads}")
             if self._released.get(promise.session, 0) < self.commanded.get(promise.command, 0):
                 self.exposure.flat[promise.session] = promise.command
 
+    def not_flat(self, mind: Mind, command: str) -> None:
+        """The engine said that a flatten ended otherwise; nothing binds where somebody resumed meanwhile."""
+        if self._released.get(mind.session, 0) < self.commanded.get(command, 0):
+            self.wishes.not_flat(mind, command)
+
     def released(self, sessions: tuple[SessionId, ...]) -> None:
         """Entries may go again, or one was made by hand: no promise binds any more."""
+        self.wishes.lifted(sessions)
         for session in sessions:
             self.exposure.flat.pop(session, None)
             self.duties.held_since.pop(session, None)

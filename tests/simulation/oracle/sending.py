@@ -167,9 +167,9 @@ class Sending:
         """Rule 7: who leaves because the price is through the stop has seen such a price."""
         said, at = order.reason.partition(THROUGH)[2], _moment(order, "naked:")
         prices = _prices(scene, at, at)
-        place = (mind.account, mind.symbol)
-        moved = self._truth.filled_at.get(place, 0) >= at or self._truth.changed_behind(place, at)
-        if said and prices and at >= scene.began and not moved:  # one that has turned round since is left all the same
+        if (
+            said and prices and at >= scene.began and mind.moved < at
+        ):  # one that has turned round since is left all the same
             through = any((price - Decimal(said)) * order.terms.side.sign >= 0 for price in prices)
             self._findings.check(
                 "rule 7 through", through, f"{order.client_id} leaves: {order.reason}; the feed said {prices}"

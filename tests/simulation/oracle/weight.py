@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from engine.domain.ids import Millis
+from engine.domain.ids import Millis, Symbol
 from engine.domain.instruments import Instrument
 from engine.domain.orders import TERMINAL, ZERO, Order, OrderState, OrderType, Role, Terms
 from engine.domain.risk import CompleteHeat, Contribution, IncompleteHeat, Stance
@@ -166,6 +166,19 @@ class Weight:
             counted = {each.symbol for each in heat.unowned}
             holds = mind.foreign <= counted or isinstance(heat.heat, IncompleteHeat)
             self._findings.check("I32 counted", holds, f"foreign orders for {mind.foreign}; in heat are {counted}")
+        for symbol in mind.foreign:
+            self._strange(mind, heat, symbol)
+
+    def _strange(self, mind: Mind, heat: HeatMind, symbol: Symbol) -> None:
+        """Strangers' orders weigh as much as the larger of their sides may open."""
+        sides = {1: ZERO, -1: ZERO}
+        for of, side, left in mind.strange:
+            sides[side] += left if of == symbol else ZERO
+        weighs = sum((each.total for each in heat.unowned if each.symbol == symbol), ZERO)
+        worst = self._instruments[symbol].worst_case
+        least = max(sides.values()) * (self._worst if worst is None else min(self._worst, worst))
+        holds = weighs >= least or isinstance(heat.heat, IncompleteHeat)
+        self._findings.check("I32 weight", holds, f"strangers' {symbol} weighs {weighs}, at least {least}")
 
     def _least(self, entry: Order, floor: Decimal) -> Decimal:
         """Of one that ended, what it filled by the broker's word and no position counts yet."""

@@ -1,4 +1,7 @@
-"""What a strategy wants and what comes of it: who wants out of everything leaves, and enters no further."""
+"""What a strategy wants and what comes of it: who wants out of everything leaves, and enters no further.
+
+A flatten stands until somebody resumes.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,10 @@ from tests.simulation.oracle.mind import Mind
 from tests.simulation.oracle.truth import Place, Truth
 
 LEFT_MS = 25_000
+STANDS_MS = 15_000
+SEEN_MS = 6_000
+"""Between two looks."""
+FLATTENED = "SELECT scope FROM latches WHERE held = 1 AND kind = 'pause' AND reason LIKE 'paused: flatten%'"
 CALLED_OFF_MS = 12_000
 RESTING = (OrderState.WORKING, OrderState.PARTIALLY_FILLED)
 
@@ -40,12 +47,52 @@ class Wishes:
         self._wanted: dict[tuple[str, SessionId], Wanted] = {}
         self._acted: dict[Place, Millis] = {}
         self._asked: dict[tuple[str, SessionId], Wanted] = {}
+        self._stands: dict[tuple[str, SessionId], Decimal] = {}
+        self._came: dict[tuple[str, SessionId], Millis] = {}
+        self._failed: set[str] = set()
 
     def asked(self, life: str, mind: Mind, candle: Millis) -> None:
         """The strategy is about to decide on a candle."""
         held = self._truth.position((mind.account, mind.symbol)).quantity
         entries = frozenset(o.client_id for o in mind.orders if o.role is Role.ENTRY and o.state in RESTING)
         self._asked[life, mind.session] = Wanted(candle, self._truth.now(), held, entries)
+
+    def begin(self, life: str) -> None:
+        """A life begins: what an earlier one was told to flatten is closed by this one, until somebody resumes."""
+        for (session,) in self._truth.database.execute(FLATTENED):
+            self._stands[life, SessionId(session)] = Decimal(0)
+
+    def lifted(self, sessions: tuple[SessionId, ...]) -> None:
+        """Somebody wants to hold something there again."""
+        self._stands = {key: held for key, held in self._stands.items() if key[1] not in sessions}
+
+    def not_flat(self, mind: Mind, command: str) -> None:
+        """A flatten ended without the position being closed: what comes on top of it is closed under it."""
+        if command not in self._failed:
+            self._failed.add(command)
+            self._stands[mind.life, mind.session] = mind.position
+
+    def flattened(self, mind: Mind, now: Millis, began: Millis) -> None:
+        """A position that appeared, or grew, while a flatten stands is left; tried once is enough."""
+        key, place = (mind.life, mind.session), (mind.account, mind.symbol)
+        left = self._stands.get(key)
+        if left is None:
+            return
+        held = mind.position
+        if mind.exiting or self._acted.get(place, 0) >= max(began, self._came.get(key, now) - SEEN_MS):
+            if abs(held) > abs(left) or held * left < 0:
+                self._findings.check("flatten stands", True, "")  # closed, or about to be
+            left = self._stands[key] = held
+        grew = abs(held) > abs(left) or held * left < 0
+        leaving = any(o.role is not Role.ENTRY and o.terms.type is OrderType.MARKET for o in mind.orders)
+        works = mind.alive and mind.phase is Phase.TRADING and not leaving
+        if not grew or not works or any(o.is_in_doubt or o.state is OrderState.LOST for o in mind.orders):
+            self._came.pop(key, None)
+            return
+        lasted = now - self._came.setdefault(key, now)
+        self._findings.check(
+            "flatten stands", lasted <= STANDS_MS, f"{mind.session} holds {held} for {lasted} ms under a flatten"
+        )
 
     def acts(self, order: Order) -> None:
         """An exit leaves, or a stop that becomes one."""
