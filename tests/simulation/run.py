@@ -239,6 +239,7 @@ class Run:
             up = None if wire.up_since is None else max(wire.up_since, desk.steady_since, desk.clock.right_since)
             duties.commanded(mind)
             duties.held(mind, now, killed=self.oracle.requests.killed)
+            self.oracle.sending.priced(mind, now)
             for command, session in broken:
                 if session == mind.session:
                     self.oracle.not_flat(mind, command)

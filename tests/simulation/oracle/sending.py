@@ -44,6 +44,7 @@ class Sending:
         self._day = day
         self._entries: dict[tuple[str, SessionId], deque[Millis]] = {}
         self._used: dict[str, dict[str, Millis]] = {}
+        self._priced: dict[tuple[str, SessionId], Millis] = {}
         self.acknowledged: set[str] = set()
 
     def begin(self, life: str) -> None:
@@ -152,7 +153,7 @@ class Sending:
             self._claim(mind, order, scene)
         if order.role is Role.STOP:
             self._stop(mind, order)
-            self._armed(order, scene)
+            self._armed(mind, order, scene)
 
     def converts(self, order: Order, scene: Scene) -> None:
         """A stop starts to become an exit: one read back it was sized by, or by the newest."""
@@ -175,11 +176,19 @@ class Sending:
                 "rule 7 through", through, f"{order.client_id} leaves: {order.reason}; the feed said {prices}"
             )
 
-    def _armed(self, order: Order, scene: Scene) -> None:
+    def priced(self, mind: Mind, now: Millis) -> None:
+        """Take note of since when a session knows a price: while it loads history it has none, whatever the feed said."""
+        if mind.mark is None:
+            self._priced.pop((mind.life, mind.session), None)
+        else:
+            self._priced.setdefault((mind.life, mind.session), now)
+
+    def _armed(self, mind: Mind, order: Order, scene: Scene) -> None:
         """The other way round: no stop is armed where the price has been through it all the while."""
+        since = None if mind.mark is None else self._priced.get((mind.life, mind.session))
         at, stop = _moment(order, "cover:"), order.terms.stop
         prices = _prices(scene, at - ARMING_MS, at)
-        if stop is not None and prices and at >= scene.began + ARMING_MS and scene.is_steady:
+        if stop is not None and prices and since is not None and at >= since + ARMING_MS and scene.is_steady:
             before = any((price - stop) * order.terms.side.sign < 0 for price in prices)
             self._findings.check(
                 "rule 7 armed", before, f"{order.client_id} is armed at {stop}; the feed said {prices}"
