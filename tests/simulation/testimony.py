@@ -30,8 +30,11 @@ class Testimony:
         self._run = run
         self.sent = 0
         self._commanded: dict[ClientOrderId, Millis] = {}  # when the newest change of an order started to leave
-        self._releasing: dict[CommandId, tuple[bool, int]] = {}  # what was killed before, and after how many releases
+        self._releasing: dict[
+            CommandId, tuple[bool, int, int]
+        ] = {}  # what was killed; after how many releases and kills
         self._releases = 0
+        self._kills = 0
         self.held_at: dict[SessionId | None, Millis] = {}
 
     def sending(
@@ -157,7 +160,7 @@ class Testimony:
             case c.AdoptOrder(session=session) | c.ForceExit(session=session):
                 self._run.oracle.released((session,))
             case c.ReleaseKill():
-                self._releasing[command.origin.id] = (requests.killed, self._releases)
+                self._releasing[command.origin.id] = (requests.killed, self._releases, self._kills)
                 requests.killed = False
             case c.Acknowledge(disagreement=id):
                 self._run.oracle.sending.acknowledged.add(id)
@@ -177,9 +180,11 @@ class Testimony:
         ):
             self._run.oracle.findings.check("I19", receipt.taken, f"{name} was refused: {receipt.message}")
         if isinstance(command, c.ReleaseKill):
-            killed, before = self._releasing.pop(command.origin.id, (False, -1))
+            killed, before, kills = self._releasing.pop(command.origin.id, (False, -1, -1))
             if receipt.taken:
                 self._releases += 1
+                if kills == self._kills:
+                    requests.killed = False  # another release, refused meanwhile, has said that it stays set
             elif killed and before == self._releases:
                 self._run.oracle.findings.check("I33 refused", True, "")
                 requests.killed = True  # what was said to stay set holds entries back
@@ -194,6 +199,7 @@ class Testimony:
         match command:
             case c.Kill():
                 requests.killed = True
+                self._kills += 1
                 self._hold(sessions)
                 self.held_at[None] = self._run.world.clock.now()
             case c.Pause(session=session) | c.Flatten(session=session):

@@ -177,7 +177,7 @@ class Sending:
             )
 
     def priced(self, mind: Mind, now: Millis) -> None:
-        """Take note of since when a session knows a price: while it loads history it has none, whatever the feed said."""
+        """Note since when a session knows a price: while it loads history it has none, whatever the feed said."""
         if mind.mark is None:
             self._priced.pop((mind.life, mind.session), None)
         else:
