@@ -54,7 +54,7 @@ INVARIANTS = (
     "candle values", "entry candle", "I19 leaves", "I19 entries", "day result", "rule 7 armed", "I43 read", "I30 line",
     "I32 weight",
     "I21 reckoned", "I23 reckoned", "I40 profit", "I22 room", "I22 release", "I24 again", "I26 live",
-    "I33 refused",
+    "I33 refused", "I4 newest", "I12 order",
     "I2 name", "I13 cancel", "I20 linked", "I21 floor", "I42 lasting", "entry lifetime",
 )  # fmt: skip
 NOT_BY_CHANCE = frozenset(

@@ -19,6 +19,8 @@ from engine.domain.settings import Numbers
 from tests.simulation.broker_faults import hands_after_a_crash
 
 if TYPE_CHECKING:
+    from tests.simulation.desk import Desk
+    from tests.simulation.operators import Operator
     from tests.simulation.run import Run
 
 MINUTE_MS = 60_000
@@ -124,11 +126,21 @@ def _hands_in_an_outage(run: Run) -> None:
     now = world.clock.now()
     seconds = rng.uniform(10, 60)
     world.hit("hands in an outage")
+    short = world.streams.of("short lives")
+
+    def then(desk: Desk, operator: Operator) -> None:
+        """As often as not the process dies over it: a few steps on, or with an exit on the wire."""
+        if short.chance(0.25):
+            desk.seams.die_at = desk.seams.count + short.randint(1, 6)
+        elif short.chance(0.4):
+            desk.seams.die_in = short.one_of(("submit: sent", ": sent"))
+            operator.close(desk)
+
     if rng.chance(0.5):
         world.database.trouble.down_until = max(world.database.trouble.down_until, now + round(seconds * 1000))
     else:
         world.files.trouble.full_until = max(world.files.trouble.full_until, now + round(seconds * 1000))
-    run.urgent_hands(rng.uniform(0.3, 4.0))
+    run.urgent_hands(rng.uniform(0.3, 4.0), then)
     if rng.chance(0.6):
         dead = now + round(rng.uniform(0.5, seconds) * 1000)
         world.clock.call_at(dead, run.crash_soon)

@@ -93,6 +93,13 @@ class Operator:
         act = self._rng.one_of((self._kill, self._kill, self._pause, self._flatten, self._exit, self._cancel))
         act(desk, session)
 
+    def close(self, desk: Desk) -> None:
+        """Out of the first position that there is."""
+        for session in desk.engine.sessions.values():
+            if not session.desk.book.position.is_flat:
+                self._exit(desk, session)
+                return
+
     def enter(self, desk: Desk, session: SessionRun) -> None:
         """An entry by hand, with a stop; never against the position."""
         instrument, last = session.instrument, self._run.world.market.last(session.desk.book.symbol)

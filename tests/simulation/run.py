@@ -10,6 +10,7 @@ import logging
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 
 from msgspec import Struct
@@ -280,6 +281,7 @@ class Run:
     def _audit(self) -> None:
         self._at(self.world.clock.now() + AUDIT_MS, self._audit)
         self.oracle.audit.moves()
+        self.oracle.audit.rows(right_clock="clock step" not in self.options.faults)
         if self.desk is not None and self.desk.is_up:
             take(self.desk.engine, LoopLag(0, 0, 0))
 
@@ -393,14 +395,15 @@ class Run:
         """The colleague."""
         return next(each for each in self._operators if each is not operator)
 
-    def urgent_hands(self, seconds: float) -> None:
-        """Both operators do what an operator does when something fails."""
+    def urgent_hands(self, seconds: float, then: Callable[[Desk, Operator], None]) -> None:
+        """Both operators do what an operator does when something fails; and `then` happens at once."""
 
         def act() -> None:
             for desk in self.in_command():
                 for operator in self._operators:
                     if desk.is_up and not desk.life.paused:
                         operator.urgent(desk)
+                        then(desk, operator)
 
         self._at(self.world.clock.now() + round(seconds * 1000), act)
 

@@ -11,7 +11,8 @@ from tests.simulation.loop import Life
 class Seams:
     """Where a process may die: before and after each commit, file call, request and answer.
 
-    `die_at` names a crossing by its number, counted from 1; `on_death` is told in the loop step of the death.
+    `die_at` names a crossing by its number, counted from 1, `die_in` the next one by the end of its name; `on_death` is
+    told in the loop step of the death.
     """
 
     def __init__(self, life: Life, on_death: Callable[[str], None]) -> None:
@@ -20,6 +21,7 @@ class Seams:
         self.die_at: int | None = None
         self.names: list[str] | None = None
         self._on_death = on_death
+        self.die_in: str | None = None
         self._pause_at: str | None = None
         self.on_pause: Callable[[], None] = lambda: None
 
@@ -34,6 +36,9 @@ class Seams:
             self.names.append(name)
         if self.die_at is not None and self.count >= self.die_at:
             self.die_at = None
+            self._on_death(name)
+        elif self.die_in is not None and name.endswith(self.die_in):
+            self.die_in = None
             self._on_death(name)
         if name == self._pause_at:
             self._pause_at = None

@@ -30,6 +30,8 @@ FILLS = (
     "ORDER BY at, broker_id, CAST(since_quantity AS REAL), fill_key"
 )
 PROFITS = "SELECT profit FROM trades WHERE account = ? AND symbol = ?"
+POSITIONS = "SELECT number, account, symbol, at FROM positions WHERE number > ? ORDER BY number"
+IN_ORDER = "SELECT rowid, client_id, revision FROM order_events WHERE rowid > ? AND event != 'imported' ORDER BY rowid"
 CENT = Decimal("0.01")
 FRESH_JOBS = "SELECT count(*) FROM jobs WHERE state != 'dead' AND queued >= ?"
 JOB_MS = 10_000
@@ -56,6 +58,9 @@ class Audit:
         self._findings = findings
         self._point_value = {each.symbol: each.point_value for each in instruments}
         self._seen = 0
+        self._rows = self._steps = 0
+        self._highest: dict[str, int] = {}
+        self._newest: dict[tuple[str, str], Millis] = {}
         self._states: dict[str, OrderState] = {}
         self._revisions: dict[str, int] = {}
         self.transitions: Counter[tuple[str, str]] = Counter()
@@ -80,6 +85,19 @@ class Audit:
             allowed = before not in TERMINAL and before in _BEFORE.get(state, frozenset({before}))
             allowed = allowed or event == "lives after all"
             self._findings.check("I12", allowed, f"{client_id}: {before} -> {state} ({event})")
+
+    def rows(self, *, right_clock: bool) -> None:
+        """The newest row is what the next life believes: none of an earlier moment follows it."""
+        for number, account, symbol, at in self._truth.database.execute(POSITIONS, (self._rows,)).fetchall():
+            self._rows, before = number, self._newest.get((account, symbol), at)
+            self._newest[account, symbol] = at
+            if right_clock:
+                self._findings.check("I4 newest", at >= before, f"{account} {symbol}: a row of {at} follows {before}")
+
+        for number, client_id, revision in self._truth.database.execute(IN_ORDER, (self._steps,)).fetchall():
+            self._steps, before = number, self._highest.get(client_id, 0)
+            self._highest[client_id] = max(before, revision)
+            self._findings.check("I12 order", revision >= before, f"{client_id}: step {revision} follows {before}")
 
     def adoptions(self, place: Place, unheard: Decimal, *, exact: bool) -> None:
         """I10: what was adopted is what happened behind the desk's back, no more and no less."""
