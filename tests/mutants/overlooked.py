@@ -10,6 +10,7 @@ RUNNER = "engine/strategy_runner.py"
 TRADER = "engine/trader.py"
 LIMITS = "engine/outbound/limits.py"
 PORTFOLIO = "engine/aggregation/portfolio_server.py"
+HEAT = "engine/aggregation/heat.py"
 
 OVERLOOKED = (
     Mutant(
@@ -235,5 +236,99 @@ OVERLOOKED = (
         path="engine/session_run.py",
         old="        if latch.reason.startswith(FLATTENED):\n            run.trader.flattener.stand()\n",
         new="",
+    ),
+    Mutant(
+        name="stop-asked-to-go-covers",
+        says="Position risk is the distance to the broker-confirmed stop; one that we asked to go is no cover.",
+        path=HEAT,
+        old="        and order.state not in (OrderState.PENDING_CANCEL, OrderState.IN_DOUBT_CANCEL)\n",
+        new="",
+    ),
+    Mutant(
+        name="crossed-stop-covers",
+        says="A crossed stop counts as no stop.",
+        path=HEAT,
+        old="        if distance <= 0 or not part:\n            continue",
+        new="        if not part:\n            continue",
+    ),
+    Mutant(
+        name="new-terms-alone-weigh",
+        says="Entries weigh by the larger of old and new terms during a replace.",
+        path=HEAT,
+        old="for terms in (order.terms, order.wanted) if terms is not None]",
+        new="for terms in (order.wanted or order.terms,)]",
+    ),
+    Mutant(
+        name="heat-from-the-entry-price",
+        says="Position risk is the signed distance from the mark to the stop.",
+        path=TRADER,
+        old="self.scale, desk.book.position, desk.mark, orders",
+        new="self.scale, desk.book.position, desk.book.position.average_price or desk.mark, orders",
+    ),
+    Mutant(
+        name="reservations-do-not-count",
+        says="Check and reservation are one step.",
+        path=PORTFOLIO,
+        old="            if whole or reservation.group == group:\n                total += reservation.money\n",
+        new="            if False:\n                total += reservation.money\n",
+    ),
+    Mutant(
+        name="entry-adds-nothing",
+        says="An entry is refused when the total with it would reach the block.",
+        path=PORTFOLIO,
+        old="                after = now + money * HUNDRED / equity\n",
+        new="                after = now\n",
+    ),
+    Mutant(
+        name="released-at-the-block",
+        says="Released only well under the block.",
+        path=PORTFOLIO,
+        old="(self._blocked and value >= limits.block - limits.release)",
+        new="(self._blocked and value >= limits.block)",
+    ),
+    Mutant(
+        name="report-of-before-counts-again",
+        says="A session that starts again has to report anew before heat is complete.",
+        path=PORTFOLIO,
+        old="        self._members[session] = None\n",
+        new="        self._members.setdefault(session, None)\n",
+    ),
+    Mutant(
+        name="profit-before-fees",
+        says="A job's effect equals the recomputation from fills.",
+        path="engine/persistence/trades.py",
+        old="profit=pairing.points * self._instrument.point_value - pairing.fees,",
+        new="profit=pairing.points * self._instrument.point_value,",
+    ),
+    Mutant(
+        name="written-again-goes-behind",
+        says="Nothing overtakes a row that is to be tried again.",
+        path="engine/persistence/writer.py",
+        old="self._records.extendleft(reversed(again))",
+        new="self._records.extend(again)",
+    ),
+    Mutant(
+        name="prepared-alone-was-not-sent",
+        says="A journalled intent without an outcome is in doubt, and the broker is asked.",
+        path="engine/persistence/recovery_import.py",
+        old="told = outcome.outcome if outcome else Outcome.IN_DOUBT",
+        new="told = outcome.outcome if outcome else Outcome.NOT_SENT",
+    ),
+    Mutant(
+        name="adopted-blocks-one-life",
+        says="After an external close the session does not re-enter until acknowledged, across restarts.",
+        path="engine/persistence/order_rows.py",
+        old="        int(item.blocks_entries),\n        item.acknowledged_by",
+        new="        0,\n        item.acknowledged_by",
+    ),
+    Mutant(
+        name="release-before-its-row",
+        says="Risk-raising overrides are committed before effect.",
+        path="engine/overrides/dispatch.py",
+        old="        try:\n            with engine.clock.outside():\n                await engine.store.write(\n"
+        "                    self._latch(None, LatchKind.KILL, False,",
+        new="        try:\n            engine.plan.kill_latch.release()\n            engine.kill_reason = None\n"
+        "            with engine.clock.outside():\n                await engine.store.write(\n"
+        "                    self._latch(None, LatchKind.KILL, False,",
     ),
 )

@@ -66,6 +66,7 @@ class Books:
         self.position = booked.position
         won = booked.realised_points * self._instrument.point_value - (fill.fee if self._tells_fees else ZERO)
         self.won += won
+        self.worst = min(self.worst, self.result(fill.price))  # a price that was gone before anybody looked
         if self._instrument.calendar.trade_date(now + EDGE_MS) != today:
             self.at_the_end.append(won)
 
