@@ -96,7 +96,6 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "report-of-before-counts-again": ("session dies",),
     "written-again-goes-behind": ("commit refused", "slow database"),
     "prepared-alone-was-not-sent": ("hands in an outage",),
-    "adopted-blocks-one-life": ("margin desk", "crash"),
     "release-before-its-row": ("commit refused",),
     "trades-added-twice": ("feed cut",),
     "protective-cancel-unproven": ("lost request",),

@@ -315,13 +315,6 @@ OVERLOOKED = (
         new="told = outcome.outcome if outcome else Outcome.NOT_SENT",
     ),
     Mutant(
-        name="adopted-blocks-one-life",
-        says="After an external close the session does not re-enter until acknowledged, across restarts.",
-        path="engine/persistence/order_rows.py",
-        old="        int(item.blocks_entries),\n        item.acknowledged_by",
-        new="        0,\n        item.acknowledged_by",
-    ),
-    Mutant(
         name="release-before-its-row",
         says="Risk-raising overrides are committed before effect.",
         path="engine/overrides/dispatch.py",

@@ -10,20 +10,23 @@ sending.py     I15 (used once ever) I17 (gap) I19 (prompt) I34, and the gate's o
                doubt (protocol, rule 9), a stop beside one in doubt (rule 7), the age of the equity, cancels that
                were heard, marks of missed exits
 day.py         entries a day, the daily loss, the entry window, flat by
-verdicts.py    I12 (no end without proof, LOST by time) I19 (no exit refused by what holds entries back) I30 (LOST and
-               "not found" by complete answers, differences by settled ones), one candidate only (rule 8)
-weight.py      I21 (the gap floor, too) I23 (what a contribution weighs at least) I32 (counted)
-duties.py      I18, doubts are asked about (rule 5), the journal settles, the alarm of a full disk,
+verdicts.py    I26 (who waits for fills is live) I12 (no end without proof, LOST by time) I19 (no exit refused by
+               what holds entries back) I30 (LOST and "not found" by complete answers, differences by settled ones), one candidate only (rule 8)
+weight.py      I21 (the gap floor, too) I23 (what a contribution weighs at least; by the formula when requests leave)
+               I22 (room for an entry, release well under the block) I32 (counted)
+duties.py      I18 I26 (a cancel that a life before asked for) I33 (a life that begins killed), doubts are asked about
+               (rule 5), the journal settles, the alarm of a full disk,
                the mark, missed exits
 exposure.py    I9 I20 I43
 candles.py     I15 I16 I17
 standing.py    I8 I13 (wanted cancels, too) I21 I23 I37 I41 I42 I43
 agreement.py   I4 I5 (and how orders ended) I6 I31 I44
-audit.py       I10 I12 I18 I25 I28 I29 I40
+audit.py       I4 (the newest row is the newest) I10 I12 (rows in their order, too) I18 I25 I28 I29 I40 (profits by the
+               fills, too)
 I34            rivals.py brings the second engine
 I7             agreement.py: duplicate and reordered events are among the faults, and M = D = B is exact
 I19            standing.py: receipts of exits
-I24            requests.py: an entry finds every member reported in this life
+I24            requests.py: an entry finds every member reported in this life; standing.py: since its session began
 I30            agreement.py and audit.py: the query faults are on, and every adoption equals a true change
 I35, I36       no text leaves the process here: tests/console and tests/unit (redaction, cleaning)
 I38            no real time here: tests/flows/test_host_thread.py
