@@ -10,8 +10,9 @@ sending.py     I15 (used once ever) I17 (gap) I19 (prompt) I34, and the gate's o
                doubt (protocol, rule 9), a stop beside one in doubt (rule 7), the age of the equity, cancels that
                were heard, marks of missed exits
 day.py         entries a day, the daily loss, the entry window, flat by
-verdicts.py    I26 (who waits for fills is live) I12 (no end without proof, LOST by time) I19 (no exit refused by
-               what holds entries back) I30 (LOST and "not found" by complete answers, differences by settled ones), one candidate only (rule 8)
+verdicts.py    I26 (who waits for fills is live) I12 (no end without proof, LOST by time) I19 (no exit refused by what
+               holds entries back) I30 (LOST and "not found" by complete answers, differences by settled ones), one
+               candidate only (rule 8)
 weight.py      I21 (the gap floor, too) I23 (what a contribution weighs at least; by the formula when requests leave)
                I22 (room for an entry, release well under the block) I32 (counted)
 duties.py      I18 I26 (a cancel that a life before asked for) I33 (a life that begins killed), doubts are asked about
