@@ -24,6 +24,7 @@ from engine.domain.orders import (
 from engine.domain.positions import Position
 from engine.domain.settings import Protection, Remedy
 from engine.outbound.exit_road import ExitRoad, Failed
+from engine.outbound.exits import moving_exits
 from engine.outbound.fitting import Fit, fit_protection
 from engine.outbound.inert import InertWatch
 from engine.outbound.leftovers import LOOK_SECONDS, Leftovers
@@ -59,6 +60,7 @@ class Guard:
         self.target_price: Decimal | None = None
         self._uneven_since: Millis | None = None
         self._uncovered_since: Millis | None = None
+        self._over_since: Millis | None = None
         self._rearmed = False
         self._armed = False
         self._asked_for = False
@@ -133,7 +135,9 @@ class Guard:
         await self._leftovers.cancel_wrong_side()
         if self._leaving():
             self._while_leaving()
+            await self._fit_leaving()
             return
+        self._over_since = None
         await self._cover()
         await self._inert.look(self._stops())
 
@@ -161,9 +165,35 @@ class Guard:
         what = "an exit is under way" if acting is None else f"exit {acting.client_id} is {acting.state}"
         self._naked_alarm(now, f"{what}, and stops for {covered} stand beside it")
 
+    async def _fit_leaving(self) -> None:
+        """An exit that waits for the market closes no more than there is, once others' hands took a part of it."""
+        desk, position = self._desk, self._desk.book.position
+        moving = moving_exits(desk.book.open(), position)
+        excess = sum((o.at_most for o in moving), ZERO) - abs(position.quantity)
+        settled = not self._exits.busy and all(map(lifecycle.may_replace, moving))
+        if excess <= 0 or not settled:
+            self._over_since = None
+            return
+        self._over_since = self._over_since or desk.now()
+        if desk.now() - self._over_since < RESIZE_GRACE_MS:
+            return
+        self._over_since = None
+        fresh = await desk.road.fresh_position(desk.book.symbol, desk.numbers.exit_sizing_read)
+        if fresh is None or fresh.quantity != position.quantity or desk.book.position != position or self._exits.busy:
+            return
+        order = desk.current(max(moving, key=lambda o: o.at_most))
+        left = order.at_most - excess
+        if not lifecycle.may_replace(order):
+            return
+        if left <= 0:
+            await self._submission.cancel(order, f"position is {position.quantity}")
+            return
+        wanted = changed(order.terms, quantity=order.filled + left)
+        await self._submission.replace(order, wanted, f"position is {position.quantity}")
+
     async def _when_flat(self) -> None:
         desk = self._desk
-        self._uneven_since = self._uncovered_since = None
+        self._uneven_since = self._uncovered_since = self._over_since = None
         self._inert.is_flat()
         self._rearmed = self._armed = self._target_hit = self._asked_for = False
         self.target_price = None

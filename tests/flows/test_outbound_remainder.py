@@ -300,3 +300,27 @@ async def test_what_an_exit_does_not_close_leaves_after_it_and_not_beside_it(mak
     assert [keys for keys in beside if keys] == []
     assert len([o for o in desk.orders(Role.EXIT) if o.state is OrderState.FILLED]) >= 2
     assert desk.position() == desk.broker_position() == 0
+
+
+@pytest.mark.parametrize("may_convert", [True, False])
+async def test_an_exit_that_waits_for_the_market_closes_no_more_than_others_left(
+    make_desk: Callable[..., Desk], may_convert: bool
+) -> None:
+    """A market order that fills little by little is made smaller once somebody else took a part of the position."""
+    capabilities = Capabilities(replace_may_change_type=may_convert)
+    desk = await in_position(make_desk(capabilities=capabilities), enter_with(quantity="4"), size=4)
+    desk.exchange.max_fill = Decimal(1)
+    desk.strategies[ES].script.append(leave)
+    await desk.next_candle(ES, "5000")
+    await desk.until(lambda: desk.position() == 3, 10)
+    out_of_band.move_position(desk.exchange, PAPER, ES, Decimal(-1), desk.clock.now())
+
+    def asked() -> list[Decimal]:
+        return [o.terms.quantity for o in desk.exchange.open_orders(PAPER)]
+
+    assert asked() == [4]
+    await desk.until(lambda: asked() == [3], 60)
+    for _ in range(4):
+        desk.feed.trade(ES, "5000")
+        await desk.pass_(5)
+    assert (desk.broker_position(), desk.position(), asked()) == (0, 0, [])
