@@ -43,7 +43,7 @@ INVARIANTS = (
     "I11", "I11 size", "I12", "I13", "I14", "I15", "I16", "I16 entry", "I17", "I19", "I20", "I21", "I21 dead",
     "I21 silent", "I22", "I22 block", "I23", "I24", "I25", "I26", "I27", "I27 position", "I28", "I28 lower", "I29",
     "I31", "I32", "I33", "I33 pause", "I37", "I40", "I41", "I42", "I43", "I44",
-    "I10 block", "I10 twice", "I12 abandoned", "I12 fills", "I12 lost", "I12 proof", "I15 used", "I17 gap",
+    "I10 block", "I10 same", "I10 twice", "I12 abandoned", "I12 fills", "I12 lost", "I12 proof", "I15 used", "I17 gap",
     "I17 warm-up", "I18", "I19 prompt", "I21 naked", "I23 weight", "I29 journal", "I30 answer", "I30 lost",
     "I30 settled", "I32 counted", "I33 cancel", "I34", "I34 commit", "I34 entry", "I34 one", "I43 unproven",
     "disk alarm", "entry collar", "entry count", "entry deadline", "entry fresh", "entry lease", "entry size",

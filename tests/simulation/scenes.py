@@ -17,8 +17,10 @@ from tests.simulation.oracle.truth import ELSEWHERE
 if TYPE_CHECKING:
     from tests.simulation.desk import Desk
     from tests.simulation.run import Run
+    from tests.simulation.wire import Wire
 
 STEADY_MS = 5_000
+WORDS_MS = 7_000
 TRIP_MS = 20
 WINDOW = 5
 LATCH = Path("/desk/KILL")
@@ -39,7 +41,6 @@ def scene(run: Run, desk: Desk, account: AccountId, symbol: Symbol | None) -> Sc
     renewed = world.database.renewed.get((account, epoch))
     newest = desk.feed.newest.get(symbol) if symbol is not None else None
     read_at, positions = desk.wires[account].read
-    reads = desk.wires[account].reads
     money_at = min(wire.money_at for wire in desk.wires.values())
     return Scene(
         life=desk.life.name,
@@ -49,7 +50,7 @@ def scene(run: Run, desk: Desk, account: AccountId, symbol: Symbol | None) -> Sc
         renewed_age=None if renewed is None else round(now - renewed),
         read_age=now - read_at if read_at else None,
         read=positions.get(symbol, Decimal(0)) if symbol is not None else Decimal(0),
-        read_before=reads[-2][1].get(symbol, Decimal(0)) if symbol is not None and len(reads) > 1 else Decimal(0),
+        read_most=_most(desk.wires[account], symbol, now) if symbol is not None else Decimal(0),
         told=tuple(desk.feed.told.get(symbol, ())) if symbol is not None else (),
         mark=world.market.last(symbol) if symbol is not None else Decimal(0),
         money_age=now - money_at if money_at else None,
@@ -58,6 +59,13 @@ def scene(run: Run, desk: Desk, account: AccountId, symbol: Symbol | None) -> Sc
         is_old=run.rivals.newest_epoch(account) > epoch,
         can_know=world.database.answers(now, desk.life.name),
     )
+
+
+def _most(wire: Wire, symbol: Symbol, now: Millis) -> Decimal:
+    """The most, bought or sold, that a word on which somebody may still act said of a contract."""
+    words = [(at, abs(positions.get(symbol, Decimal(0)))) for at, positions in wire.reads]
+    before = [size for at, size in words if at < now - WORDS_MS]
+    return max([*before[-1:], *(size for at, size in words if at >= now - WORDS_MS)], default=Decimal(0))
 
 
 def is_taken_over(run: Run, desk: Desk) -> bool:

@@ -23,8 +23,8 @@ class Scene(Struct, frozen=True, kw_only=True):
     """Since the broker's newest complete word on the account's positions."""
     read: Decimal
     """The position of the contract in it."""
-    read_before: Decimal
-    """The same in the word before that one."""
+    read_most: Decimal
+    """The most that any word of the last seconds said of it, or the one before them."""
     told: tuple[tuple[Millis, Decimal], ...]
     """Trades that the feed brought this life, oldest first: when, and their prices."""
     mark: Decimal

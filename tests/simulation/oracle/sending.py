@@ -156,10 +156,10 @@ class Sending:
             self._armed(mind, order, scene)
 
     def converts(self, order: Order, scene: Scene) -> None:
-        """A stop starts to become an exit: one read back it was sized by, or by the newest."""
+        """A stop starts to become an exit: by one of the words of the last seconds it was sized."""
         if order.wanted is None or order.flags & UNSIZED or not scene.is_steady or (scene.read_age or 0) > READ_MS:
             return
-        size, most = order.wanted.quantity - order.filled, max(abs(scene.read), abs(scene.read_before))
+        size, most = order.wanted.quantity - order.filled, scene.read_most
         self._findings.check(
             "exit size", size <= most, f"{order.client_id} becomes an exit of {size}, the broker says {scene.read}"
         )

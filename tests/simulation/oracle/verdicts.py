@@ -26,6 +26,11 @@ DIFFERENCES = (
     "SELECT rowid, id, session, account, broker_read, memory_read FROM disagreements "
     "WHERE kind IN ('position', 'reversal') AND rowid > ? ORDER BY rowid"
 )
+SEEN = (
+    "SELECT rowid, id, position_effect FROM disagreements WHERE kind IN ('position', 'reversal') AND state = 'seen' "
+    "AND rowid > ? ORDER BY rowid"
+)
+STATE_OF = "SELECT state, position_effect FROM disagreements WHERE id = ?"
 FILLED = (
     "SELECT e.at FROM order_events AS e JOIN orders AS o ON o.client_id = e.client_id "
     "WHERE o.session = ? AND e.event = 'fill' AND e.at > ? AND e.at < ? LIMIT 1"
@@ -65,6 +70,8 @@ class Verdicts:
         self._seen = 0
         self._changes = 0
         self._seen_rows = 0
+        self._seen_differences = 0
+        self._differences: dict[str, str] = {}
         self._declared: set[str] = set()
         self._asked: dict[str, Millis] = {}
 
@@ -95,6 +102,20 @@ class Verdicts:
             if event == "asked":
                 self._not_found(client_id, at, detail)
         self._settled()
+        self._same()
+
+    def _same(self) -> None:
+        """I10: what is adopted is the very difference that was seen first; another one is seen anew."""
+        database = self._truth.database
+        for id, first in tuple(self._differences.items()):
+            state, effect = database.execute(STATE_OF, (id,)).fetchone() or ("gone", first)
+            if state != "seen":
+                del self._differences[id]
+            if state == "adopted":
+                self._findings.check("I10 same", effect == first, f"{id} was seen as {first}, and adopted as {effect}")
+        for row, id, effect in database.execute(SEEN, (self._seen_differences,)).fetchall():
+            self._seen_differences = row
+            self._differences[id] = effect
 
     def _gone(self, client_id: str) -> None:
         """I12: what the broker is said not to know any more does not work there."""
