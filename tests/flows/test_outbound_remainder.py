@@ -323,4 +323,5 @@ async def test_an_exit_that_waits_for_the_market_closes_no_more_than_others_left
     for _ in range(4):
         desk.feed.trade(ES, "5000")
         await desk.pass_(5)
-    assert (desk.broker_position(), desk.position(), asked()) == (0, 0, [])
+    assert not asked()
+    assert desk.broker_position() == desk.position() == 0
