@@ -225,10 +225,10 @@ def _refused_later(run: Run) -> None:
     world = run.world
     account, symbol = _a_place(run)
     broker_id = out_of_band.newest_open(world.exchange, account, symbol)
+    world.exchange.roll(world.clock.now())  # which may end it: no broker refuses what has expired
     order = world.exchange.book.orders.get(broker_id) if broker_id is not None else None
-    if order is not None and not order.record.filled:
+    if order is not None and not order.record.filled and not order.record.status.is_final:
         world.hit("refused later")
-        world.exchange.roll(world.clock.now())
         world.exchange.close_order(order, BrokerStatus.REJECTED, "refused by the risk desk after all")
         world.exchange.commit()
 
