@@ -25,6 +25,7 @@ from engine.outbound.exits import (
     Step,
     Wait,
     leaves_at_once,
+    less_what_may_be_void,
     not_leaving,
     plan_market_exit,
 )
@@ -128,6 +129,8 @@ class ExitRoad:
                     if desk.book.position.quantity != held:
                         continue  # it was a fill that memory lacked: sized anew by what is known now
                 orders = awake(desk.book.possible(), asleep)
+                if abs(position.quantity) > abs(held) or desk.book.is_adopted:
+                    position = less_what_may_be_void(position, orders)
                 if force:
                     orders = tuple(o for o in orders if o.is_entry or not unproven(o))
                 plan = plan_market_exit(position, orders, quantity, desk.road.capabilities)

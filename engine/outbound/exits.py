@@ -87,6 +87,21 @@ def moving_exits(orders: tuple[Order, ...], position: Position) -> tuple[Order, 
     return tuple(o for o in orders if not o.is_entry and leaves_at_once(o) and o.is_open and reduces(o, position))
 
 
+def less_what_may_be_void(position: Position, orders: tuple[Order, ...]) -> Position:
+    """A position larger than memory explains, less what exits on their way have filled.
+
+    A fill that was voided gives the position back and the order its quantity, which then fills again: until the order
+    has ended nobody can tell that from other hands, and an exit beside it would turn the position round.
+    """
+    moving = moving_exits(orders, position)
+    filled, at_most = sum((o.filled for o in moving), ZERO), sum((o.at_most for o in moving), ZERO)
+    held = abs(position.quantity)
+    if not filled or not held:
+        return position
+    left = min(held, max(held - filled, at_most))
+    return Position(left if position.quantity > 0 else -left, position.average_price if left else None)
+
+
 def not_leaving(orders: tuple[Order, ...], position: Position) -> Decimal:
     """How much an exit may still close: the position less what exits on their way may take of it."""
     return max(ZERO, abs(position.quantity) - sum((o.at_most for o in moving_exits(orders, position)), ZERO))

@@ -14,6 +14,7 @@ from engine import commands as c
 from engine.domain.broker import (
     BrokerOrder,
     Capabilities,
+    FillsKind,
     OrderReported,
     RefusedOrder,
     ReplaceId,
@@ -325,3 +326,24 @@ async def test_an_exit_that_waits_for_the_market_closes_no_more_than_others_left
         await desk.pass_(5)
     assert not asked()
     assert desk.broker_position() == desk.position() == 0
+
+
+@pytest.mark.parametrize("fills", list(FillsKind))
+async def test_an_exit_whose_fill_was_voided_fills_that_again_and_no_other_leaves_beside_it(
+    make_desk: Callable[..., Desk], fills: FillsKind
+) -> None:
+    """Two exits together would turn the position round."""
+    manners = Capabilities(brackets=False, fills=fills)
+    desk = await in_position(make_desk(capabilities=manners), enter_with(quantity="4"), size=4)
+    desk.exchange.max_fill = Decimal(1)
+    await desk.send(lambda o: c.Flatten(origin=o, session=desk.trader().desk.settings.id))
+    await desk.until(lambda: desk.position() == 3, 5)
+    out_of_band.bust_last_fill(desk.exchange, PAPER, ES, desk.clock.now())
+    await desk.pass_(60)
+    assert desk.broker_position() == 4
+    seen = [desk.broker_position()]
+    for _ in range(12):
+        desk.feed.trade(ES, "5000")
+        await desk.pass_(2)
+        seen.append(desk.broker_position())
+    assert min(seen) == seen[-1] == 0
