@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from engine.domain.broker import BrokerOrder, BrokerStatus
+from engine.domain.ids import BrokerOrderId
 from engine.domain.incarnations import record_of
 from engine.domain.order_lifecycle import looks_like
 from engine.domain.orders import Order
@@ -22,6 +23,14 @@ def named_by_leg(entry: Order, orders: Iterable[Order], rows: Iterable[BrokerOrd
     parents = {record.parent for record in records if record is not None and record.parent is not None}
     named = [row for row in rows if row.broker_id in parents and looks_like(entry, row.terms)]
     return named[0] if len(named) == 1 else None
+
+
+def named_by_others(order: Order, orders: Iterable[Order], rows: Iterable[BrokerOrder]) -> frozenset[BrokerOrderId]:
+    """The ids that the broker names as parent of legs of ours of other entries: none of them is this order's."""
+    rows = tuple(rows)
+    legs = (o for o in orders if o.parent not in (None, order.client_id) and o.broker_id is not None)
+    records = (record_of(leg, rows) for leg in legs)
+    return frozenset(r.parent for r in records if r is not None and r.parent is not None)
 
 
 def stands_without_legs(entry: Order, orders: Iterable[Order], row: BrokerOrder, rows: Iterable[BrokerOrder]) -> bool:

@@ -16,7 +16,7 @@ from engine.domain import order_lifecycle as lifecycle
 from engine.domain.answers import book_answer
 from engine.domain.broker import BrokerOrder, BrokerStatus, IdMode, ReplaceId
 from engine.domain.disagreements import PERHAPS, DisagreementState
-from engine.domain.families import named_by_leg, stands_without_legs
+from engine.domain.families import named_by_leg, named_by_others, stands_without_legs
 from engine.domain.ids import BrokerOrderId, ClientOrderId, Millis
 from engine.domain.incarnations import record_of
 from engine.domain.order_book import book_executions
@@ -228,10 +228,12 @@ class Recovery:
         if named is not None and self._desk.book.by_broker_id(named.broker_id) is None:
             self._take(order, named, "named by its leg")
             return named
+        others = named_by_others(order, self._desk.book, rows)
         alike = [
             row
             for row in rows
             if row.client_id is None
+            and row.broker_id not in others
             and lifecycle.looks_like(order, row.terms)
             and not (self._is_early(order, row) and (row.status.is_final or self._seen_before(order, row)))
             and self._desk.book.by_broker_id(row.broker_id) is None

@@ -99,7 +99,7 @@ class Run:
         self.rivals = Rivals(self)
         world.database.on_intent = self.rivals.committed
         self.oracle.exposure.asked = self._asked
-        self.oracle.exposure.stood = lambda since: scenes.stood(self, since)
+        self.oracle.exposure.stood = lambda account, since: scenes.stood(self, account, since)
         self.oracle.requests.remembered = self._remembered  # type: ignore[method-assign]
         world.exchange.on_fill = self._filled
         self._operators = [Operator(self, name, world.streams.of(f"operator/{name}")) for name in NAMES]

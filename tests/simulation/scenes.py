@@ -115,11 +115,15 @@ class Answers:
         return wrong_clock or any(since - TRIP_MS <= at <= until for at in self._of(account, client_id))
 
 
-def stood(run: Run, since: Millis) -> Millis:
-    """For how long the desk's process has stood still since a moment: it could do nothing meanwhile."""
+def stood(run: Run, account: AccountId, since: Millis) -> Millis:
+    """For how long since a moment the process stood still or the broker let no request of the account leave."""
     desk, now = run.desk, run.world.clock.now()
     spans = [] if desk is None else [*desk.stills, _stood(desk, now)] if desk.life.paused else desk.stills
-    return sum(max(0, ended - max(begun, since)) for begun, ended in spans)
+    total, last = 0, since
+    for begun, ended in sorted([*spans, *run.world.durable.wires[account].unsent]):
+        total += max(0, min(ended, now) - max(begun, last))
+        last = max(last, min(ended, now))
+    return total
 
 
 def _stood(desk: Desk, now: Millis) -> tuple[Millis, Millis]:

@@ -45,6 +45,8 @@ EVENT_MS = 7
 DOUBT_MS = 100
 """Long enough for the desk to hear that no answer comes, and shorter than it takes to ask."""
 RATE_MS = 10_000
+AGAIN_MS = 1_500
+"""A request that could not leave is tried again within it."""
 
 
 class Witness(Protocol):
@@ -89,6 +91,7 @@ class WireTrouble:
     def __init__(self) -> None:
         self.asked: Millis = 0
         self.answered: deque[tuple[Millis, str]] = deque(maxlen=2_000)  # rows may be written minutes late
+        self.unsent: deque[tuple[Millis, Millis]] = deque(maxlen=500)  # when a request could not leave, and until when
         self.clear(0)
 
     def clear(self, now: Millis) -> None:
@@ -274,12 +277,15 @@ class Wire:
     ) -> SubmitAnswer:
         trouble, rng, now = self.trouble, self._rng, self._now()
         if not self._up:
+            trouble.unsent.append((now, now + AGAIN_MS))
             raise LinkDown("the link is down; nothing was sent")
         if now < trouble.locked_until:
             self._hit("lock-out")
+            trouble.unsent.append((now, trouble.locked_until))
             raise LockedOut("too many requests", retry_after_seconds=(trouble.locked_until - now) / 1000)
         if now < trouble.token_until:
             self._hit("token expired")
+            trouble.unsent.append((now, now + AGAIN_MS))
             raise LinkDown("the token has expired; nothing was sent")
         self._count_request(now)
         self._witness.sending(self._life, self.account, kind, request, about)
@@ -324,6 +330,7 @@ class Wire:
         if most and len(self._recent) >= most:
             self._hit("rate limit")
             self.trouble.locked_until = now + RATE_MS // 2
+            self.trouble.unsent.append((now, self.trouble.locked_until))
             raise LockedOut("429: too many requests", retry_after_seconds=RATE_MS / 2000)
         self._recent.append(now)
 

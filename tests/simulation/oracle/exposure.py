@@ -41,7 +41,7 @@ class Exposure:
         self.flat: dict[SessionId, str] = {}
         self.forced: set[SessionId] = set()
         self.asked: Callable[[SessionId, ClientOrderId], bool] = lambda session, client_id: False
-        self.stood: Callable[[Millis], Millis] = lambda since: 0  # how long the process has stood still since
+        self.stood: Callable[[AccountId, Millis], Millis] = lambda account, since: 0  # how long nothing could leave
         self._confirmed: dict[SessionId, list[Millis]] = {}
         self.excused = 0
         self._trips: dict[Place, list[Trip]] = {}
@@ -129,7 +129,7 @@ class Exposure:
             learned = next((each for each in known if each > at), now)
             if mine is not None and mine.left <= at <= mine.arrived:
                 learned = max(learned, mine.arrived)
-            if now - learned - self.stood(learned) < patience:
+            if now - learned - self.stood(place[0], learned) < patience:
                 return True
         return False
 
