@@ -244,11 +244,11 @@ class Submission:
             case AcceptedOrder(broker_id=broker_id):
                 crossed, was = order.filled - filled + unheard, order.state
                 order = lifecycle.replaced(desk.book.sized(order, broker_id, asked.quantity), desk.now(), broker_id)
-                ended = order.state is OrderState.FILLED and was not in TERMINAL and unheard > 0
+                unsure = remaining and crossed > 0 and not desk.road.capabilities.counts_anew
+                ended = unsure and order.state is OrderState.FILLED and was not in TERMINAL
                 if not ended:
                     order = desk.put(order, "replaced", reason)
-                sure = desk.road.capabilities.counts_anew
-                if remaining and not sure and crossed > 0 and (order.is_open or ended):
+                if unsure and (order.is_open or ended):
                     # what filled before the broker read "so much remains" is not part of the total it made of it
                     larger = changed(wanted, quantity=wanted.quantity + crossed)
                     order = lifecycle.may_be_other(order, desk.now(), larger)

@@ -253,6 +253,37 @@ async def test_a_fill_that_crosses_a_replace_where_the_broker_reads_what_remains
     assert (desk.position(), held, resting) == (Decimal(1), Decimal(1), Decimal(1))
 
 
+async def test_an_order_that_filled_what_it_was_made_is_not_over_where_the_fills_crossed_the_replace(
+    make_desk: MakeDesk,
+) -> None:
+    """Two filled, and were heard, while "two remain" was on its way: the broker makes a total of four of it."""
+    broker = Capabilities(replace_quantity=ReplaceQuantity.REMAINING, fills=FillsKind.CUMULATIVE, brackets=False)
+    desk = await in_position(make_desk(capabilities=broker), enter(quantity="3"), size=3)
+    change, waiting = desk.manager.replace, desk.trader().submission
+
+    async def crossed(broker_id: BrokerOrderId, client_id: ClientOrderId, terms: Terms) -> SubmitAnswer:
+        desk.exchange.max_fill = Decimal(1)
+        for _ in range(2):
+            desk.feed.trade(ES, "4990")
+            await desk.clock.sleep(0.1)
+        assert desk.position() == 1
+        desk.exchange.max_fill = Decimal(0)
+        return await change(broker_id, client_id, terms)
+
+    desk.manager.replace = crossed  # type: ignore[method-assign]
+    (stop,) = (o for o in desk.orders(Role.STOP) if o.is_open)
+    smaller = changed(stop.terms, quantity=Decimal(2))
+    asking = desk.trader().desk.tasks.spawn(waiting.replace(stop, smaller, "by test"), "replace")
+    await desk.until(asking.done, 5)
+    assert asking.result().is_open
+    desk.manager.replace, desk.exchange.max_fill = change, None  # type: ignore[method-assign]
+    await desk.pass_(6)
+    desk.feed.trade(ES, "4989")
+    await desk.pass_(6)
+    assert desk.position() == desk.broker_position() == 0
+    assert not desk.exchange.open_orders(PAPER)
+
+
 async def test_a_conversion_of_a_stop_with_a_fill_unheard_does_not_end_before_the_broker_ends_it(
     make_desk: MakeDesk,
 ) -> None:
