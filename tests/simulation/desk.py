@@ -39,6 +39,8 @@ from tests.simulation.wire import Wire, WireTrouble, Witness
 
 STATE = Path("/desk")
 PROBE_MS = round(PROBE_SECONDS * 1000)
+READ_MS = 3_000
+"""How long a read of positions takes at most."""
 
 
 class Locks:
@@ -190,9 +192,14 @@ class Desk:
         self.overrides = Overrides(self.engine, lambda command: None)
 
     def told_position(self, account: AccountId, symbol: Symbol, until: Millis) -> tuple[Decimal, ...]:
-        """What the newest two complete answers about positions by then said of a contract."""
-        reads = [positions for at, positions in self.wires[account].reads if at <= until]
-        return tuple(positions.get(symbol, Decimal(0)) for positions in reads[-2:])
+        """What the newest two complete answers about positions by then said of a contract, and those just after.
+
+        "Flat everywhere" names the moment at which the read of all accounts began.
+        """
+        reads = list(self.wires[account].reads)
+        before = [positions for at, positions in reads if at <= until]
+        after = [positions for at, positions in reads if until < at <= until + READ_MS]
+        return tuple(positions.get(symbol, Decimal(0)) for positions in (*before[-2:], *after))
 
     def _writer_died(self, name: str, error: BaseException) -> None:
         self.failed = error

@@ -466,8 +466,13 @@ class Run:
                 self.oracle.exposure.confirmed(mind.session, mind.confirmed_at - ahead)
 
     def _asked(self, session: SessionId, client_id: str) -> bool:
-        """Whether the newest life asked for a change or a cancel of an order and waits, or has no line to do so."""
-        return self.desk is not None and probe.has_asked(self.desk, session, client_id)
+        """Whether the newest life asked for a change or a cancel of an order and waits, or has no line to do so.
+
+        What one that died had asked for may be on the wire still, and nobody is there to ask for more.
+        """
+        if self.desk is None or not self.desk.is_up:
+            return self.testimony.has_changed(client_id)
+        return probe.has_asked(self.desk, session, client_id)
 
     def _remembered(self, mind: object, client_id: str) -> bool:
         desk = self.desk

@@ -30,9 +30,7 @@ class Testimony:
         self._run = run
         self.sent = 0
         self._commanded: dict[ClientOrderId, Millis] = {}  # when the newest change of an order started to leave
-        self._releasing: dict[
-            CommandId, tuple[bool, int, int]
-        ] = {}  # what was killed; after how many releases and kills
+        self._releasing: dict[CommandId, tuple[bool, int, int]] = {}  # was it killed; after how many releases, kills
         self._releases = 0
         self._kills = 0
         self.held_at: dict[SessionId | None, Millis] = {}
@@ -111,12 +109,15 @@ class Testimony:
         order = self._run.world.exchange.book.orders.get(broker_id)
         if order is not None and order.record.client_id is not None:
             self._run.oracle.exposure.travelled(account, order.record.client_id, left)
-            if left >= self._commanded.get(
-                order.record.client_id, left
-            ):  # one from before a newer one wanted other sizes
+            newest = self._commanded.get(order.record.client_id, left)
+            if left >= newest:  # one from before a newer one wanted other sizes
                 self._run.oracle.requests.resized(order, terms)
         self._run.world.note(f"replace {broker_id} {terms.quantity} {terms.type} {terms.limit} {terms.stop}")
         self._run.oracle.requests.commanded(account, broker_id, "replace")
+
+    def has_changed(self, client_id: str) -> bool:
+        """Whether a change or cancel of the order ever left."""
+        return client_id in self._commanded
 
     def unanswered(self, life: Life, kind: str, about: BrokerOrderId, left: Millis) -> None:
         """A replace or cancel never arrived."""
