@@ -8,6 +8,7 @@ from decimal import Decimal
 from engine.domain.broker import BrokerFill, FillsKind
 from engine.domain.ids import Millis, SessionId
 from engine.domain.instruments import Instrument
+from engine.domain.market import Tick
 from engine.domain.orders import IN_DOUBT, ZERO, OrderState
 from engine.domain.positions import FLAT, Position, after_fill
 from engine.domain.settings import SessionLimits
@@ -115,6 +116,12 @@ class Day:
             books.is_sure = False
         else:
             books.book(fill, self._truth.now())
+
+    def traded(self, tick: Tick) -> None:
+        """A trade of the market: a single one far away may end a day, and be gone when anybody looks."""
+        for (_, symbol), books in self._books.items():
+            if symbol == tick.symbol and books.position.quantity:
+                books.worst = min(books.worst, books.result(tick.price))
 
     def leaves(self, mind: Mind, scene: Scene, entry: str) -> None:
         """An entry starts to leave."""
