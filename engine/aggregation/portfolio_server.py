@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 
 from msgspec import Struct
+from msgspec.structs import replace as changed
 
 from engine.domain.broker import Balance
 from engine.domain.ids import AccountId, ClientOrderId, Millis, SessionId, Symbol
@@ -101,10 +102,15 @@ class PortfolioServer:
         """A trader declares its risk; only the owner may."""
         if contribution.session not in self._members or contribution.session in self._dead:
             return
-        self._members[contribution.session] = contribution
-        for order in contribution.entries:
-            self._reservations.pop(order, None)
-        self._push()
+        before, self._members[contribution.session] = self._members[contribution.session], contribution
+        freed = [order for order in contribution.entries if self._reservations.pop(order, None) is not None]
+        if freed or before is None or not self._repeats(before, contribution):
+            self._push()
+
+    def _repeats(self, before: Contribution, contribution: Contribution) -> bool:
+        """Whether a report only says that the session lives: ages are looked at on a timer."""
+        in_time = contribution.at - before.at <= self.settings.dead_after_ms
+        return in_time and changed(before, at=contribution.at) == contribution
 
     def unowned(self, account: AccountId, symbol: Symbol, contribution: Contribution | None, known: bool) -> None:
         """A position or order that no live session owns; `known` False: nobody can say what it may lose."""

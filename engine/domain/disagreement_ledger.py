@@ -18,10 +18,18 @@ class DisagreementLedger:
     def __init__(self, on_change: Callable[[Disagreement], None]) -> None:
         self._on_change = on_change
         self._kept: dict[str, Disagreement] = {}
+        self._blocking: dict[str, Disagreement] = {}
 
     def load(self, disagreement: Disagreement) -> None:
         """Take one from the audit trail without telling anybody."""
+        self._keep(disagreement)
+
+    def _keep(self, disagreement: Disagreement) -> None:
         self._kept[disagreement.id] = disagreement
+        if disagreement.blocks_entries and disagreement.acknowledged_by is None:
+            self._blocking[disagreement.id] = disagreement
+        else:
+            self._blocking.pop(disagreement.id, None)
 
     def get(self, id: str) -> Disagreement | None:
         """The disagreement with this id."""
@@ -31,9 +39,9 @@ class DisagreementLedger:
         """Keep it as it now stands; saying the same again says nothing."""
         if self._kept.get(disagreement.id) == disagreement:
             return disagreement
-        self._kept[disagreement.id] = disagreement
+        self._keep(disagreement)
         self._on_change(disagreement)
-        settled = [d for d in self._kept.values() if not d.is_open]
+        settled = [d for d in self._kept.values() if not d.is_open and d.id not in self._blocking]
         for old in settled[:-KEEP_SETTLED]:
             del self._kept[old.id]
         return disagreement
@@ -58,9 +66,7 @@ class DisagreementLedger:
 
     def blocking(self, session: SessionId) -> Disagreement | None:
         """The oldest disagreement that keeps this session from entering."""
-        waiting = [
-            d for d in self._kept.values() if d.session == session and d.blocks_entries and d.acknowledged_by is None
-        ]
+        waiting = (d for d in self._blocking.values() if d.session == session)
         return min(waiting, key=lambda d: d.first_seen, default=None)
 
     def open_of(self, symbol: Symbol, kind: str) -> tuple[Disagreement, ...]:

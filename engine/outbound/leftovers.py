@@ -94,5 +94,7 @@ class Leftovers:
         entry = book.get(order.parent) if order.parent is not None else None
         if entry is None or not entry.is_open:
             return False
+        if Flag.BUSTED in entry.flags:
+            return False
         legs = (o for o in (*book.open(), *book.recent()) if o.parent == entry.client_id)
-        return Flag.BUSTED not in entry.flags and entry.filled <= sum((o.filled for o in legs), ZERO)
+        return not entry.filled or entry.filled <= sum((o.filled for o in legs), ZERO)

@@ -109,7 +109,13 @@ OUTBOUND = (
         path=PORTFOLIO,
         old="        if self._reservations.pop(order, None) is not None:\n            self._push()\n",
         new="        self._push()\n",
-        also=(Edit(PORTFOLIO, "            self._reservations.pop(order, None)\n", "            pass\n"),),
+        also=(
+            Edit(
+                PORTFOLIO,
+                "if self._reservations.pop(order, None) is not None]\n",
+                "if order in ()]\n",
+            ),
+        ),
     ),
     Mutant(
         name="kill-not-at-the-gate",

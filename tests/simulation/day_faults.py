@@ -169,7 +169,8 @@ def arm(run: Run) -> None:
     world, kinds = run.world, run.options.faults
     if NARROW in kinds:
         world.hit(NARROW)
-        world.market.listeners.append(run.oracle.day.traded)
+        if run.oracle.day.traded not in world.market.listeners:
+            world.market.listeners.append(run.oracle.day.traded)
     if WRONG in kinds:
         for account, trouble in world.durable.wires.items():
             trouble.misstates = Misstated(kinds[WRONG], world.streams.of(f"money/{account}"), world.hit)

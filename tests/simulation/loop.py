@@ -100,6 +100,7 @@ class SimLoop(_Loop):
         self.at: Millis = start
         self.steps = 0
         self.failures: list[str] = []
+        self.halted = False
         self._rng = rng
         self._shuffle = shuffle
         self._ready: deque[_Step] = deque()
@@ -107,6 +108,9 @@ class SimLoop(_Loop):
         self._count = 0
         self._held: list[_Step | SimTimer] = []
         self._spawned: list[asyncio.Task[Any]] = []  # nobody else holds them, and what is collected is reported
+        # Every future asks for the first and every wait for the second: neither costs a frame of Python here.
+        self.get_debug = bool  # type: ignore[method-assign]
+        self.create_future = partial(asyncio.Future, loop=self)  # type: ignore[method-assign]
         self._closed = False
 
     # -- time ---------------------------------------------------------------------------------------------
@@ -118,39 +122,36 @@ class SimLoop(_Loop):
         heapq.heappush(self._timers, (at if at > self.at else self.at, self._count, timer))
         return timer
 
-    def run_until(self, at: Millis, stop: Callable[[], bool] | None = None) -> bool:
-        """Run to a moment, or until `stop` holds after a step; whether it was `stop`."""
-        ready, timers = self._ready, self._timers
+    def run_until(self, at: Millis) -> bool:
+        """Run to a moment, or until `halted` was set in a step; whether it was."""
+        ready, timers, run_one, pop = self._ready, self._timers, self._run_one, heapq.heappop
         asyncio._set_running_loop(self)
         try:
             while True:
                 budget = STEP_LIMIT
                 while ready:
-                    self._run_one()
+                    run_one()
                     budget -= 1
                     if not budget:
                         raise Stuck(f"no time passes at {self.at}: {ready[0]._callback!r}")
-                    if stop is not None and stop():
+                    if self.halted:
                         return True
                 if not timers or timers[0][0] > at:
                     self.at = at
                     return False
-                self.at, _, timer = heapq.heappop(timers)
-                if not timer.cancelled:
-                    self._fire(timer)
-                    if stop is not None and not ready and stop():
-                        return True
+                self.at, _, timer = pop(timers)
+                if timer.cancelled:
+                    continue
+                if (life := timer.life) is None:
+                    timer.call()
+                elif life.paused:
+                    self._held.append(timer)
+                elif not life.dead:
+                    life.context.run(timer.call)
+                if self.halted and not ready:
+                    return True
         finally:
             asyncio._set_running_loop(None)
-
-    def _fire(self, timer: SimTimer) -> None:
-        life = timer.life
-        if life is None:
-            timer.call()
-        elif life.paused:
-            self._held.append(timer)
-        elif not life.dead:
-            life.context.run(timer.call)
 
     def _run_one(self) -> None:
         ready = self._ready
@@ -198,9 +199,6 @@ class SimLoop(_Loop):
     def time(self) -> float:
         return self.at / 1000
 
-    def create_future(self) -> asyncio.Future[Any]:
-        return asyncio.Future(loop=self)
-
     def create_task(  # type: ignore[override]
         self, coro: Coroutine[Any, Any, T], *, name: str | None = None, context: contextvars.Context | None = None
     ) -> asyncio.Task[T]:
@@ -212,9 +210,6 @@ class SimLoop(_Loop):
     def spawn(self, coro: Coroutine[Any, Any, Any], name: str) -> None:
         """Run it for its effects alone."""
         self._spawned.append(self.create_task(coro, name=name))
-
-    def get_debug(self) -> bool:
-        return False
 
     def is_running(self) -> bool:
         return True
@@ -280,8 +275,9 @@ class SimClock:
     def now(self) -> Millis:
         """UTC milliseconds; like the machine's clock of the product it never goes back: set back, it goes on slowly."""
         true = at = self._loop.at
-        if self.offset_ms:
-            at += self.offset_ms
+        if not self.offset_ms and self._since == true == self._agreed:
+            return true
+        at += self.offset_ms
         slow = self._agreed + (true - self._since) // 2
         if at < slow:
             at = slow
@@ -305,8 +301,9 @@ class SimClock:
         timer = self._loop.add_timer(self._loop.at + (wait if wait > 1 else 1), partial(_wake, woken), self._life)
         try:
             await woken
-        finally:
+        except BaseException:
             timer.cancel()
+            raise
 
     def call_at(self, at: Millis, call: Callable[[], None]) -> SimTimer:
         """Run `call` once that much virtual time has passed as lies between now and `at`."""

@@ -70,7 +70,6 @@ class Run:
         self.is_quiet = False
         self.calm_since: Millis | None = None
         self._judged: Millis = 0
-        self.stopped = False
         self._lives = 0
         self._restarting = False
         self._take_over = False
@@ -118,7 +117,7 @@ class Run:
             self._at(START + WATCH_MS, self._watch)
             self._at(START + AUDIT_MS, self._audit)
             self._plan(end)
-            world.loop.run_until(end, lambda: self.stopped)
+            world.loop.run_until(end)
             for failure in world.loop.failures[:3]:
                 self.oracle.findings.check("run", False, failure)
             result = self._result(time.monotonic() - began)
@@ -286,7 +285,7 @@ class Run:
             take(self.desk.engine, LoopLag(0, 0, 0))
 
     def _violated(self, violation: Violation) -> None:
-        self.stopped = True
+        self.world.loop.halted = True
         self.world.note(f"VIOLATION {violation.invariant}: {violation.text}")
 
     # -- lives --------------------------------------------------------------------------------------------

@@ -306,6 +306,19 @@ def test_the_oldest_blocks_the_newest_is_shown_first_and_settled_ones_are_bounde
     assert ledger.get("old") is not None
 
 
+def test_one_that_keeps_entries_waiting_is_not_forgotten_for_newer_ones() -> None:
+    ledger = DisagreementLedger(lambda changed: None)
+    ledger.put(difference("waits", at=1))
+    ledger.settle("waits", DisagreementState.ADOPTED, "done", 1)
+    for number in range(KEEP_SETTLED + 10):
+        ledger.put(difference(f"s{number}", at=number + 2))
+        ledger.settle(f"s{number}", DisagreementState.PASSED, "", number + 2)
+    blocking = ledger.blocking(SESSION)
+    assert blocking is not None
+    assert blocking.id == "waits"
+    assert ledger.get("waits") is not None
+
+
 # -- errors -----------------------------------------------------------------------------------------------
 
 
