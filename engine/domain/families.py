@@ -18,19 +18,20 @@ def named_by_leg(entry: Order, orders: Iterable[Order], rows: Iterable[BrokerOrd
     whoever else sends the same order has no leg of ours.
     """
     rows = tuple(rows)
-    legs = (order for order in orders if order.parent == entry.client_id and order.broker_id is not None)
-    records = (record_of(leg, rows) for leg in legs)
-    parents = {record.parent for record in records if record is not None and record.parent is not None}
+    parents = _parents((order for order in orders if order.parent == entry.client_id), rows)
     named = [row for row in rows if row.broker_id in parents and looks_like(entry, row.terms)]
     return named[0] if len(named) == 1 else None
 
 
 def named_by_others(order: Order, orders: Iterable[Order], rows: Iterable[BrokerOrder]) -> frozenset[BrokerOrderId]:
     """The ids that the broker names as parent of legs of ours of other entries: none of them is this order's."""
-    rows = tuple(rows)
-    legs = (o for o in orders if o.parent not in (None, order.client_id) and o.broker_id is not None)
-    records = (record_of(leg, rows) for leg in legs)
-    return frozenset(r.parent for r in records if r is not None and r.parent is not None)
+    return _parents((o for o in orders if o.parent not in (None, order.client_id)), tuple(rows))
+
+
+def _parents(legs: Iterable[Order], rows: tuple[BrokerOrder, ...]) -> frozenset[BrokerOrderId]:
+    """What the broker's records name as parents of these legs, as far as it knows them."""
+    records = (record_of(leg, rows) for leg in legs if leg.broker_id is not None)
+    return frozenset(record.parent for record in records if record is not None and record.parent is not None)
 
 
 def stands_without_legs(entry: Order, orders: Iterable[Order], row: BrokerOrder, rows: Iterable[BrokerOrder]) -> bool:
