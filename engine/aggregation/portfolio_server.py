@@ -68,6 +68,8 @@ class PortfolioServer:
         self._reservations: dict[ClientOrderId, Reservation] = {}
         self._equity: dict[AccountId, _Equity] = {}
         self._stances: dict[SessionId, StanceNotice] = {}
+        self._money = ZERO
+        self._money_of: dict[str | None, Decimal] = {}
         self._blocked = False
         self._blocked_groups: set[str] = set()
         self._since: Millis | None = None
@@ -81,13 +83,13 @@ class PortfolioServer:
         self._members[session] = None
         self._groups[session] = group
         self._dead.pop(session, None)
-        self._push()
+        self._changed()
 
     def died(self, session: SessionId, reason: str) -> None:
         """A session's task ended: heat is incomplete from this moment."""
         if session in self._members:
             self._dead[session] = reason
-            self._push()
+            self._changed()
 
     def stood_down(self, session: SessionId) -> None:
         """An operator took a dead session out, or it ended as it should."""
@@ -96,7 +98,7 @@ class PortfolioServer:
         self._stances.pop(session, None)
         for order in [r.order for r in self._reservations.values() if r.session == session]:
             del self._reservations[order]
-        self._push()
+        self._changed()
 
     def report(self, contribution: Contribution) -> None:
         """A trader declares its risk; only the owner may."""
@@ -105,7 +107,7 @@ class PortfolioServer:
         before, self._members[contribution.session] = self._members[contribution.session], contribution
         freed = [order for order in contribution.entries if self._reservations.pop(order, None) is not None]
         if freed or before is None or not self._repeats(before, contribution):
-            self._push()
+            self._changed()
 
     def _repeats(self, before: Contribution, contribution: Contribution) -> bool:
         """Whether a report only says that the session lives: ages are looked at on a timer."""
@@ -118,7 +120,7 @@ class PortfolioServer:
             self._unowned.pop((account, symbol), None)
         else:
             self._unowned[(account, symbol)] = contribution
-        self._push()
+        self._changed()
 
     def equity(self, account: AccountId, balance: Balance, at: Millis) -> None:
         """The broker's word on an account's money; a jump counts only once it repeats."""
@@ -190,21 +192,20 @@ class PortfolioServer:
             total += known.value
         return total
 
-    def _money(self, group: str | None = None, *, whole: bool = True) -> Decimal:
-        total = ZERO
-        for parts in (self._members.values(), self._unowned.values()):
-            for part in parts:
-                if part is not None and (whole or part.group == group):
-                    total += part.total
-        for reservation in self._reservations.values():
-            if whole or reservation.group == group:
-                total += reservation.money
-        return total
+    def _changed(self) -> None:
+        """Somebody's risk changed: add it up anew, by group, and tell every trader its stance."""
+        shares = [(c.group, c.total) for c in (*self._members.values(), *self._unowned.values()) if c is not None]
+        shares += [(each.group, each.money) for each in self._reservations.values()]
+        self._money, self._money_of = ZERO, {}
+        for group, money in shares:
+            self._money += money
+            self._money_of[group] = self._money_of.get(group, ZERO) + money
+        self._push()
 
     def heat(self) -> Heat:
         """The total as a share of equity, or the floor while something is missing."""
         missing = self.missing()
-        money, equity = self._money(), self._total_equity()
+        money, equity = self._money, self._total_equity()
         share = money * HUNDRED / equity if equity is not None and equity > 0 else None
         if missing or share is None or equity is None:
             now = self._clock.now()
@@ -219,7 +220,7 @@ class PortfolioServer:
 
     def _group_share(self, group: str) -> Decimal:
         equity = self._total_equity()
-        return self._money(group, whole=False) * HUNDRED / equity if equity else ZERO
+        return self._money_of.get(group, ZERO) * HUNDRED / equity if equity else ZERO
 
     # -- the gate -----------------------------------------------------------------------------------------
 
@@ -233,7 +234,7 @@ class PortfolioServer:
         assert isinstance(heat, CompleteHeat)
         reservation = Reservation(order, session, self._groups.get(session), money, self._clock.now())
         self._reservations[order] = reservation
-        self._push()
+        self._changed()
         return Approved(
             reservation=reservation, before=heat.percent, after=heat.percent + money * HUNDRED / heat.equity
         )
@@ -281,7 +282,7 @@ class PortfolioServer:
     def cancel(self, order: ClientOrderId) -> None:
         """Give a reservation back."""
         if self._reservations.pop(order, None) is not None:
-            self._push()
+            self._changed()
 
     # -- stances ------------------------------------------------------------------------------------------
 

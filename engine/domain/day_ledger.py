@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 
+from engine.domain.calendar import MINUTE_MS
 from engine.domain.fills import Fill
 from engine.domain.ids import Millis
 from engine.domain.instruments import Instrument
@@ -18,13 +19,17 @@ class DayLedger:
     def __init__(self, instrument: Instrument) -> None:
         self._instrument = instrument
         self.day: date | None = None
+        self._minute = -1
         self.realised = ZERO
         self.fees = ZERO
         self.entries = 0
 
     def roll(self, now: Millis) -> None:
         """Begin a new trade date if one has begun."""
-        today = self._instrument.calendar.trade_date(now)
+        minute = now // MINUTE_MS
+        if minute == self._minute:
+            return
+        self._minute, today = minute, self._instrument.calendar.trade_date(now)
         if today == self.day:
             return
         self.day, self.realised, self.fees, self.entries = today, ZERO, ZERO, 0
@@ -45,7 +50,7 @@ class DayLedger:
 
         Returns the position after them.
         """
-        self.day, position = None, before
+        self.day, self._minute, position = None, -1, before
         self.roll(now)
         for fill in fills:
             if not fill.quantity:

@@ -19,6 +19,7 @@ class DisagreementLedger:
         self._on_change = on_change
         self._kept: dict[str, Disagreement] = {}
         self._blocking: dict[str, Disagreement] = {}
+        self._oldest: dict[SessionId | None, Disagreement] | None = {}
 
     def load(self, disagreement: Disagreement) -> None:
         """Take one from the audit trail without telling anybody."""
@@ -26,6 +27,7 @@ class DisagreementLedger:
 
     def _keep(self, disagreement: Disagreement) -> None:
         self._kept[disagreement.id] = disagreement
+        self._oldest = None
         if disagreement.blocks_entries and disagreement.acknowledged_by is None:
             self._blocking[disagreement.id] = disagreement
         else:
@@ -66,8 +68,11 @@ class DisagreementLedger:
 
     def blocking(self, session: SessionId) -> Disagreement | None:
         """The oldest disagreement that keeps this session from entering."""
-        waiting = (d for d in self._blocking.values() if d.session == session)
-        return min(waiting, key=lambda d: d.first_seen, default=None)
+        if self._oldest is None:
+            self._oldest = {}
+            for waiting in sorted(self._blocking.values(), key=lambda d: d.first_seen):
+                self._oldest.setdefault(waiting.session, waiting)
+        return self._oldest.get(session)
 
     def open_of(self, symbol: Symbol, kind: str) -> tuple[Disagreement, ...]:
         """Open ones of a kind on a contract."""

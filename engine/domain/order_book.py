@@ -67,6 +67,7 @@ class OrderBook:
         self._orders: dict[ClientOrderId, Order] = {}
         # Those of `_orders` that are open or open for fills: the question asked most often, of a book that only grows.
         self._live: dict[ClientOrderId, Order] = {}
+        self._open: tuple[Order, ...] = ()
         self._by_broker: dict[BrokerOrderId, ClientOrderId] = {}
         self._fills: dict[str, Fill] = {}
         self._last_words: dict[ClientOrderId, BrokerOrder] = {}
@@ -82,8 +83,7 @@ class OrderBook:
 
     def by_broker_id(self, broker_id: BrokerOrderId) -> Order | None:
         """The order that ever carried this broker id."""
-        client_id = self._by_broker.get(broker_id)
-        return None if client_id is None else self._orders.get(client_id)
+        return None if (known := self._by_broker.get(broker_id)) is None else self._orders.get(known)
 
     def owner_of(self, report: BrokerOrder) -> Order | None:
         """The order that a broker's record is about."""
@@ -111,7 +111,7 @@ class OrderBook:
 
     def open(self) -> tuple[Order, ...]:
         """Orders not proven terminal, and those still open for fills."""
-        return tuple(self._live.values())
+        return self._open
 
     def possible(self) -> tuple[Order, ...]:
         """The open orders as they may be by now: a replace that no query found, and may still arrive, is `wanted`."""
@@ -130,8 +130,7 @@ class OrderBook:
 
     def has_fill(self, key: str, revision: int) -> bool:
         """Whether this execution is booked in this or a newer revision."""
-        known = self._fills.get(key)
-        return known is not None and known.revision >= revision
+        return (known := self._fills.get(key)) is not None and known.revision >= revision
 
     # -- our own doings -----------------------------------------------------------------------------------
 
@@ -348,6 +347,7 @@ class OrderBook:
             self._live[order.client_id] = order
         else:
             self._live.pop(order.client_id, None)
+        self._open = tuple(self._live.values())
         if order.broker_id is not None:
             self._by_broker[order.broker_id] = order.client_id
 

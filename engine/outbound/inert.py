@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 from engine.domain.disagreements import Disagreement, DisagreementKind, DisagreementState
@@ -31,7 +32,7 @@ class InertWatch:
         """There is nothing to guard."""
         self._through_since = None
 
-    async def look(self, stops: list[Order]) -> None:
+    async def look(self, stops: Sequence[Order]) -> None:
         """Price through a working stop, position unchanged after the grace: ask directly, then raise the alarm."""
         desk = self._desk
         since = self._through_since

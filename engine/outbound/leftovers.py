@@ -33,6 +33,9 @@ class Leftovers:
         """
         desk = self._desk
         orders = desk.book.open()
+        if not orders:
+            self._swept, self._asked = {}, {}
+            return
         leftovers = [o for o in orders if not o.is_entry and o.is_open and not self._waits(o)]
         self._swept = {o.client_id: self._swept[o.client_id] for o in leftovers if o.client_id in self._swept}
         for order in leftovers:
@@ -79,10 +82,11 @@ class Leftovers:
         So do entries on the other side: they would reduce, and their legs then stand against the position.
         """
         desk, orders = self._desk, self._desk.book.open()
-        index = {o.client_id: o for o in orders}
         for order in orders:
-            wrong = not order.cancel_wanted and order.is_entry == reduces(order, desk.book.position)
-            if wrong and not parent_unfilled(order, index) and lifecycle.may_cancel(order) and not order.is_in_doubt:
+            if order.cancel_wanted or order.is_entry != reduces(order, desk.book.position):
+                continue
+            asleep = parent_unfilled(order, {each.client_id: each for each in orders})
+            if not asleep and lifecycle.may_cancel(order) and not order.is_in_doubt:
                 await self._submission.cancel(order, f"position is {desk.book.position.quantity}")
 
     def _waits(self, order: Order) -> bool:
@@ -96,5 +100,7 @@ class Leftovers:
             return False
         if Flag.BUSTED in entry.flags:
             return False
+        if not entry.filled:
+            return True
         legs = (o for o in (*book.open(), *book.recent()) if o.parent == entry.client_id)
-        return not entry.filled or entry.filled <= sum((o.filled for o in legs), ZERO)
+        return entry.filled <= sum((o.filled for o in legs), ZERO)

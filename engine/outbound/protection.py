@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from decimal import Decimal
 
 from msgspec.structs import replace as changed
 
 from engine.domain import order_lifecycle as lifecycle
 from engine.domain.ids import Millis, decision_key
-from engine.domain.order_book import live_exits, parent_unfilled, reduces
+from engine.domain.order_book import parent_unfilled, reduces
 from engine.domain.orders import (
     ZERO,
     Flag,
@@ -28,6 +27,7 @@ from engine.outbound.exits import moving_exits
 from engine.outbound.fitting import Fit, fit_protection
 from engine.outbound.inert import InertWatch
 from engine.outbound.leftovers import LOOK_SECONDS, Leftovers
+from engine.outbound.resting import Resting, resting
 from engine.outbound.rivals import YIELD_SECONDS, stops_of_others
 from engine.outbound.sleepers import unproven_sleepers
 from engine.outbound.standing import Standing
@@ -69,7 +69,7 @@ class Guard:
         self._target_hit = False
         self._opening: Order | None = None
         self._opening_seen: tuple[int, Position] | None = None
-        self._resting_now: dict[Role, Sequence[Order]] = {}
+        self._resting: Resting | None = None
         self._resting_seen: tuple[int, Position] | None = None
         self._leftovers = Leftovers(desk, submission)
 
@@ -139,20 +139,15 @@ class Guard:
             return
         self._over_since = None
         await self._cover()
-        await self._inert.look(self._stops())
+        await self._inert.look(self._rests().stops)
 
     def _leaving(self) -> bool:
         """Whether the position is being left: a stop placed or made larger beside an exit would turn it round."""
-        return self._exits.busy or bool(self._exiting() or self._converted())
-
-    def _exiting(self) -> list[Order]:
-        """Exits that may act any moment; a lost one is presumed dead, so that the position does not stand bare."""
-        position, exits = self._desk.book.position, (o for o in self._desk.book.open() if o.role is Role.EXIT)
-        return [o for o in exits if o.is_open and o.state is not OrderState.LOST and reduces(o, position)]
+        return self._exits.busy or bool(self._rests().leaving)
 
     def _while_leaving(self) -> None:
         """No stop beside an exit that may act any moment; but one that does not act for long is no protection."""
-        covered = sum((o.remaining for o in self._stops()), ZERO)
+        covered = self._rests().covered
         if covered >= abs(self._desk.book.position.quantity):
             self._uncovered_since = None
             self._show(ProtectionState.COVERING)
@@ -161,7 +156,7 @@ class Guard:
         self._uncovered_since = self._uncovered_since or now
         if self._desk.protection is not ProtectionState.NAKED:
             self._show(ProtectionState.COVERING)
-        acting = min((*self._exiting(), *self._converted()), key=lambda o: not o.is_in_doubt, default=None)
+        acting = min(self._rests().leaving, key=lambda o: not o.is_in_doubt, default=None)
         what = "an exit is under way" if acting is None else f"exit {acting.client_id} is {acting.state}"
         self._naked_alarm(now, f"{what}, and stops for {covered} stand beside it")
 
@@ -204,14 +199,10 @@ class Guard:
         self._show(ProtectionState.FLAT)
         await self._leftovers.sweep()
 
-    def _converted(self) -> list[Order]:
-        stops = (o for o in self._desk.book.open() if o.role is Role.STOP and o.is_open)
-        return [o for o in stops if o.terms.type is OrderType.MARKET]
-
     def _learn_prices(self) -> None:
         """The stop we should have: a working one's price, else that of the entry that opened the position."""
         book = self._desk.book
-        stops = self._stops()
+        stops = self._rests().stops
         newest = self._opening_entry()
         if newest is not None and self.target_price is None and self._ours(newest.target):
             sent = any(o.role is Role.TARGET and o.parent == newest.client_id for o in book)
@@ -235,20 +226,13 @@ class Guard:
         """Whether a target is ours to watch because no target order stands at the broker."""
         return target is not None and not any(o.role is Role.TARGET and o.is_open for o in self._desk.book.open())
 
-    def _resting(self, role: Role) -> Sequence[Order]:
-        """Live protective orders of a role; the book is gone through once for each of its changes."""
+    def _rests(self) -> Resting:
+        """What acts against the position; the book is gone through once for each of its changes."""
         book = self._desk.book
         seen = (book.version, book.position)
-        if seen != self._resting_seen:
-            self._resting_now.clear()
-            self._resting_seen = seen
-        found = self._resting_now.get(role)
-        if found is None:
-            found = self._resting_now[role] = live_exits(book.open(), book.position, role)
-        return found
-
-    def _stops(self) -> list[Order]:
-        return [o for o in self._resting(Role.STOP) if o.terms.type is not OrderType.MARKET]
+        if self._resting is None or seen != self._resting_seen:
+            self._resting, self._resting_seen = resting(book), seen
+        return self._resting
 
     # -- covering -----------------------------------------------------------------------------------------
 
@@ -256,10 +240,8 @@ class Guard:
         desk = self._desk
         now = desk.now()
         size = abs(desk.book.position.quantity)
-        stops, targets = self._stops(), self._resting(Role.TARGET)
-        covered = sum((o.remaining for o in stops), ZERO)
-        entered = {o.client_id: o.filled for o in desk.book if o.is_entry and o.filled} if covered < size else {}
-        changes = fit_protection(stops, targets, size, entered)
+        rests = self._rests()
+        stops, covered, changes = rests.stops, rests.covered, rests.changes
         if covered >= size:
             self._covered(stops)
         if not changes and covered >= size:
@@ -288,7 +270,8 @@ class Guard:
                 grows = any(fit.remaining > fit.order.remaining for fit in changes)
                 if grows and (beside := await stops_of_others(desk)) is not None and beside.quantity:
                     self._naked_alarm(desk.now(), beside.text)
-                    changes = fit_protection(stops, targets, max(covered, size - beside.quantity), entered)
+                    wanted = max(covered, size - beside.quantity)
+                    changes = fit_protection(stops, rests.targets, wanted, rests.entered)
                 flags = await self._still_held("no stop grows") if grows else frozenset()
                 if flags is not None:
                     await self._resize(changes, flags)
@@ -297,7 +280,7 @@ class Guard:
             return
         await self._rearm(size)
 
-    def _covered(self, stops: list[Order]) -> None:
+    def _covered(self, stops: tuple[Order, ...]) -> None:
         self._uncovered_since = None
         self._armed = True
         if (unseen := self._standing.look(stops, self._desk.now())) is not None:
@@ -335,7 +318,7 @@ class Guard:
             return
         beside = await stops_of_others(desk)
         now, position, mark = desk.now(), desk.book.position, desk.mark
-        if beside is None or self._stops() or self._leaving():
+        if beside is None or self._rests().stops or self._leaving():
             return
         bare = size - beside.quantity
         if bare <= 0:
@@ -350,14 +333,14 @@ class Guard:
             if desk.book.is_adopted and await unproven_sleepers(desk, position.quantity, desk.numbers.exit_sizing_read):
                 self._naked_alarm(now, "the entry whose legs may guard it is not told", at_once=True)
                 return
-            if self._stops() or self._leaving() or desk.book.position != position:
+            if self._rests().stops or self._leaving() or desk.book.position != position:
                 return
             self._rearmed = True
             order = await self._submission.exit(ExitOrder(self._stop_order(bare, flags)))
             if order.state not in (OrderState.REJECTED, OrderState.ABANDONED):
                 self._rearmed, self._armed = self._armed, True  # the first stop of a position is no re-arming
                 return
-            if self._stops():
+            if self._rests().stops:
                 return  # one that was given up works after all
             self._naked_alarm(now, f"the broker refused a new stop: {order.reason}", at_once=True)
         elif not through and not desk.road.is_up:

@@ -111,7 +111,7 @@ async def test_r14_check_and_reservation_are_one_step_for_two_sessions_that_deci
     seen: list[Decimal] = []
 
     def watch() -> bool:
-        seen.append(portfolio._money() * 100 / 250_000)
+        seen.append(portfolio.heat().money * 100 / 250_000)
         return desk.position(ES) != 0 or desk.position(NQ) != 0
 
     portfolio.set_limits({"warn": Decimal(2), "block": Decimal(6)})

@@ -107,8 +107,8 @@ OUTBOUND = (
         name="refused-entry-keeps-heat",
         says="A reservation is given back when its order was not sent or is proven gone.",
         path=PORTFOLIO,
-        old="        if self._reservations.pop(order, None) is not None:\n            self._push()\n",
-        new="        self._push()\n",
+        old="        if self._reservations.pop(order, None) is not None:\n            self._changed()\n",
+        new="        self._changed()\n",
         also=(
             Edit(
                 PORTFOLIO,

@@ -269,8 +269,8 @@ OVERLOOKED = (
         name="reservations-do-not-count",
         says="Check and reservation are one step.",
         path=PORTFOLIO,
-        old="            if whole or reservation.group == group:\n                total += reservation.money\n",
-        new="            if False:\n                total += reservation.money\n",
+        old="        shares += [(each.group, each.money) for each in self._reservations.values()]\n",
+        new="",
     ),
     Mutant(
         name="entry-adds-nothing",

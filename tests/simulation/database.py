@@ -26,6 +26,8 @@ from tests.simulation.streams import Stream
 PAGE_CACHE = 400
 LOCK_SECONDS = 1.0
 SETTLED_MS = 5_000
+LEASES = frozenset((FIRST_LEASE, NEXT_LEASE, RENEW_LEASE))
+TAKING = frozenset((CLAIM_KEY, FIRST_LEASE, NEXT_LEASE))
 
 
 class DatabaseTrouble:
@@ -65,6 +67,7 @@ class SimDatabase:
         self.rng = rng
         self.hit = hit
         self.commits = 0
+        self.rows_written = False
         self.on_intent: Callable[[str], None] = lambda key: None
         self.writer = ""
         self.ended: set[str] = set()
@@ -89,6 +92,7 @@ class SimDatabase:
         for sql, parameters in statements:
             if sql is CLAIM_KEY:
                 self.on_intent(parameters[0])
+        self.rows_written |= any(sql is not RENEW_LEASE for sql, _ in statements)
         return counts
 
     def answers(self, now: Millis, life: str) -> bool:
@@ -150,13 +154,13 @@ class SimConnection:
     async def transact(self, statements: Sequence[Statement]) -> list[int]:
         """As the product's connections. Raises DuplicateKey, RowRefused, StoreUnavailable, CommitUnknown."""
         database = self._database
-        what = "intent" if any(sql is CLAIM_KEY for sql, _ in statements) else "commit"
+        kinds = {sql for sql, _ in statements}
+        what = "intent" if CLAIM_KEY in kinds else "commit"
         await self._seams.crossing(f"{what}: before")
         await self._reach()
-        taking = any(sql in (CLAIM_KEY, FIRST_LEASE, NEXT_LEASE) for sql, _ in statements)
-        if self._life in database.ended and not taking:
+        if self._life in database.ended and kinds.isdisjoint(TAKING):
             raise StoreUnavailable("terminating connection due to administrator command")
-        if self._locked(statements):
+        if RENEW_LEASE in kinds and self._clock.monotonic() * 1000 < database.trouble.lease_until:
             database.hit("lease locked")
             await self._clock.sleep(LOCK_SECONDS)
             raise StoreUnavailable("canceling statement due to lock timeout")
@@ -168,18 +172,14 @@ class SimConnection:
             database.hit("commit unknown: lost")
             raise CommitUnknown("the connection broke before the commit")
         counts = database.commit(statements)
-        self._note_lease(statements, counts)
+        if not kinds.isdisjoint(LEASES):
+            self._note_lease(statements, counts)
         await self._seams.crossing(f"{what}: after")
         await self._clock.sleep(0.001)
         if unknown:
             database.hit("commit unknown: holds")
             raise CommitUnknown("the connection broke after the commit")
         return counts
-
-    def _locked(self, statements: Sequence[Statement]) -> bool:
-        """Whether somebody else holds the row of the lease that this would renew."""
-        held = self._clock.monotonic() * 1000 < self._database.trouble.lease_until
-        return held and any(sql is RENEW_LEASE for sql, _ in statements)
 
     def _note_lease(self, statements: Sequence[Statement], counts: list[int]) -> None:
         """Remember when the database last took an epoch's word that its holder lives."""

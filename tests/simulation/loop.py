@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
 from engine.domain.ids import Millis
 from engine.ports import Rng
@@ -35,10 +35,30 @@ class Life:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.dead = False
-        self.paused = False
+        self._dead = self._paused = False
+        self.runs = True
         self.context = contextvars.copy_context()
         self.context.run(LIFE.set, self)
+
+    @property
+    def dead(self) -> bool:
+        """Whether it has ended."""
+        return self._dead
+
+    @dead.setter
+    def dead(self, dead: bool) -> None:
+        self._dead = dead
+        self.runs = not (dead or self._paused)
+
+    @property
+    def paused(self) -> bool:
+        """Whether it stands still."""
+        return self._paused
+
+    @paused.setter
+    def paused(self, paused: bool) -> None:
+        self._paused = paused
+        self.runs = not (paused or self._dead)
 
 
 LIFE: contextvars.ContextVar[Life | None] = contextvars.ContextVar("life", default=None)
@@ -55,11 +75,10 @@ class Forbidden(AssertionError):
 class SimTimer:
     """One pending call."""
 
-    __slots__ = ("call", "cancelled", "life")
+    __slots__ = ("call", "cancelled")
 
-    def __init__(self, call: Callable[[], None], life: Life | None) -> None:
+    def __init__(self, call: Callable[[], None]) -> None:
         self.call = call
-        self.life = life
         self.cancelled = False
 
     def cancel(self) -> None:
@@ -67,30 +86,29 @@ class SimTimer:
         self.cancelled = True
 
 
-class _Step(asyncio.Handle):
-    """A callback that is ready to run."""
-
-    __slots__ = ("life",)
-
-    def __init__(self, callback: Callable[..., Any], args: tuple[Any, ...], context: contextvars.Context) -> None:
-        self._callback = callback
-        self._args = args
-        self._context = context
-        self._cancelled = False
-        self.life = context.get(LIFE)
-
-    @property
-    def is_task(self) -> bool:
-        """Whether it steps or wakes a task."""
-        callback = self._callback
-        return type(callback).__name__ in _TASK_CALLS or isinstance(getattr(callback, "__self__", None), asyncio.Task)
-
-    def cancel(self) -> None:
-        self._cancelled = True
+_Step: TypeAlias = "tuple[Callable[..., Any], tuple[Any, ...], contextvars.Context]"
+"""A callback that is ready to run, its arguments and its context, which names its life."""
 
 
+class _NoHandle(asyncio.Handle):
+    """What `call_soon` gives: asyncio itself drops it, and a step cannot be taken back here."""
+
+    def __init__(self) -> None:
+        """Nothing is held."""
+
+    def cancel(self) -> NoReturn:
+        raise Forbidden("a step that is ready cannot be taken back")
+
+
+_NO_HANDLE = _NoHandle()
 _TASK_CALLS = ("TaskStepMethWrapper", "TaskWakeupMethWrapper")
 """How the C implementation names the calls that step and wake a task."""
+
+
+def _is_of_task(step: _Step) -> bool:
+    """Whether it steps or wakes a task."""
+    callback = step[0]
+    return type(callback).__name__ in _TASK_CALLS or isinstance(getattr(callback, "__self__", None), asyncio.Task)
 
 
 class SimLoop(_Loop):
@@ -104,9 +122,9 @@ class SimLoop(_Loop):
         self._rng = rng
         self._shuffle = shuffle
         self._ready: deque[_Step] = deque()
-        self._timers: list[tuple[Millis, int, SimTimer]] = []
+        self._timers: list[tuple[Millis, int, Life | None, SimTimer | asyncio.Future[None]]] = []
         self._count = 0
-        self._held: list[_Step | SimTimer] = []
+        self._held: list[tuple[Life, _Step | SimTimer | asyncio.Future[None]]] = []
         self._spawned: list[asyncio.Task[Any]] = []  # nobody else holds them, and what is collected is reported
         # Every future asks for the first and every wait for the second: neither costs a frame of Python here.
         self.get_debug = bool  # type: ignore[method-assign]
@@ -117,84 +135,96 @@ class SimLoop(_Loop):
 
     def add_timer(self, at: Millis, call: Callable[[], None], life: Life | None) -> SimTimer:
         """Call at a moment of virtual time, for a life or for the world."""
-        self._count += 1
-        timer = SimTimer(call, life)
-        heapq.heappush(self._timers, (at if at > self.at else self.at, self._count, timer))
+        self._count = count = self._count + 1
+        timer = SimTimer(call)
+        heapq.heappush(self._timers, (at if at > self.at else self.at, count, life, timer))
         return timer
+
+    def wait(self, milliseconds: int, life: Life | None) -> asyncio.Future[None]:
+        """Done after so much virtual time; whoever does not want it any more cancels it."""
+        self._count = count = self._count + 1
+        woken: asyncio.Future[None] = asyncio.Future(loop=self)
+        heapq.heappush(self._timers, (self.at + milliseconds, count, life, woken))
+        return woken
 
     def run_until(self, at: Millis) -> bool:
         """Run to a moment, or until `halted` was set in a step; whether it was."""
-        ready, timers, run_one, pop = self._ready, self._timers, self._run_one, heapq.heappop
+        ready, timers, pop, hold = self._ready, self._timers, heapq.heappop, self._held.append
+        shuffle, draw, take = self._shuffle, self._rng.random, self._ready.popleft
         asyncio._set_running_loop(self)
         try:
             while True:
                 budget = STEP_LIMIT
                 while ready:
-                    run_one()
+                    callback, args, context = (
+                        take() if not shuffle or len(ready) == 1 or draw() >= shuffle else self._take_another()
+                    )
+                    life = context.get(LIFE)
+                    if life is None or life.runs:
+                        self.steps += 1
+                        context.run(callback, *args)
+                    elif not life.dead:
+                        hold((life, (callback, args, context)))
                     budget -= 1
                     if not budget:
-                        raise Stuck(f"no time passes at {self.at}: {ready[0]._callback!r}")
+                        raise Stuck(f"no time passes at {self.at}: {callback!r}")
                     if self.halted:
                         return True
                 if not timers or timers[0][0] > at:
                     self.at = at
                     return False
-                self.at, _, timer = pop(timers)
-                if timer.cancelled:
+                self.at, _, life, due = pop(timers)
+                if not isinstance(due, SimTimer):
+                    if due.done():
+                        continue
+                    if life is None or life.runs:
+                        due.set_result(None)
+                    elif not life.dead:
+                        hold((life, due))
                     continue
-                if (life := timer.life) is None:
-                    timer.call()
-                elif life.paused:
-                    self._held.append(timer)
+                if due.cancelled:
+                    continue
+                if life is None:
+                    due.call()
+                elif life.runs:
+                    life.context.run(due.call)
                 elif not life.dead:
-                    life.context.run(timer.call)
+                    hold((life, due))
                 if self.halted and not ready:
                     return True
         finally:
             asyncio._set_running_loop(None)
 
-    def _run_one(self) -> None:
+    def _take_another(self) -> _Step:
+        """One of the next few steps, if they are all of tasks: nobody may count on their order."""
         ready = self._ready
-        if self._shuffle and len(ready) > 1 and self._rng.random() < self._shuffle:
-            other = self._rng.randint(1, min(len(ready), SWAPS) - 1)
-            if all(ready[i].is_task for i in range(other + 1)):
-                ready.rotate(-other)
-                step = ready.popleft()
-                ready.rotate(other)
-            else:
-                step = ready.popleft()
-        else:
-            step = ready.popleft()
-        life = step.life
-        if step._cancelled or (life is not None and life.dead):
-            return
-        if life is not None and life.paused:
-            self._held.append(step)
-            return
-        self.steps += 1
-        step._context.run(step._callback, *step._args)
+        other = self._rng.randint(1, min(len(ready), SWAPS) - 1)
+        if not all(_is_of_task(ready[i]) for i in range(other + 1)):
+            return ready.popleft()
+        ready.rotate(-other)
+        step = ready.popleft()
+        ready.rotate(other)
+        return step
 
     def resume(self, life: Life) -> None:
         """Let a paused life go on: what fell due meanwhile happens now, in its order."""
         life.paused = False
-        held, self._held = self._held, []
-        for item in held:
-            if item.life is not life:
-                self._held.append(item)
-            elif isinstance(item, _Step):
+        held = [item for item in self._held if item[0] is life]
+        self._held[:] = [item for item in self._held if item[0] is not life]
+        for _, item in held:
+            if isinstance(item, tuple):
                 self._ready.append(item)
             else:  # the same timer: whoever holds it may still take it back
                 self._count += 1
-                heapq.heappush(self._timers, (self.at, self._count, item))
+                heapq.heappush(self._timers, (self.at, self._count, life, item))
 
     # -- what asyncio asks of a loop ------------------------------------------------------------------------
 
     def call_soon(  # type: ignore[override]
         self, callback: Callable[..., Any], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
-        step = _Step(callback, args, context or contextvars.copy_context())
-        self._ready.append(step)
-        return step
+        self._ready.append((callback, args, context or contextvars.copy_context()))
+        return _NO_HANDLE
 
     def time(self) -> float:
         return self.at / 1000
@@ -256,11 +286,6 @@ def within_life(life: Life | None) -> Iterator[None]:
         LIFE.reset(token)
 
 
-def _wake(sleeper: asyncio.Future[None]) -> None:
-    if not sleeper.done():
-        sleeper.set_result(None)
-
-
 class SimClock:
     """The clock of one life, or of the world. `step` moves its wall time; its monotonic time never moves with it."""
 
@@ -296,14 +321,8 @@ class SimClock:
         if seconds <= 0:
             await asyncio.sleep(0)
             return
-        woken = self._loop.create_future()
         wait = round(seconds * 1000)
-        timer = self._loop.add_timer(self._loop.at + (wait if wait > 1 else 1), partial(_wake, woken), self._life)
-        try:
-            await woken
-        except BaseException:
-            timer.cancel()
-            raise
+        await self._loop.wait(wait if wait > 1 else 1, self._life)
 
     def call_at(self, at: Millis, call: Callable[[], None]) -> SimTimer:
         """Run `call` once that much virtual time has passed as lies between now and `at`."""

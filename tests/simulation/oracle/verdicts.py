@@ -68,7 +68,6 @@ class Verdicts:
         self._findings = findings
         self._answers = answers
         self._seen = 0
-        self._changes = 0
         self._seen_rows = 0
         self._seen_differences = 0
         self._differences: dict[str, str] = {}
@@ -77,10 +76,6 @@ class Verdicts:
 
     def look(self) -> None:
         """Everything since the last look."""
-        changes = self._truth.database.total_changes
-        if changes == self._changes:
-            return
-        self._changes = changes
         for number, client_id, word, event, at, detail in self._truth.database.execute(EVENTS, (self._seen,)):
             self._seen = number
             state = S(word)

@@ -161,7 +161,10 @@ class Weight:
         )
         orders = {o.client_id for o in mind.orders}
         kept = [r.order for r in heat.reservations if r.session == mind.session and r.order not in orders]
-        self._findings.check("I22 given back", not kept, f"{mind.session}: {kept} ended and keep their reservations")
+        given = not kept
+        self._findings.check(
+            "I22 given back", given, lambda: f"{mind.session}: {kept} ended and keep their reservations"
+        )
         if mind.foreign:
             counted = {each.symbol for each in heat.unowned}
             holds = mind.foreign <= counted or isinstance(heat.heat, IncompleteHeat)
