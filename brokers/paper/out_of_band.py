@@ -47,6 +47,27 @@ def cancel_order(exchange: PaperExchange, broker_id: BrokerOrderId, at: Millis, 
     exchange.commit()
 
 
+def move_price(exchange: PaperExchange, broker_id: BrokerOrderId, by: Decimal, at: Millis) -> bool:
+    """Its owner moves the price of a working order elsewhere, its stop before its limit; no event tells of it.
+
+    False, and nothing is changed, where the order has no price, waits for its entry, or has filled.
+    """
+    exchange.roll(at)
+    order = exchange.book.orders.get(broker_id)
+    if order is None or order.record.status is not BrokerStatus.WORKING or order.record.filled or order.triggered:
+        return False
+    terms = order.record.terms
+    if terms.stop is not None:
+        terms = replace(terms, stop=terms.stop + by)
+    elif terms.limit is not None:
+        terms = replace(terms, limit=terms.limit + by)
+    else:
+        return False
+    exchange.book.put(with_record(order, exchange.book.at, terms=terms))
+    exchange.commit()
+    return True
+
+
 def make_stops_inert(exchange: PaperExchange, account: AccountId, symbol: Symbol, at: Millis) -> int:
     """The account's present stops of the symbol stay WORKING and never trigger; returns how many."""
     exchange.roll(at)

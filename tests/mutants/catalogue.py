@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from tests.mutants.believed import BELIEVED
 from tests.mutants.elsewhere import ELSEWHERE
 from tests.mutants.outbound import OUTBOUND
 from tests.mutants.overlooked import OVERLOOKED
 
-MUTANTS = (*OUTBOUND, *ELSEWHERE, *OVERLOOKED)
+MUTANTS = (*OUTBOUND, *ELSEWHERE, *OVERLOOKED, *BELIEVED)

@@ -51,6 +51,7 @@ INVARIANTS = (
     "entry day", "entry loss", "entry money", "entry window", "cancel heard", "mark", "missed mark", "I5 end",
     "I42 kept", "replace size", "rule 4", "missed exit", "rule 4 pending", "I6 price", "I14 any", "I30 in a row",
     "I30 unmoved",
+    "I4 booked", "I5 adopted", "I10 asked", "I10 price", "I26 asked", "I32 position", "rule 5 fills", "stop read",
     "candle values", "entry candle", "I19 leaves", "I19 entries", "day result", "rule 7 armed", "I43 read", "I30 line",
     "I32 weight",
     "I21 reckoned", "I23 reckoned", "I40 profit", "I22 room", "I22 release", "I24 again", "I26 live",
@@ -60,6 +61,7 @@ INVARIANTS = (
 NOT_BY_CHANCE = frozenset(
     {"entry loss", "missed exit", "missed mark", "I11", "I11 size", "I12 lost", "I21 dead", "I30 lost", "I32", "rule 8"}
     | {"I30 in a row", "I30 unmoved", "I19 entries", "rule 7 armed", "I22 room", "I22 release", "I33 refused"}
+    | {"I5 adopted", "I26 asked", "I32 position", "rule 5 fills"}
 )
 """Rare in a small batch: demanded of a large one only."""
 STATES = tuple(state.value for state in OrderState)

@@ -15,7 +15,7 @@ from brokers.paper.book import is_held
 from engine.domain.broker import BrokerStatus
 from engine.domain.ids import AccountId, Symbol
 from engine.domain.orders import OrderType, Side, Terms, TimeInForce
-from tests.simulation import broker_faults, day_faults, house_faults, scenes
+from tests.simulation import broker_faults, day_faults, house_faults, rare_faults, scenes
 from tests.simulation.market import MINUTE_MS
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ def disarm(run: Run) -> None:
     world.market.violence = 1.0
     world.market.halted_until = 0
     house_faults.disarm(run)
+    rare_faults.disarm(run)
     run.misbehave()
 
 
@@ -196,7 +197,8 @@ def _token(run: Run) -> None:
 
 def _margin_desk(run: Run) -> None:
     world = run.world
-    held = [(a, row) for a in world.accounts for row in world.exchange.positions(a)]
+    places = run.oracle.truth.places
+    held = [(a, row) for a in world.accounts for row in world.exchange.positions(a) if (a, row.symbol) in places]
     if not held:
         return
     account, row = run.faults.one_of(held)
@@ -204,8 +206,7 @@ def _margin_desk(run: Run) -> None:
     if run.faults.chance(0.15):
         by = -by
     world.hit("margin desk")
-    run.oracle.out_of_band(account, row.symbol, by, "margin desk")
-    out_of_band.move_position(world.exchange, account, row.symbol, by, world.clock.now())
+    run.move_behind(account, row.symbol, by, "margin desk")
     hands = world.streams.of("nobody looks")
     if "crash" in run.options.faults and hands.chance(0.3):  # before anybody has looked at what was adopted
         world.clock.call_at(world.clock.now() + round(hands.uniform(3, 60) * 1000), run.crash_soon)
@@ -358,12 +359,12 @@ def kinds() -> tuple[str, ...]:
     """Every fault kind that a seed may switch on."""
     mine = (*standing(), *SUDDEN, *MODIFIERS)
     theirs = (*broker_faults.STANDING, *broker_faults.SUDDEN, *day_faults.STANDING, *day_faults.SUDDEN)
-    return (*mine, *house_faults.STANDING, *house_faults.SUDDEN, *theirs, *day_faults.LAST)
+    return (*mine, *house_faults.STANDING, *house_faults.SUDDEN, *theirs, *day_faults.LAST, *rare_faults.LAST)
 
 
 def rarity(kind: str) -> float:
     """How often a seed has it, compared to most kinds."""
-    return RARE if kind in day_faults.LAST else 1.0
+    return RARE if kind in (*day_faults.LAST, *rare_faults.RARE) else 1.0
 
 
 def schedule(run: Run) -> None:
@@ -373,6 +374,7 @@ def schedule(run: Run) -> None:
             _again(run, act, mean / max(0.1, run.options.faults[name]))
     broker_faults.schedule(run)
     day_faults.schedule(run)
+    rare_faults.schedule(run)
 
 
 def _again(run: Run, act: Act, mean: float) -> None:

@@ -91,10 +91,15 @@ class Market:
 
     def _trade(self, contract: _Contract) -> None:
         self._later(contract)
+        if self._clock.now() >= self.halted_until:
+            self._tell(contract, contract.walk(self.violence))
+
+    def trade_now(self, symbol: Symbol) -> None:
+        """One trade more, at the price of now."""
+        self._tell(self._contracts[symbol], self._contracts[symbol].price)
+
+    def _tell(self, contract: _Contract, price: int) -> None:
         now = self._clock.now()
-        if now < self.halted_until:
-            return
-        price = contract.walk(self.violence)
         contract.count(now, price)
         self.ticks += 1
         tick = Tick(contract.instrument.symbol, now, contract.decimal(price), ONE)

@@ -11,14 +11,16 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from decimal import Decimal
 from functools import partial
 
 from msgspec import Struct
 
+from brokers.paper import out_of_band
 from engine import commands as c
-from engine.domain.broker import BrokerFill
+from engine.domain.broker import BrokerFill, FillsKind
 from engine.domain.decisions import StrategyContext
-from engine.domain.ids import AccountId, Millis, SessionId, Symbol
+from engine.domain.ids import AccountId, ClientOrderId, Millis, SessionId, Symbol
 from engine.domain.market import Candle
 from engine.domain.orders import OrderState
 from engine.errors import DeskHeld
@@ -73,6 +75,7 @@ class Run:
         self._lives = 0
         self._restarting = False
         self._take_over = False
+        self.struck: set[ClientOrderId] = set()
         self._desks: list[Desk] = []
         self._graveyard: list[Desk] = []
         self._down_since: Millis | None = None
@@ -254,9 +257,14 @@ class Run:
             deferred = partial(probe.alert, desk, f"exit:{mind.session}")
             duties.missed(mind, now if is_well else None, self.oracle.sending.used(mind), deferred)
             duties.doubts(mind, now, wire.trouble.asked, up)
+            duties.recovered(mind, wire.fills_from)
+            if wire.capabilities.fills is FillsKind.EXECUTIONS:
+                duties.fetched(mind, now, wire.asked_at.get("fills", 0), up)
             if up is not None and self.calm_since is not None and now - max(up, self.calm_since) > LOOK_MS:
                 self.oracle.wishes.look(mind, now, deferred() is not None)
         for account, wire in desk.wires.items():
+            for symbol, held in scenes.unknown_positions(self, desk, wire):
+                self.oracle.weight.unknown(account, symbol, held, probe.heat(desk))
             if wire.up_since is not None and wire.up_since > max(desk.engine.started, desk.steady_since):
                 duties.reconnected(desk.life.name, account, wire.up_since, now, wire.asked_at)
         files = desk.durable.files
@@ -348,6 +356,13 @@ class Run:
         self.world.note(f"{desk.life.name} dies at {where}")
         self._bury(desk)
         self._restart_in(self.faults.uniform(*RESTART_SECONDS))
+
+    def move_behind(self, account: AccountId, symbol: Symbol, by: Decimal, why: str) -> None:
+        """Somebody changes a position of ours without an order, and no event tells."""
+        self.oracle.out_of_band(account, symbol, by, why)
+        out_of_band.move_position(self.world.exchange, account, symbol, by, self.world.clock.now())
+        for desk in self._desks:
+            desk.wires[account].moved_behind()
 
     def rival_died(self, desk: Desk, where: str) -> None:
         """A second engine ends; as the desk's own life once it is that."""

@@ -27,6 +27,7 @@ OLD_MS = 1_000
 WINDOW = 5
 LATCH = Path("/desk/KILL")
 NEWS_MS = 2_000
+READ_MS = 1_000
 STRANGE_NEWS_MS = 45_000
 """Nobody streams what a stranger's order does: a position check sees it within 30 s, asks, and looks again."""
 IN_TIME_MS = 1_000
@@ -52,6 +53,7 @@ def scene(run: Run, desk: Desk, account: AccountId, symbol: Symbol | None) -> Sc
         renewed_age=None if renewed is None else round(now - renewed),
         read_age=now - read_at if read_at else None,
         read=positions.get(symbol, Decimal(0)) if symbol is not None else Decimal(0),
+        reads=_reads(desk.wires[account], symbol, now) if symbol is not None else (),
         read_most=_most(desk.wires[account], symbol, now) if symbol is not None else Decimal(0),
         told=tuple(desk.feed.told.get(symbol, ())) if symbol is not None else (),
         mark=world.market.last(symbol) if symbol is not None else Decimal(0),
@@ -61,6 +63,26 @@ def scene(run: Run, desk: Desk, account: AccountId, symbol: Symbol | None) -> Sc
         is_old=run.rivals.newest_epoch(account) > epoch,
         can_know=world.database.answers(now, desk.life.name),
     )
+
+
+def _reads(wire: Wire, symbol: Symbol, now: Millis) -> tuple[Decimal, ...]:
+    """What each complete word of the last seconds said of a contract."""
+    return tuple(held.get(symbol, Decimal(0)) for at, held in wire.reads if at >= now - WORDS_MS)
+
+
+def unknown_positions(run: Run, desk: Desk, wire: Wire) -> list[tuple[Symbol, Decimal]]:
+    """Contracts that nobody of the account trades, and the least that its newest words say is held of each.
+
+    The newest of all is on its way still, the one before it was read; by a wrong clock none was believed.
+    """
+    now, since = run.world.clock.now(), desk.clock.right_since
+    places = run.oracle.truth.places
+    symbols = [symbol for symbol in wire.read[1] if (wire.account, symbol) not in places]
+    if not symbols:
+        return []
+    newest = next((n for n, (at, _) in enumerate(reversed(wire.reads)) if since <= at < now - READ_MS), None)
+    words = [] if newest is None else [held for _, held in list(wire.reads)[-newest - 1 :]]
+    return [(each, min((abs(held.get(each, Decimal(0))) for held in words), default=Decimal(0))) for each in symbols]
 
 
 def _most(wire: Wire, symbol: Symbol, now: Millis) -> Decimal:
@@ -110,6 +132,13 @@ class Answers:
     def since(self, account: AccountId, client_id: ClientOrderId, since: Millis) -> int:
         """How many there were since a moment."""
         return sum(at >= since for at in self._of(account, client_id))
+
+    def listed(self, account: AccountId, since: Millis, until: Millis) -> bool:
+        """Whether open orders were told between two moments of the desk's clock, if that is right."""
+        desk = self._run.desk
+        if desk is None or "clock step" in self._run.options.faults or desk.engine.started > since:
+            return True
+        return desk.wires[account].answered_at.get("open orders", 0) >= since
 
     def came(self, account: AccountId, client_id: ClientOrderId, since: Millis, until: Millis) -> bool:
         """Whether one came between two moments of the desk's clock, if that is right."""

@@ -157,6 +157,9 @@ class Wire:
         self.reads: deque[tuple[Millis, dict[Symbol, Decimal]]] = deque(maxlen=20)
         self.money_at: Millis = 0
         self.asked_at: dict[str, Millis] = {}
+        self.answered_at: dict[str, Millis] = {}
+        self.fills_from: Millis | None = None
+        """The earliest moment since when executions were told, None before any were."""
         self._unread: list[AccountEvent] = []
         self._under_way: dict[asyncio.Future[Any], type[LinkError]] = {}
         self._events: deque[tuple[Millis, AccountEvent]] = deque()
@@ -395,6 +398,7 @@ class Wire:
             if trouble.forgets is not None and name.removeprefix("open ").startswith("order"):
                 rows = trouble.forgets(name, rows)  # type: ignore[arg-type, assignment]
             report = self._last[name] = Report(rows, self._now())
+            self.answered_at[name] = self._now()
             if name.startswith("order"):
                 trouble.answered.append((self._now(), name))
             return report
@@ -441,7 +445,9 @@ class Wire:
         """Executions since."""
         if self.capabilities.fills is FillsKind.CUMULATIVE:
             raise QueryFailed("this broker reports cumulative quantities, not executions")
-        return await self._ask("fills", lambda: self._exchange.fills_since(self.account, since))
+        report = await self._ask("fills", lambda: self._exchange.fills_since(self.account, since))
+        self.fills_from = since if self.fills_from is None else min(self.fills_from, since)
+        return report
 
     async def balance(self) -> Report[Balance]:
         """Money."""
@@ -457,6 +463,10 @@ class Wire:
         balance = self._exchange.balance(self.account)
         misstates = self.trouble.misstates if self.money_at else None
         return (balance if misstates is None else misstates(balance),)
+
+    def moved_behind(self) -> None:
+        """A position moved without an event: the lists of before are older than the declared settle time by now."""
+        self._after.clear()
 
     # -- events -------------------------------------------------------------------------------------------
 

@@ -30,9 +30,15 @@ FILLS = (
     "ORDER BY at, broker_id, CAST(since_quantity AS REAL), fill_key"
 )
 PROFITS = "SELECT profit FROM trades WHERE account = ? AND symbol = ?"
-POSITIONS = "SELECT number, account, symbol, at FROM positions WHERE number > ? ORDER BY number"
+POSITIONS = (
+    "SELECT number, account, symbol, at, quantity, average_price, version FROM positions WHERE number > ? "
+    "ORDER BY number"
+)
+EXECUTED = "SELECT number, account, fill_key, revision, side, quantity, price, client_id FROM fills WHERE number > ?"
+ADOPTED_ORDER = "SELECT 1 FROM orders WHERE client_id = ? AND flags LIKE '%external%'"
 IN_ORDER = "SELECT rowid, client_id, revision FROM order_events WHERE rowid > ? AND event != 'imported' ORDER BY rowid"
 CENT = Decimal("0.01")
+AVERAGE_TOLERANCE = Decimal("0.000001")
 FRESH_JOBS = "SELECT count(*) FROM jobs WHERE state != 'dead' AND queued >= ?"
 JOB_MS = 10_000
 OVERRIDE = "SELECT count(*) FROM overrides WHERE id = ? OR id = ?"
@@ -58,7 +64,8 @@ class Audit:
         self._findings = findings
         self._point_value = {each.symbol: each.point_value for each in instruments}
         self._seen = 0
-        self._rows = self._steps = 0
+        self._rows = self._steps = self._told = 0
+        self._kept: dict[tuple[str, str], tuple[Decimal, Decimal | None]] = {}
         self._highest: dict[str, int] = {}
         self._newest: dict[tuple[str, str], Millis] = {}
         self._states: dict[str, OrderState] = {}
@@ -88,9 +95,22 @@ class Audit:
 
     def rows(self, *, right_clock: bool) -> None:
         """The newest row is what the next life believes: none of an earlier moment follows it."""
-        for number, account, symbol, at in self._truth.database.execute(POSITIONS, (self._rows,)).fetchall():
+        fills: dict[str, tuple[int, Decimal, Decimal]] = {}
+        names: dict[str, str] = {}
+        for number, account, key, revision, side, *values, name in self._truth.database.execute(
+            EXECUTED, (self._told,)
+        ):
+            self._told, of = number, f"{account}: fill {key} {revision}"
+            fills[of], names[of] = (1 if side == "buy" else -1, Decimal(values[0]), Decimal(values[1])), name
+        rows = self._truth.database.execute(POSITIONS, (self._rows,)).fetchall()
+        for number, account, symbol, at, quantity, average, version in rows:
             self._rows, before = number, self._newest.get((account, symbol), at)
             self._newest[account, symbol] = at
+            kept = Decimal(quantity), None if average is None else Decimal(average)
+            was, self._kept[account, symbol] = self._kept.get((account, symbol), (Decimal(0), None)), kept
+            if version.endswith(" 0") and (fill := fills.get(f"{account}: {version}")) is not None:
+                same = _follows(was, fill, kept) or (was == kept and self._is_adopted(names[f"{account}: {version}"]))
+                self._findings.check("I4 booked", same, f"{account} {symbol}: {was} became {kept} by {fill}")
             if right_clock:
                 self._findings.check("I4 newest", at >= before, f"{account} {symbol}: a row of {at} follows {before}")
 
@@ -98,6 +118,10 @@ class Audit:
             self._steps, before = number, self._highest.get(client_id, 0)
             self._highest[client_id] = max(before, revision)
             self._findings.check("I12 order", revision >= before, f"{client_id}: step {revision} follows {before}")
+
+    def _is_adopted(self, client_id: str) -> bool:
+        """Whether an operator made a stranger's order ours: what it filled before came with an adopted position."""
+        return self._truth.database.execute(ADOPTED_ORDER, (client_id,)).fetchone() is not None
 
     def adoptions(self, place: Place, unheard: Decimal, *, exact: bool) -> None:
         """I10: what was adopted is what happened behind the desk's back, no more and no less."""
@@ -191,6 +215,22 @@ class Audit:
         same = self._truth.filled_at == self._filled_at  # nobody's order filled, ours or another's
         if self._reconciled is not None and same and now[2] == self._reconciled[2]:  # and no fill was late
             self._findings.check("I31", now == self._reconciled, f"reconciling again: {self._reconciled} became {now}")
+
+
+def _follows(
+    was: tuple[Decimal, Decimal | None], fill: tuple[int, Decimal, Decimal], now: tuple[Decimal, Decimal | None]
+) -> bool:
+    """Whether a position with its average price is what one before it became by an execution."""
+    (held, average), (sign, size, price) = was, fill
+    after = held + sign * size
+    if now[0] != after:
+        return False
+    if not after or (held and average is None):
+        return not after or now[1] is not None
+    wanted = average if held * sign < 0 and held * after > 0 else price
+    if held * sign > 0 and average is not None:
+        wanted = (average * abs(held) + price * size) / abs(after)
+    return now[1] is not None and wanted is not None and abs(now[1] - wanted) < AVERAGE_TOLERANCE
 
 
 def signed(fill: BrokerFill) -> Decimal:

@@ -10,7 +10,7 @@ from engine.domain.ids import Millis, SessionId
 from engine.domain.instruments import Instrument
 from engine.domain.market import Tick
 from engine.domain.orders import IN_DOUBT, ZERO, OrderState
-from engine.domain.positions import FLAT, Position, after_fill
+from engine.domain.positions import FLAT, Position
 from engine.domain.settings import SessionLimits
 from engine.snapshot import Phase
 from tests.simulation.oracle.findings import Findings
@@ -63,9 +63,8 @@ class Books:
     def book(self, fill: BrokerFill, now: Millis) -> None:
         """An execution moved the position."""
         today = self.roll(now)
-        booked = after_fill(self.position, fill.quantity * fill.side.sign, fill.price)
-        self.position = booked.position
-        won = booked.realised_points * self._instrument.point_value - (fill.fee if self._tells_fees else ZERO)
+        points, self.position = _closed(self.position, fill.quantity * fill.side.sign, fill.price)
+        won = points * self._instrument.point_value - (fill.fee if self._tells_fees else ZERO)
         self.won += won
         self.worst = min(self.worst, self.result(fill.price))  # a price that was gone before anybody looked
         if self._instrument.calendar.trade_date(now + EDGE_MS) != today:
@@ -81,6 +80,17 @@ class Books:
     def result(self, mark: Decimal | None) -> Decimal:
         """Realised and open, less fees, in money."""
         return self.won + self.position.open_points(mark) * self._instrument.point_value
+
+
+def _closed(before: Position, by: Decimal, price: Decimal) -> tuple[Decimal, Position]:
+    """What an execution realised in points times size, and the position that it left."""
+    held, average = before.quantity, before.average_price or price
+    after = held + by
+    if held * by >= 0:
+        return ZERO, Position(after, (average * held + price * by) / after) if after else FLAT
+    size = min(abs(held), abs(by))
+    points = (price - average) * (size if held > 0 else -size)
+    return points, Position(after, average if held * after > 0 else price) if after else FLAT
 
 
 class Day:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 
-from engine.domain.ids import AccountId, Millis, SessionId
-from engine.domain.orders import IN_DOUBT, Flag, OrderState, Role
+from engine.domain.broker import FillsKind
+from engine.domain.ids import AccountId, ClientOrderId, Millis, SessionId
+from engine.domain.orders import IN_DOUBT, TERMINAL, Flag, Order, OrderState, Role
 from engine.snapshot import Phase
 from tests.simulation.oracle.findings import Findings
 from tests.simulation.oracle.mind import Mind
@@ -16,8 +17,11 @@ ASKED_MS = 60_000
 CANCEL_MS = 10_000
 PENDING_MS = 15_000
 """Five seconds without the broker's final word, and then it is a doubt."""
+FETCHED_MS = 12_000
+"""They are asked for every second; other questions may come first."""
 PENDING = (OrderState.PENDING_CANCEL, OrderState.PENDING_REPLACE)
 RESTING = (OrderState.WORKING, OrderState.PARTIALLY_FILLED)
+OLDEST = "SELECT session, state, created FROM orders WHERE is_live = 1"
 SEEN_TWICE_MS = 1_500
 RECONNECTED_MS = 6_000
 ADOPTED = (
@@ -46,6 +50,8 @@ class Duties:
         self._lives: set[tuple[str, SessionId]] = set()
         self._commanded: dict[str, set[str]] = {}
         self._looked: set[str] = set()
+        self._oldest: dict[tuple[str, SessionId], Millis] = {}
+        self._owing: dict[tuple[str, SessionId], dict[ClientOrderId, Millis]] = {}
         self._owed: list[tuple[str, SessionId, Millis]] = []
         self._lines: dict[tuple[str, AccountId], Millis] = {}
         self._missed: dict[SessionId, Millis] = {}
@@ -53,6 +59,9 @@ class Duties:
 
     def begin(self, life: str, journalled: Callable[[str], bool]) -> None:
         """A life begins: which resting orders the one before asked to go, with nothing younger in the books."""
+        for session, state, created in self._truth.database.execute(OLDEST):
+            if state not in TERMINAL:
+                self._oldest[life, session] = min(created, self._oldest.get((life, session), created))
         rows = self._truth.database.execute(COMMANDED).fetchall()
         self._commanded[life] = {client_id for (client_id,) in rows if not journalled(client_id)}
 
@@ -65,6 +74,29 @@ class Duties:
                 self._findings.check(
                     "I26 command", known, f"a cancel of {order.client_id} was durable, and is forgotten"
                 )
+
+    def recovered(self, mind: Mind, fills_from: Millis | None) -> None:
+        """A session trades: what filled since its oldest open order was made was asked for first, once a life."""
+        oldest = self._oldest.pop((mind.life, mind.session), None) if mind.phase is Phase.TRADING else None
+        if oldest is not None and self._truth.exchange.capabilities(mind.account).fills is FillsKind.EXECUTIONS:
+            asked = fills_from is not None and fills_from <= oldest
+            self._findings.check(
+                "I26 asked",
+                asked,
+                f"{mind.session} trades; its order of {oldest} is open, fills told since {fills_from}",
+            )
+
+    def fetched(self, mind: Mind, now: Millis, asked: Millis, up_since: Millis | None) -> None:
+        """An order that the broker ended with more filled than was told: the executions are asked for."""
+        key = (mind.life, mind.session)
+        known = self._owing.get(key, {})
+        owing = {o.client_id: known.get(o.client_id, now) for o in mind.orders if o.open_for_fills and _is_still(o)}
+        self._owing[key] = owing
+        for client_id, first in owing.items() if up_since is not None and mind.alive else ():
+            lasted = now - max(first, up_since or now, asked)
+            self._findings.check(
+                "rule 5 fills", lasted <= FETCHED_MS, f"{client_id} lacks fills; nobody asked for {lasted} ms"
+            )
 
     def doubts(self, mind: Mind, now: Millis, asked: Millis, up_since: Millis | None) -> None:
         """The protocol's rule 5: while the line is up an order in doubt is asked about, at least every minute."""
@@ -186,3 +218,8 @@ class Duties:
         self._findings.check(
             "disk alarm", told == wanted, f"{free_percent} % of the disk is free for {now - since} ms; told {told}"
         )
+
+
+def _is_still(order: Order) -> bool:
+    """Whether nothing else is to be asked about it before its fills are."""
+    return order.doubt is None and order.state not in PENDING and not order.cancel_wanted

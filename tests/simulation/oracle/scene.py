@@ -23,6 +23,8 @@ class Scene(Struct, frozen=True, kw_only=True):
     """Since the broker's newest complete word on the account's positions."""
     read: Decimal
     """The position of the contract in it."""
+    reads: tuple[Decimal, ...]
+    """What each word of the last seconds said of it."""
     read_most: Decimal
     """The most that any word of the last seconds said of it, or the one before them."""
     told: tuple[tuple[Millis, Decimal], ...]
@@ -38,3 +40,7 @@ class Scene(Struct, frozen=True, kw_only=True):
     """Whether somebody has taken the account over since this life took it."""
     can_know: bool
     """Whether the database, which knows that, answers at once."""
+
+    def told_lately(self, held: Decimal) -> bool:
+        """Whether a word of the last seconds named a position of this side, and of this size at least."""
+        return any(read * held > 0 and abs(read) >= abs(held) for read in self.reads)

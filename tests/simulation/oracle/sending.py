@@ -154,6 +154,7 @@ class Sending:
         if order.role is Role.STOP:
             self._stop(mind, order)
             self._armed(mind, order, scene)
+            self._still_held(order, scene)
 
     def converts(self, order: Order, scene: Scene) -> None:
         """A stop starts to become an exit: by one of the words of the last seconds it was sized."""
@@ -193,6 +194,16 @@ class Sending:
             self._findings.check(
                 "rule 7 armed", before, f"{order.client_id} is armed at {stop}; the feed said {prices}"
             )
+
+    def _still_held(self, order: Order, scene: Scene) -> None:
+        """A stop is armed for a position of which the broker has just said that it holds it."""
+        if not scene.is_steady or order.flags & UNSIZED or _moment(order, "cover:") < scene.began:
+            return
+        self._findings.check(
+            "stop read",
+            scene.told_lately(-order.terms.side.sign * order.terms.quantity),
+            f"stop {order.client_id} of {order.terms.quantity} leaves; the broker told {scene.reads}",
+        )
 
     def _missed(self, wish: Wish, order: Order) -> None:
         """An exit decided on a candle of a warm-up or a gap is marked, and no later decision superseded it."""

@@ -10,7 +10,7 @@ from engine.domain.broker import IdMode
 from engine.domain.ids import AccountId, BrokerOrderId, ClientOrderId, Millis, Symbol
 from engine.domain.orders import TERMINAL, Order, OrderState, Role
 from tests.simulation.oracle.findings import Findings
-from tests.simulation.oracle.truth import Truth
+from tests.simulation.oracle.truth import Place, Truth
 
 S = OrderState
 LOST_MS = 90_000
@@ -30,7 +30,11 @@ SEEN = (
     "SELECT rowid, id, position_effect FROM disagreements WHERE kind IN ('position', 'reversal') AND state = 'seen' "
     "AND rowid > ? ORDER BY rowid"
 )
-STATE_OF = "SELECT state, position_effect FROM disagreements WHERE id = ?"
+STATE_OF = "SELECT state, position_effect, account, symbol, broker_read, updated FROM disagreements WHERE id = ?"
+SETTLING_MS = 9_500
+DIFFERS = "SELECT rowid, id FROM disagreements WHERE kind = 'order differs' AND rowid > ? ORDER BY rowid"
+TERMS = "SELECT quantity, limit_price, stop_price, type, broker_id, state FROM orders WHERE client_id = ?"
+RESTING = (S.WORKING, S.PARTIALLY_FILLED)
 FILLED = (
     "SELECT e.at FROM order_events AS e JOIN orders AS o ON o.client_id = e.client_id "
     "WHERE o.session = ? AND e.event = 'fill' AND e.at > ? AND e.at < ? LIMIT 1"
@@ -40,6 +44,13 @@ ASKED = (
     "SELECT detail FROM order_events WHERE client_id = ? AND event = 'asked' AND revision < "
     "(SELECT revision FROM order_events WHERE rowid = ?) ORDER BY revision DESC LIMIT ?"
 )
+NAMED = "SELECT 1 FROM order_events WHERE client_id = ? AND event = 'asked' AND detail LIKE ?"
+IN_FLIGHT = (
+    "SELECT client_id FROM orders WHERE account = ? AND symbol = ? AND is_live = 1 AND updated < ? AND "
+    "(state LIKE 'in doubt%' OR (state = 'submitting' AND sent IS NOT NULL))"
+)
+AVERAGE_TOLERANCE = Decimal("0.000001")
+AVERAGE = "SELECT quantity, average_price FROM positions WHERE account = ? AND symbol = ? ORDER BY number DESC LIMIT 1"
 POSITION = "SELECT quantity FROM positions WHERE account = ? AND symbol = ? ORDER BY number DESC LIMIT 1"
 MOVED_MS = 5_000
 ALONE = "SELECT role FROM orders WHERE client_id = ? AND parent IS NULL"
@@ -56,6 +67,9 @@ class Answers(Protocol):
     def since(self, account: AccountId, client_id: ClientOrderId, since: Millis) -> int:
         """How many there were since a moment."""
 
+    def listed(self, account: AccountId, since: Millis, until: Millis) -> bool:
+        """Whether open orders were told between two moments of the desk's clock, if that is right."""
+
     def came(self, account: AccountId, client_id: ClientOrderId, since: Millis, until: Millis) -> bool:
         """Whether one came between two moments of the desk's clock, if that is right."""
 
@@ -69,7 +83,7 @@ class Verdicts:
         self._answers = answers
         self._seen = 0
         self._seen_rows = 0
-        self._seen_differences = 0
+        self._seen_differences = self._seen_terms = 0
         self._differences: dict[str, str] = {}
         self._declared: set[str] = set()
         self._asked: dict[str, Millis] = {}
@@ -98,19 +112,60 @@ class Verdicts:
                 self._not_found(client_id, at, detail)
         self._settled()
         self._same()
+        self._terms()
 
     def _same(self) -> None:
         """I10: what is adopted is the very difference that was seen first; another one is seen anew."""
         database = self._truth.database
         for id, first in tuple(self._differences.items()):
-            state, effect = database.execute(STATE_OF, (id,)).fetchone() or ("gone", first)
+            row = database.execute(STATE_OF, (id,)).fetchone()
+            state, effect = ("gone", first) if row is None else row[:2]
             if state != "seen":
                 del self._differences[id]
             if state == "adopted":
+                self._adopted(id, *row[2:])
                 self._findings.check("I10 same", effect == first, f"{id} was seen as {first}, and adopted as {effect}")
         for row, id, effect in database.execute(SEEN, (self._seen_differences,)).fetchall():
             self._seen_differences = row
             self._differences[id] = effect
+
+    def _adopted(self, id: str, account: AccountId, symbol: Symbol, begun: Millis, at: Millis) -> None:
+        """The position becomes the broker's, its price too; before that, orders were asked for what explains it."""
+        late = at - begun >= SETTLING_MS
+        told = late or self._answers.listed(account, begun, at)
+        self._findings.check("I10 asked", told, f"{id} was adopted at {at}; no open orders were told since {begun}")
+        flying = () if late else self._truth.database.execute(IN_FLIGHT, (account, symbol, at)).fetchall()
+        self._findings.check("I10 in flight", not flying, lambda: f"{id} was adopted beside {flying}, of unknown fate")
+        place, theirs = (account, symbol), self._truth.position((account, symbol))
+        row = self._truth.database.execute(AVERAGE, place).fetchone()
+        if row is None or self._has_moved(place) or place in self._truth.priceless:
+            return
+        same = Decimal(row[0]) != theirs.quantity or theirs.average_price is None
+        same = same or (row[1] is not None and abs(Decimal(row[1]) - (theirs.average_price or 0)) < AVERAGE_TOLERANCE)
+        self._findings.check("I10 price", same, f"{id} left {row}, the broker holds {theirs}")
+
+    def _terms(self) -> None:
+        """I5: terms that were said to be adopted are the order's now, as it rests at the broker."""
+        for row, id in self._truth.database.execute(DIFFERS, (self._seen_terms,)).fetchall():
+            self._seen_terms = row
+            kept = self._truth.database.execute(TERMS, (id.split(":")[1],)).fetchone()
+            order = None if kept is None else self._truth.exchange.book.orders.get(kept[4])
+            if order is None or not order.is_open or S(kept[5]) not in RESTING or not id.startswith("differs:"):
+                continue
+            theirs = order.record
+            recent = self._truth.now() - theirs.updated < MOVED_MS or theirs.replaces is not None
+            values = tuple(None if value is None else Decimal(value) for value in kept[:3])
+            same = (*values, kept[3]) == (
+                theirs.terms.quantity,
+                theirs.terms.limit,
+                theirs.terms.stop,
+                theirs.terms.type,
+            )
+            self._findings.check("I5 adopted", same or recent, f"{id}: adopted, and known as {kept}, not {theirs}")
+
+    def _has_moved(self, place: Place) -> bool:
+        since = self._truth.now() - MOVED_MS
+        return self._truth.filled_at.get(place, 0) > since or self._truth.changed_behind(place, since)
 
     def _gone(self, client_id: str) -> None:
         """I12: what the broker is said not to know any more does not work there."""
@@ -241,6 +296,9 @@ class Verdicts:
             and truth.now() - order.record.submitted > TOLD_MS
         ]
         taken = truth.exchange.book.orders.get(BrokerOrderId(broker_id))
+        if sent.role is Role.ENTRY and taken is not None and taken.is_open:
+            twice = truth.database.execute(NAMED, (client_id, f"%{broker_id}%")).fetchone() is not None
+            self._findings.check("rule 8 twice", twice, f"{client_id} was taken for {broker_id} at first sight")
         name = None if taken is None else taken.record.client_id
         if taken is not None and name not in (None, client_id) and self._cannot_be_told(sent, name, taken):
             truth.claimed.add(taken.id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from engine.domain.ids import Millis, Symbol
+from engine.domain.ids import AccountId, Millis, Symbol
 from engine.domain.instruments import Instrument
 from engine.domain.orders import TERMINAL, ZERO, Order, OrderState, OrderType, Role, Terms
 from engine.domain.risk import CompleteHeat, Contribution, IncompleteHeat, Stance
@@ -171,6 +171,14 @@ class Weight:
             self._findings.check("I32 counted", holds, f"foreign orders for {mind.foreign}; in heat are {counted}")
         for symbol in mind.foreign:
             self._strange(mind, heat, symbol)
+
+    def unknown(self, account: AccountId, symbol: Symbol, held: Decimal, heat: HeatMind) -> None:
+        """A position of a contract that no session of the account trades weighs its worst case, grown or not."""
+        worst = self._instruments[symbol].worst_case
+        least = held * (self._worst if worst is None else min(self._worst, worst))
+        unowned = (each for each in heat.unowned if each.symbol == symbol and each.session == f"unowned on {account}")
+        weighs = sum((each.total for each in unowned), ZERO)
+        self._findings.check("I32 position", weighs >= least, f"{account} holds {held} {symbol}: weighs {weighs}")
 
     def _strange(self, mind: Mind, heat: HeatMind, symbol: Symbol) -> None:
         """Strangers' orders weigh as much as the larger of their sides may open."""
