@@ -28,7 +28,7 @@ from engine.outbound.fitting import Fit, fit_protection
 from engine.outbound.inert import InertWatch
 from engine.outbound.leftovers import LOOK_SECONDS, Leftovers
 from engine.outbound.resting import Resting, resting
-from engine.outbound.rivals import YIELD_SECONDS, stops_of_others
+from engine.outbound.rivals import YIELD_SECONDS, Beside, stops_of_others
 from engine.outbound.sleepers import unproven_sleepers
 from engine.outbound.standing import Standing
 from engine.outbound.submission import ExitOrder, Submission
@@ -268,7 +268,10 @@ class Guard:
         if stops:
             if now - self._uneven_since >= grace:
                 grows = any(fit.remaining > fit.order.remaining for fit in changes)
-                if grows and (beside := await stops_of_others(desk)) is not None and beside.quantity:
+                beside = await stops_of_others(desk) if grows else Beside()
+                if beside is None:
+                    return  # it moved while we asked: these sizes are of before
+                if beside.quantity:
                     self._naked_alarm(desk.now(), beside.text)
                     wanted = max(covered, size - beside.quantity)
                     changes = fit_protection(stops, rests.targets, wanted, rests.entered)

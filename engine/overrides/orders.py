@@ -7,12 +7,14 @@ from decimal import Decimal
 
 from engine import commands as c
 from engine.domain import order_lifecycle as lifecycle
-from engine.domain.ids import CommandId
+from engine.domain.ids import decision_key
 from engine.domain.intents import FLATTENED
 from engine.domain.orders import Order, OrderState, Role
+from engine.errors import StoreError
 from engine.outbound.exit_road import Failed, Held, Left
 from engine.overrides.base import Refusal, told
 from engine.overrides.checks import OrderChecks, added_risk, entry_wish, exit_problems, modify_problems, wanted_terms
+from engine.periodic import done_within
 from engine.session_run import SessionRun
 
 
@@ -28,20 +30,52 @@ class OrderOverrides(OrderChecks):
             if (problem := next(exit_problems(run, terms), None)) is not None:
                 raise Refusal(problem)
             self._note(command.origin, "exit by hand", command.session, command.reason)
-            self._start(self._exit(run, command.origin.id, terms.quantity), "exit by hand", command.origin.id)
+            self._start(self._exit(run, command.origin, terms.quantity), "exit by hand", command.origin.id)
             return "exit is on its way"
-        await self._committed(command.origin, "entry by hand", command.session, command.reason)
-        if run.trader.flattener.binds:  # a position wanted by hand is not closed again by an earlier flatten
-            run.trader.flattener.lift()
-            self._hold(run, command.origin, f"paused: entry by {command.origin.operator} after a flatten")
-        order = await run.trader.entries.enter(entry_wish(command, str(command.origin.id), command.reason))
+        order = await self._made_before(run, command.origin, "entry")
+        order = order or await self._enter(run, command)
         if order.state in (OrderState.DENIED, OrderState.ABANDONED, OrderState.REJECTED):
             raise Refusal(f"{order.state}: {order.reason}")
         return f"{order.client_id} is {order.state}"
 
-    async def _exit(self, run: SessionRun, id: CommandId, quantity: Decimal | None, *, force: bool = False) -> None:
+    async def _enter(self, run: SessionRun, command: c.SubmitByHand) -> Order:
+        await self._committed(command.origin, "entry by hand", command.session, command.reason)
+        if run.trader.flattener.binds:  # a position wanted by hand is not closed again by an earlier flatten
+            run.trader.flattener.lift()
+            self._hold(run, command.origin, f"paused: entry by {command.origin.operator} after a flatten")
+        return await run.trader.entries.enter(entry_wish(command, str(command.origin.id), command.reason))
+
+    async def _made_before(self, run: SessionRun, origin: c.Origin, leg: str) -> Order | None:
+        """What an earlier life made of the same command, sent again: it acts once. Raises StoreError."""
+        engine, client_id = self._engine, run.desk.client_id(decision_key(run.id, str(origin.id), leg, 1))
+        if (known := run.desk.book.get(client_id)) is not None or origin.at >= engine.started:
+            return known
+        with engine.clock.outside():
+            return await engine.store.order(client_id)
+
+    async def _left_before(self, run: SessionRun, origin: c.Origin) -> Order | None:
+        """The same of an exit, which does not wait for the database; one that never left is none."""
+
+        async def asked() -> Order | None:
+            try:
+                return await self._made_before(run, origin, "exit")
+            except StoreError:
+                return None
+
+        asking = self._tasks.spawn(asked(), "was it asked before")
+        in_time = await done_within(self._engine.clock, self._engine.plan.numbers.exit_commit, asking)
+        known = asking.result() if in_time else None
+        return None if known is None or known.state in (OrderState.ABANDONED, OrderState.REJECTED) else known
+
+    async def _exit(self, run: SessionRun, origin: c.Origin, quantity: Decimal | None, *, force: bool = False) -> None:
+        id, name = origin.id, str(origin.id)
         say = self._engine.board.begin(id, f"Exit {run.id}", run.id)
-        result = await run.trader.exits.leave(str(id), quantity, "by hand", force=force, say=say)
+        if origin.at < self._engine.started:
+            if (known := await self._left_before(run, origin)) is not None:
+                self._engine.board.end(id, True, f"{known.client_id} is {known.state}: it was asked for before")
+                return
+            name = f"{id}:{run.desk.lease.epoch}"  # nobody knows whether the first name was used
+        result = await run.trader.exits.leave(name, quantity, "by hand", force=force, say=say)
         match result:
             case Left(text=text):
                 self._engine.board.end(id, True, text)
@@ -117,7 +151,7 @@ class OrderOverrides(OrderChecks):
             raise Refusal("type REVERSE: a second exit beside one in doubt may reverse the position")
         run = self._run(command.session)
         self._note(command.origin, "force exit", command.session, "typed REVERSE")
-        self._start(self._exit(run, command.origin.id, None, force=True), "force exit", command.origin.id)
+        self._start(self._exit(run, command.origin, None, force=True), "force exit", command.origin.id)
         return "a second exit is on its way"
 
     async def _declare_dead(self, command: c.DeclareDead) -> str:

@@ -14,8 +14,8 @@ from msgspec.structs import replace
 from engine import commands as c
 from engine.domain.broker import BrokerStatus
 from engine.domain.decisions import Cancel, Decision, Modify, Nothing, StrategyContext
-from engine.domain.ids import SessionId
-from engine.domain.orders import Flag, Order, OrderState, Role
+from engine.domain.ids import CommandId, SessionId
+from engine.domain.orders import Flag, Order, OrderState, OrderType, Role, Side, Terms
 from engine.domain.records import LatchKind
 from engine.domain.settings import Remedy
 from engine.snapshot import Phase, ProtectionState
@@ -30,6 +30,7 @@ from tests.flows.acts import (
     leave,
     next_life,
     next_window,
+    procedure,
     rest,
     rows,
     trades_again,
@@ -434,3 +435,57 @@ async def test_a_command_that_left_before_its_row_was_written_is_ours_in_the_nex
     )
     assert again.snapshot().disagreements == ()
     assert again.blocks() == ()
+
+
+async def test_an_entry_by_hand_sent_again_to_the_next_life_leaves_the_order_it_made_alone(
+    make_desk: Callable[..., Desk],
+) -> None:
+    """The second one was denied under the same name, and the order that worked was forgotten."""
+    desk = await make_desk().start()
+    await next_window(desk, ES="5000")
+    terms = Terms(symbol=ES, side=Side.BUY, quantity=Decimal(1), type=OrderType.LIMIT, limit=Decimal(4980))
+    origin = c.Origin(id=CommandId("once"), operator="a", place="b", at=desk.clock.now())
+    command = c.SubmitByHand(
+        origin=origin, session=S_ES, terms=terms, is_exit=False, stop_loss=Decimal(4970), reason="in"
+    )
+    assert (await desk.send(lambda o: command)).taken
+    (entry,) = working(desk, Role.ENTRY)
+    await desk.pass_(1)
+    await kill(desk)
+    again = await next_life(desk, make_desk, later=20)
+    await again.send(lambda o: c.Pause(origin=o, session=S_ES, keep_resting=True))
+    second = await again.send(lambda o: command)
+    assert second.message == f"{entry.client_id} is working"
+    assert [o.client_id for o in working(again, Role.ENTRY)] == [entry.client_id]
+    assert len(again.exchange.orders_since(PAPER, 0)) == len(desk.exchange.orders_since(PAPER, 0))
+
+
+async def test_an_exit_by_hand_sent_again_to_the_next_life_closes_its_part_once(make_desk: Callable[..., Desk]) -> None:
+    desk = await make_desk().start()
+    await hold(desk, size="3")
+    terms = Terms(symbol=ES, side=Side.SELL, quantity=Decimal(1), type=OrderType.MARKET)
+    origin = c.Origin(id=CommandId("part"), operator="a", place="b", at=desk.clock.now())
+    command = c.SubmitByHand(origin=origin, session=S_ES, terms=terms, is_exit=True)
+    assert (await desk.send(lambda o: command)).taken
+    await desk.until(lambda: desk.position() == 2, 10)
+    await desk.pass_(3)
+    await kill(desk)
+    again = await next_life(desk, make_desk, later=20)
+    assert (await again.send(lambda o: command)).taken
+    await again.pass_(5)
+    assert again.broker_position() == 2
+    assert "it was asked for before" in procedure(again, CommandId("part")).result
+
+
+async def test_an_exit_by_hand_of_which_nothing_is_known_leaves_in_the_next_life(
+    make_desk: Callable[..., Desk],
+) -> None:
+    desk = await make_desk().start()
+    await hold(desk, size="3")
+    await desk.pass_(1)
+    await kill(desk)
+    terms = Terms(symbol=ES, side=Side.SELL, quantity=Decimal(1), type=OrderType.MARKET)
+    origin = c.Origin(id=CommandId("part"), operator="a", place="b", at=desk.clock.now())
+    again = await next_life(desk, make_desk, later=20)
+    assert (await again.send(lambda o: c.SubmitByHand(origin=origin, session=S_ES, terms=terms, is_exit=True))).taken
+    await again.until(lambda: again.broker_position() == 2, 10)

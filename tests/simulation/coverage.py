@@ -56,12 +56,15 @@ INVARIANTS = (
     "I32 weight",
     "I21 reckoned", "I23 reckoned", "I40 profit", "I22 room", "I22 release", "I24 again", "I26 live",
     "I33 refused", "I4 newest", "I12 order",
+    "I1 before", "I19 part", "I21 excess", "I22 asked", "I26 replace", "I26 waits", "I28 again", "I28 noted",
+    "I43 said", "exits add up", "flatten goes on", "resize", "rule 7 once",
     "I2 name", "I13 cancel", "I20 linked", "I21 floor", "I42 lasting", "entry lifetime",
 )  # fmt: skip
 NOT_BY_CHANCE = frozenset(
     {"entry loss", "missed exit", "missed mark", "I11", "I11 size", "I12 lost", "I21 dead", "I30 lost", "I32", "rule 8"}
     | {"I30 in a row", "I30 unmoved", "I19 entries", "rule 7 armed", "I22 room", "I22 release", "I33 refused"}
     | {"I5 adopted", "I26 asked", "I32 position", "rule 5 fills"}
+    | {"I26 replace", "I26 waits", "flatten goes on", "resize", "rule 7 once"}
 )
 """Rare in a small batch: demanded of a large one only."""
 STATES = tuple(state.value for state in OrderState)

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace as changed
 
+from brokers.paper import out_of_band
 from engine import commands as c
-from engine.domain.broker import Balance, BrokerFill
+from engine.domain.broker import Balance, BrokerFill, BrokerStatus
 from engine.domain.ids import AccountId, ClientOrderId, SessionId
+from engine.domain.orders import Role
 from engine.domain.settings import EntryWindow, SessionSettings
 from tests.simulation.operators import NAMES
 from tests.simulation.streams import Stream
@@ -28,16 +30,24 @@ if TYPE_CHECKING:
 NARROW, WRONG, SILENT = "narrow day", "wrong balance", "balance silence"
 DELAYED, STALE, HASTY = "delayed feed", "stale history", "hasty hands"
 CUT_SHORT, IN_PART = "crash in a flatten", "changed in part"
+VANISH, MOVED, AGAIN = "stops vanish", "moved in a flatten", "hands again"
 STRATEGY: dict[str, tuple[str, float]] = {"careless strategy": ("careless", 0.1)}
 """The field, and its probability at full intensity."""
 STANDING = (NARROW, WRONG, STALE, HASTY, *STRATEGY)
-LAST = (CUT_SHORT, IN_PART)
+LAST = (CUT_SHORT, IN_PART, VANISH, MOVED, AGAIN)
 """Kinds that came later than the sudden ones; new ones are added at the end."""
 CUTS = 1.0
 """Of the flattens in trouble, at full intensity."""
 FLATTENS_S = 200.0
 MOVES = 1.0
 """Of the limit orders that have filled in part, at full intensity."""
+VANISH_S = 300.0
+VANISHED = 6
+"""Stops that go one after the other, before one lasts."""
+LOST_WITH_IT = 0.5
+"""Of the submits by hand, at full intensity."""
+RESENT = 0.7
+"""Of the submits of a life that died, at full intensity."""
 HASTE = 0.3
 """Of the entries that are durable and have not left, at full intensity."""
 LIES = 0.25
@@ -132,8 +142,67 @@ def _flatten(run: Run, rng: Stream) -> None:
             desk.send(NAMES[0], partial(_flatten_of, rng.one_of(held)))
 
 
-def flattening(run: Run) -> None:
+def _vanish(run: Run, rng: Stream) -> None:
+    """The broker takes a stop back by itself, and the next one a few seconds after it was placed, and so on."""
+    world = run.world
+    place = rng.one_of(tuple(run.oracle.truth.places))
+
+    def strike(left: int) -> None:
+        world.exchange.roll(world.clock.now())
+        resting = (o for o in run.oracle.truth.ours_open(place) if run.oracle.truth.role(o) is Role.STOP)
+        stop = next((o for o in resting if o.record.status is BrokerStatus.WORKING), None)
+        if run.in_trouble and stop is not None:
+            world.hit(VANISH)
+            out_of_band.cancel_order(world.exchange, stop.id, world.clock.now(), "cancelled by the broker")
+        if left:
+            world.clock.call_at(world.clock.now() + rng.randint(2_000, 7_000), lambda: strike(left - 1))
+
+    strike(VANISHED)
+
+
+def _move(run: Run, sessions: tuple[SessionId, ...]) -> None:
+    """Somebody else trades the account while a session of it is flattened."""
+    world, rng = run.world, run.world.streams.of(MOVED)
+    strength = run.options.faults.get(MOVED, 0.0)
+    if not (strength and run.in_trouble and rng.chance(strength)):
+        return
+    session = rng.one_of(sessions)
+    place = next(place for place, id in run.oracle.truth.places.items() if id == session)
+    by = Decimal(rng.one_of((-1, 1)))
+
+    def act() -> None:
+        if run.in_trouble:
+            world.hit(MOVED)
+            run.oracle.out_of_band(*place, by, MOVED)
+            out_of_band.move_position(world.exchange, *place, by, world.clock.now())
+
+    world.clock.call_at(world.clock.now() + rng.randint(20, 1_500), act)
+
+
+def asked(run: Run) -> None:
+    """A submit by hand reached the engine: the process may end before it could tell what became of it."""
+    rng, strength = run.world.streams.of(f"when/{AGAIN}"), run.options.faults.get(AGAIN, 0.0)
+    if strength and run.in_trouble and rng.chance(LOST_WITH_IT * strength):
+        run.world.clock.call_at(run.world.clock.now() + rng.randint(5, 1_200), run.crash_soon)
+
+
+def begins(run: Run, desk: Desk, before: tuple[c.SubmitByHand, ...]) -> None:
+    """A life begins: a console whose line broke sends once more what it asked of the one `before`, by the same name."""
+    rng, strength = run.world.streams.of(AGAIN), run.options.faults.get(AGAIN, 0.0)
+    for command in before:
+        if strength and run.in_trouble and rng.chance(RESENT * strength):
+
+            def act(command: c.SubmitByHand = command) -> None:
+                if desk in run.in_command() and desk.is_up and not desk.life.paused:
+                    run.world.hit(AGAIN)
+                    desk.dispatch(command)
+
+            run.world.clock.call_at(run.world.clock.now() + rng.randint(1_000, 30_000), act)
+
+
+def flattening(run: Run, sessions: tuple[SessionId, ...]) -> None:
     """A flatten was taken: its process may end before it has closed anything, or before it could say so."""
+    _move(run, sessions)
     if run.in_trouble and run.world.streams.of(CUT_SHORT).chance(CUTS * run.options.faults.get(CUT_SHORT, 0.0)):
         run.world.hit(CUT_SHORT)
         run.crash_soon()
@@ -160,7 +229,11 @@ def filled(run: Run, account: AccountId, fill: BrokerFill) -> None:
     run.world.clock.call_at(run.world.clock.now() + rng.randint(20, 400), act)
 
 
-SUDDEN: dict[str, tuple[Callable[[Run, Stream], None], float]] = {SILENT: (_silence, 500.0), DELAYED: (_delay, 500.0)}
+SUDDEN: dict[str, tuple[Callable[[Run, Stream], None], float]] = {
+    SILENT: (_silence, 500.0),
+    DELAYED: (_delay, 500.0),
+    VANISH: (_vanish, VANISH_S),
+}
 """What it does, and how many seconds lie between two of it at full intensity, on average."""
 
 
@@ -188,8 +261,8 @@ def schedule(run: Run) -> None:
     for name, (act, mean) in SUDDEN.items():
         if name in run.options.faults:
             _again(run, act, mean / max(0.1, run.options.faults[name]), run.world.streams.of(f"when/{name}"))
-    if CUT_SHORT in run.options.faults:
-        _again(run, _flatten, FLATTENS_S / run.options.faults[CUT_SHORT], run.world.streams.of(f"when/{CUT_SHORT}"))
+    for name in (each for each in (CUT_SHORT, MOVED) if each in run.options.faults):
+        _again(run, _flatten, FLATTENS_S / run.options.faults[name], run.world.streams.of(f"when/{name}"))
 
 
 def _again(run: Run, act: Callable[[Run, Stream], None], mean: float, rng: Stream) -> None:

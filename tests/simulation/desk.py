@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -12,10 +13,10 @@ from msgspec import Struct
 from brokers.paper.exchange import PaperExchange
 from engine import commands as c
 from engine.domain.decisions import StrategyContext
-from engine.domain.ids import AccountId, CommandId, Millis, SessionId, Symbol
+from engine.domain.ids import AccountId, ClientOrderId, CommandId, Millis, SessionId, Symbol
 from engine.domain.instruments import Instrument
 from engine.domain.lease import Holder
-from engine.domain.risk import Contribution, PortfolioSettings, StanceNotice
+from engine.domain.risk import Approved, Contribution, Denied, PortfolioSettings, StanceNotice
 from engine.domain.settings import Numbers, SessionSettings, ShutdownPolicy
 from engine.engine import Engine
 from engine.host import PROBE_SECONDS, SUSPEND_SECONDS
@@ -135,6 +136,8 @@ class Desk:
         self._take_over = take_over
         self.paused_at: Millis = 0
         self.stills: list[tuple[Millis, Millis]] = []
+        self.submits: deque[c.SubmitByHand] = deque(maxlen=2)
+        """The newest that were asked for by hand."""
         self.steady_since: Millis = durable.loop.at
         self.seams = Seams(self.life, on_death)
         self.clock = SimClock(durable.loop, self.life)
@@ -189,6 +192,15 @@ class Desk:
             durable.witness.reported(life, contribution)
 
         self.engine.portfolio.report = reported  # type: ignore[method-assign]
+        review = self.engine.portfolio.review
+
+        def reviewed(session: SessionId, order: ClientOrderId, money: Decimal) -> Approved | Denied:
+            answer = review(session, order, money)
+            if isinstance(answer, Approved):
+                durable.witness.reserved(life, order, money)
+            return answer
+
+        self.engine.portfolio.review = reviewed  # type: ignore[method-assign]
         self.overrides = Overrides(self.engine, lambda command: None)
 
     def told_position(self, account: AccountId, symbol: Symbol, until: Millis) -> tuple[Decimal, ...]:
@@ -305,14 +317,22 @@ class Desk:
             place="simulation",
             at=self.clock.now(),
         )
+        self.dispatch(make(origin))
+
+    def dispatch(self, command: c.Command) -> None:
+        """The same of a command that may have been given before."""
+        if isinstance(command, c.SubmitByHand):
+            self.submits.append(command)
         with within_life(self.life):
-            self.durable.loop.spawn(self._dispatch(make(origin)), f"{operator}: command")
+            self.durable.loop.spawn(self._dispatch(command), f"{command.origin.operator}: command")
 
     async def _dispatch(self, command: c.Command) -> None:
         self.durable.witness.commanding(self.life, command)
         raised = raises(command, self.engine.portfolio.settings.limits)
         receipt = await self.overrides.dispatch(command)
         self.durable.witness.receipt(self.life, command, receipt, raised)
+        again = await self.overrides.dispatch(command)  # a line that broke sends it again
+        self.durable.witness.repeated(command, receipt, again)
 
     def position(self, session: SessionId) -> Decimal:
         """What memory believes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from engine.domain.ids import SessionId
+from engine.domain.ids import Millis, SessionId
 from engine.domain.orders import Order
 from engine.session_run import SessionRun
 from engine.snapshot import Phase
@@ -103,10 +103,14 @@ def has_asked(desk: Desk, session: SessionId, client_id: str) -> bool:
     return order.cancel_wanted or order.wanted is not None or desk.wires[order.account].up_since is None
 
 
-def broken_promises(desk: Desk) -> tuple[tuple[str, SessionId], ...]:
-    """Flattens of one session that ended with the words that it is not flat."""
+def broken_promises(desk: Desk) -> tuple[tuple[str, SessionId, Millis], ...]:
+    """Flattens of one session that ended with the words that it is not flat, and since when they had been at it."""
     ended = (p for p in desk.engine.board.procedures() if p.ok is False and p.result.startswith("NOT"))
-    return tuple((str(p.id), p.session) for p in ended if p.session is not None)
+    now = desk.clock.now()
+    return tuple((str(p.id), p.session, now - p.started) for p in ended if p.session is not None)
+
+
+SAID = "broker says position "
 
 
 def promises(desk: Desk) -> tuple[Promise, ...]:
@@ -117,5 +121,8 @@ def promises(desk: Desk) -> tuple[Promise, ...]:
         if procedure.ok and procedure.result.startswith("flat confirmed"):
             sessions = [procedure.session] if procedure.session is not None else list(engine.sessions)
             at = procedure.lines[-1][0] if procedure.lines else procedure.started
-            found += [Promise(str(procedure.id), session, procedure.started, at) for session in sessions]
+            for session in sessions:
+                lines = (line.removeprefix(f"{session}: ") for _, line in reversed(procedure.lines))
+                said = next((line for line in lines if line.startswith(SAID)), "")
+                found.append(Promise(str(procedure.id), session, procedure.started, at, said.removeprefix(SAID)))
     return tuple(found)

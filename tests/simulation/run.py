@@ -187,6 +187,7 @@ class Run:
             return
         right_clock = "clock step" not in self.options.faults
         self.oracle.quiet(probe.minds(desk), desk.life.name, right_clock=right_clock)
+        self.oracle.closing.quiet(desk.life.name)
         self.oracle.duties.quiet(desk.life.name, settled=desk.journal.is_settled, right_clock=right_clock)
         desk.send("oracle", lambda o: c.ReconcileNow(origin=o))
 
@@ -240,15 +241,19 @@ class Run:
 
     def _look_at_duties(self, desk: Desk, minds: tuple[Mind, ...], now: Millis) -> None:
         duties, broken = self.oracle.duties, probe.broken_promises(desk)
+        right_clock = "clock step" not in self.options.faults
         for mind in minds:
             wire = desk.wires[mind.account]
             up = None if wire.up_since is None else max(wire.up_since, desk.steady_since, desk.clock.right_since)
             duties.commanded(mind)
             duties.held(mind, now, killed=self.oracle.requests.killed)
+            self.oracle.closing.look(mind, now, up)
             self.oracle.sending.priced(mind, now)
-            for command, session in broken:
+            for command, session, lasted in broken:
                 if session == mind.session:
                     self.oracle.not_flat(mind, command)
+                    if right_clock:
+                        self.oracle.closing.not_flat(mind, command, lasted)
             if up is not None and now - up > LOOK_MS:
                 self.oracle.wishes.flattened(mind, now, desk.engine.started)
             told = desk.feed.told_at.get(mind.symbol)
@@ -262,6 +267,8 @@ class Run:
                 duties.fetched(mind, now, wire.asked_at.get("fills", 0), up)
             if up is not None and self.calm_since is not None and now - max(up, self.calm_since) > LOOK_MS:
                 self.oracle.wishes.look(mind, now, deferred() is not None)
+        steady = max(desk.steady_since, desk.clock.right_since)
+        self.oracle.audit.noted(desk.life.name, now, steady, partial(self._is_told, desk))
         for account, wire in desk.wires.items():
             for symbol, held in scenes.unknown_positions(self, desk, wire):
                 self.oracle.weight.unknown(account, symbol, held, probe.heat(desk))
@@ -339,11 +346,13 @@ class Run:
             desk.seams.die_at = self.faults.randint(1, 30)
         self.misbehave()
         desk.start()
+        day_faults.begins(self, desk, tuple(self._graveyard[-1].submits) if self._graveyard else ())
 
     def _began(self, desk: Desk) -> None:
         self.oracle.duties.held_since.clear()
         self.oracle.duties.begin(desk.life.name, self._journalled)
         self.oracle.sending.begin(desk.life.name)
+        self.oracle.closing.begin(desk.life.name, self._journalled)
         self.oracle.wishes.begin(desk.life.name)
 
     def _died(self, desk: Desk, where: str) -> None:
@@ -474,6 +483,10 @@ class Run:
     def _journalled(self, client_id: str) -> bool:
         word = client_id.encode()
         return any(word in data for files in self.world.all_files for data in files.kept.values())
+
+    def _is_told(self, desk: Desk, key: str) -> bool:
+        """Whether a deed stands in the journal, or an alarm says that it is written nowhere."""
+        return self._journalled(key) or any(a.id.startswith(f"unwritten:{key}") for a in desk.engine.board.alerts())
 
     def _note_confirmed(self, desk: Desk, minds: tuple[Mind, ...]) -> None:
         """When position checks told where each session stands, in the world's time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from engine import commands as c
@@ -62,6 +63,7 @@ class Testimony:
         heat = probe.heat(desk)
         self._run.oracle.requests.leaves(mind, heat, order, request)
         self._run.oracle.sending.submit(mind, order, scene)
+        self._run.oracle.closing.submit(mind, order, scene)
         self._run.oracle.wishes.acts(order)
         self._run.oracle.weight.reckon(mind, desk.engine.portfolio.contribution(session), scene.clock)
 
@@ -84,6 +86,10 @@ class Testimony:
                 self._run.oracle.sending.converts(order, scene)
         if (mind := probe.mind_of(desk, order.session)) is not None:
             self._run.oracle.weight.reckon(mind, desk.engine.portfolio.contribution(order.session), clock)
+            if kind == "replace" and order.role is Role.ENTRY:
+                self._run.oracle.weight.moves(mind, order, clock)
+            elif kind == "replace":
+                self._run.oracle.closing.changes(mind, order)
         for each in ("cancel", "replace"):
             if self._says_unrecorded(desk, f"{order.session}/{each}:{client_id}:"):
                 self._run.oracle.truth.unrecorded_commands.add(client_id)
@@ -156,8 +162,10 @@ class Testimony:
             case c.ReleaseLatch(session=session):
                 requests.paused.discard(session)
                 self._run.oracle.wishes.lifted((session,))
-            case c.SubmitByHand(session=session, is_exit=False):
-                self._run.oracle.released((session,))
+            case c.SubmitByHand(session=session):
+                day_faults.asked(self._run)
+                if not command.is_exit:
+                    self._run.oracle.released((session,))
             case c.AdoptOrder(session=session) | c.ForceExit(session=session):
                 self._run.oracle.released((session,))
             case c.ReleaseKill():
@@ -210,11 +218,16 @@ class Testimony:
                 requests.paused.update(held)
                 self.held_at.update(dict.fromkeys(held, self._run.world.clock.now()))
                 if isinstance(command, c.Flatten):
-                    day_faults.flattening(self._run)
+                    day_faults.flattening(self._run, held)
             case c.AdoptOrder(order=order):
                 self._run.oracle.truth.adopted.add(order)
             case _:
                 pass
+
+    def repeated(self, command: c.Command, receipt: c.Receipt, again: c.Receipt) -> None:
+        """The same command came a second time: it acts once, and has one receipt."""
+        same, name = again == receipt, type(command).__name__
+        self._run.oracle.findings.check("I28 again", same, f"{name}: {receipt.message}, and then {again.message}")
 
     def stance(self, life: Life, notice: StanceNotice) -> None:
         """The portfolio told a trader of this life whether entries may go."""
@@ -223,6 +236,12 @@ class Testimony:
             return
         now = desk.clock.now() if desk.clock.now() == self._run.world.loop.at else None
         self._run.oracle.weight.stance(life.name, notice.stance, probe.heat(desk), now)
+
+    def reserved(self, life: Life, order: ClientOrderId, money: Decimal) -> None:
+        """The portfolio set heat aside for an order."""
+        desk = self._run.desk_of(life)
+        if desk is not None:
+            self._run.oracle.weight.reserved(life.name, order, desk.clock.now(), money)
 
     def reported(self, life: Life, share: Contribution) -> None:
         """A trader declared its risk: looked at where the market stands beyond a stop of its, which covers nothing."""

@@ -78,8 +78,14 @@ class Witness(Protocol):
     def receipt(self, life: Life, command: Command, receipt: Receipt, raised: bool) -> None:
         """The engine took it, or said why not."""
 
+    def repeated(self, command: Command, receipt: Receipt, again: Receipt) -> None:
+        """The same command came a second time, and was answered so."""
+
     def stance(self, life: Life, notice: StanceNotice) -> None:
         """The portfolio told a trader of this life whether entries may go."""
+
+    def reserved(self, life: Life, order: ClientOrderId, money: Decimal) -> None:
+        """The portfolio set heat aside for an order of this life."""
 
     def reported(self, life: Life, share: Contribution) -> None:
         """A trader of this life declared its risk."""

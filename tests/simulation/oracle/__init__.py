@@ -21,6 +21,9 @@ duties.py      I18 I26 (a cancel that a life before asked for, fills since its o
                begins killed), doubts are asked about and fills fetched (rule 5), I30 (a line that is back is asked),
                the journal settles, the alarm of a full disk, the mark, missed exits
 wishes.py      I19 (who wants out leaves, and enters no further), a flatten stands
+closing.py     exits that add up, protection sized whole ("resize") and armed once (rule 7), room that is made is used
+               (I19 part), I26 (who waits for fills is listed; what was being replaced is in doubt in the next life),
+               a flatten goes on
 exposure.py    I9 I20 I43
 candles.py     I15 I16 I17, candles are as the market made them
 standing.py    I8 I13 (wanted cancels, too) I21 I23 I37 I41 I42 I43

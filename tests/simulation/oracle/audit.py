@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, deque
+from collections.abc import Callable
 from decimal import Decimal
 
 from engine.domain.broker import BrokerFill
@@ -41,6 +42,7 @@ CENT = Decimal("0.01")
 AVERAGE_TOLERANCE = Decimal("0.000001")
 FRESH_JOBS = "SELECT count(*) FROM jobs WHERE state != 'dead' AND queued >= ?"
 JOB_MS = 10_000
+NOTED_MS = 2_000
 OVERRIDE = "SELECT count(*) FROM overrides WHERE id = ? OR id = ?"
 STATE = "SELECT state FROM orders WHERE client_id = ?"
 SENT_TWICE = "SELECT client_id, count(*) FROM order_events WHERE event = 'sent' GROUP BY client_id HAVING count(*) > 1"
@@ -72,6 +74,7 @@ class Audit:
         self._revisions: dict[str, int] = {}
         self.transitions: Counter[tuple[str, str]] = Counter()
         self._owed: list[tuple[str, str, str]] = []
+        self._fresh: list[tuple[str, str, str, Millis]] = []
         self._reconciled: tuple[int, ...] | None = None
         self._filled_at: dict[Place, Millis] = {}
 
@@ -190,8 +193,21 @@ class Audit:
         self._findings.check("I28", bool(rows), f"{what} ({id}) took effect without a row")
 
     def lowered(self, id: str, what: str, life: str) -> None:
-        """A deed that lowers risk owes its row."""
+        """A deed that lowers risk owes its row, and a record of it in a moment."""
         self._owed.append((id, what, life))
+        self._fresh.append((id, what, life, self._truth.now()))
+
+    def noted(self, life: str, now: Millis, steady_since: Millis, is_told: Callable[[str], bool]) -> None:
+        """I28: by now it is in a row or in the journal, or an alarm says that it is nowhere."""
+        due = [each for each in self._fresh if now - each[3] >= NOTED_MS]
+        self._fresh = [each for each in self._fresh if now - each[3] < NOTED_MS]
+        for id, what, of, at in due:
+            if of == life and steady_since < at:
+                (rows,) = self._truth.database.execute(OVERRIDE, (id, f"override/{id}")).fetchone()
+                known = bool(rows) or is_told(f"override/{id}")
+                self._findings.check(
+                    "I28 noted", known, f"{what} ({id}) is in no row nor in the journal, and none says so"
+                )
 
     def rows_of_overrides(self, life: str) -> None:
         """I28: deeds that lowered risk in a life that went on have their row."""

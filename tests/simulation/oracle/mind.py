@@ -77,12 +77,13 @@ class HeatMind(Struct, frozen=True, kw_only=True):
 
 
 class Promise(Struct, frozen=True):
-    """The engine said that a session is flat, and under which command."""
+    """The engine said that a session is flat, and under which command; `said` is its newest line of the position."""
 
     command: str
     session: SessionId
     began: Millis
     at: Millis
+    said: str = ""
 
 
 def own(order: Order) -> ClientOrderId:

@@ -17,6 +17,7 @@ from engine.domain.settings import SessionLimits
 from tests.simulation.oracle.agreement import Agreement
 from tests.simulation.oracle.audit import Audit, signed
 from tests.simulation.oracle.candles import Candles
+from tests.simulation.oracle.closing import Closing
 from tests.simulation.oracle.day import Day
 from tests.simulation.oracle.duties import Duties
 from tests.simulation.oracle.exposure import Exposure
@@ -61,7 +62,8 @@ class Oracle:
         self.audit = Audit(self.truth, self.findings, instruments)
         self.day = Day(self.truth, self.findings, limits, instruments)
         self.sending = Sending(self.truth, self.findings, limits, self.day)
-        self.verdicts = Verdicts(self.truth, self.findings, answers)
+        self.closing = Closing(self.truth, self.findings)
+        self.verdicts = Verdicts(self.truth, self.findings, answers, self.closing.waits)
         worst = max(each.worst_case_per_contract for each in limits.values())
         self.weight = Weight(self.findings, instruments, worst)
         self.agreement = Agreement(self.truth, self.findings, self.day.has_lost)
@@ -125,6 +127,7 @@ class Oracle:
         if order is not None and order.record.client_id is None and not fill.revision:
             self.truth.behind[account, fill.symbol].append(Behind(self._now(), signed(fill), "foreign order"))
         self.exposure.filled(account, fill, order)
+        self.closing.filled((account, fill.symbol), None if order is None else self.truth.role(order))
 
     def _price_told(self, place: Place, fill: BrokerFill) -> None:
         """Where fills come as totals, one that was voided has no price to take out of the average again."""

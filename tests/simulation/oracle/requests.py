@@ -56,6 +56,11 @@ class Requests:
         truth, check = self._truth, self._findings.check
         now = truth.now()
         legs = {leg.client_id for leg in request.legs}
+        (keys,) = truth.database.execute(KEY, (order.client_id, "submit")).fetchone()
+        known = bool(keys) or self._journalled(order.client_id) or order.client_id in truth.unrecorded
+        check(
+            "I1 before", known, f"{order.role} {order.client_id} leaves, and stands neither in a row nor in the journal"
+        )
         linked = truth.exchange.capabilities(order.account).one_cancels_other is Enforcer.BROKER
         for item in mind.orders:
             if item.client_id == order.client_id or item.client_id in legs:

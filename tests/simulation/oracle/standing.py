@@ -233,6 +233,8 @@ class Standing:
                 (not held and not resting) or behind,
                 f"{promise.session} was confirmed flat: {held} at the broker, own orders {[o.id for o in resting]}",
             )
+            said = not promise.said or promise.said.startswith("0,")
+            self._findings.check("I43 said", said, f"{promise.session} was confirmed flat on: position {promise.said}")
             mind = known.get(promise.session)
             open_then = [] if mind is None else [o.client_id for o in mind.orders if _was_unproven(o, promise.at)]
             self._findings.check(

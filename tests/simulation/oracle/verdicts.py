@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Protocol
 
@@ -77,10 +78,11 @@ class Answers(Protocol):
 class Verdicts:
     """Judges every new row of the order events."""
 
-    def __init__(self, truth: Truth, findings: Findings, answers: Answers) -> None:
+    def __init__(self, truth: Truth, findings: Findings, answers: Answers, waits: Callable[[str], None]) -> None:
         self._truth = truth
         self._findings = findings
         self._answers = answers
+        self._waits = waits
         self._seen = 0
         self._seen_rows = 0
         self._seen_differences = self._seen_terms = 0
@@ -259,6 +261,8 @@ class Verdicts:
         if row is not None and S(row[0]) is state:
             filled, reported = Decimal(row[1]), Decimal(row[2])
             # what had been reported before counts no more; a fill told after the end may be reported before it is told
+            if filled < reported:
+                self._waits(client_id)
             voided = client_id in self._truth.busted or client_id in self._truth.late
             self._findings.check(
                 "I26 live", bool(row[9]) or filled >= reported, f"{client_id} waits for fills; no later life would know"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from engine.domain.ids import AccountId, Millis, Symbol
+from engine.domain.ids import AccountId, ClientOrderId, Millis, Symbol
 from engine.domain.instruments import Instrument
 from engine.domain.orders import TERMINAL, ZERO, Order, OrderState, OrderType, Role, Terms
 from engine.domain.risk import CompleteHeat, Contribution, IncompleteHeat, Stance
 from engine.snapshot import Phase
+from tests.simulation.oracle.closing import excess
 from tests.simulation.oracle.findings import Findings
 from tests.simulation.oracle.mind import HeatMind, Mind
 
@@ -18,6 +19,7 @@ GAP = Decimal("0.0025")
 FLOOR_FRACTION = Decimal("0.002")
 """Of the average price; the rule says 0.25 % of the mark, which has moved since."""
 EQUITY_DRIFT = Decimal("0.2")
+ASKED_MS = 60_000
 UNKNOWN = (OrderState.IN_DOUBT_SUBMIT, OrderState.LOST)
 COVERING = (
     OrderState.WORKING,
@@ -35,6 +37,7 @@ class Weight:
         self._instruments = {each.symbol: each for each in instruments}
         self._worst = worst
         self._blocked: set[str] = set()
+        self._reserved: dict[tuple[str, ClientOrderId], tuple[Millis, Decimal]] = {}
 
     def stance(self, life: str, stance: Stance, heat: HeatMind, now: Millis | None) -> None:
         """The portfolio's word to a trader, in the step in which it is given. `now`: the desk's clock, if it is right.
@@ -71,6 +74,24 @@ class Weight:
             parts += [r.money for r in heat.reservations if r.group == name]
             reckoned = sum(parts, ZERO) * 100 / heat.heat.equity
             self._findings.check("I21 group", percent == reckoned, f"{name} is at {percent}, its parts at {reckoned}")
+
+    def reserved(self, life: str, order: ClientOrderId, clock: Millis, money: Decimal) -> None:
+        """The portfolio set heat aside for an order."""
+        self._reserved[life, order] = (clock, money)
+
+    def moves(self, mind: Mind, order: Order, clock: Millis) -> None:
+        """Other terms of an entry start to leave: what they add was reviewed, and set aside, not long ago."""
+        wanted, mark = order.wanted, mind.mark
+        if wanted is None or mark is None:
+            return
+        instrument = self._instruments[mind.symbol]
+        adds = self._planned(wanted, order, mark, instrument) - self._planned(order.terms, order, mark, instrument)
+        if adds > 0:
+            at, money = self._reserved.get((mind.life, order.client_id), (-ASKED_MS, ZERO))
+            asked = at >= clock - ASKED_MS and money >= adds
+            self._findings.check(
+                "I22 asked", asked, f"{order.client_id} moves to {adds} more at risk; set aside were {money} at {at}"
+            )
 
     def reckon(self, mind: Mind, share: Contribution | None, clock: Millis) -> None:
         """What was declared in this very step, when a request leaves, by the formula: at the mark of this moment."""
@@ -144,6 +165,8 @@ class Weight:
             share.unprotected >= naked,
             lambda: f"{mind.session}: {mind.position} with stops for {stops} weighs {share.unprotected}",
         )
+        beyond = excess(mind) * self._worst
+        self._findings.check("I21 excess", share.excess == beyond, f"{mind.session}: {share.excess}, not {beyond}")
         instrument = self._instruments[mind.symbol]
         floor = FLOOR_TICKS * instrument.tick_size * instrument.point_value
         if mind.position and mind.average is not None:
