@@ -166,7 +166,8 @@ class Weight:
             lambda: f"{mind.session}: {mind.position} with stops for {stops} weighs {share.unprotected}",
         )
         beyond = excess(mind) * self._worst
-        self._findings.check("I21 excess", share.excess == beyond, f"{mind.session}: {share.excess}, not {beyond}")
+        same = share.excess == beyond
+        self._findings.check("I21 excess", same, lambda: f"{mind.session}: {share.excess}, not {beyond}")
         instrument = self._instruments[mind.symbol]
         floor = FLOOR_TICKS * instrument.tick_size * instrument.point_value
         if mind.position and mind.average is not None:
