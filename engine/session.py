@@ -334,18 +334,19 @@ class SessionDesk:
 
     async def until(self, predicate: Callable[[], bool], seconds: float) -> bool:
         """Whether `predicate` came true before `seconds` passed; looked at after every move of this session."""
-        deadline = self.clock.now() + round(seconds * 1000)
+        clock, waiting = self.clock, self._waiting
+        deadline = clock.now() + round(seconds * 1000)
         waited = seconds <= 0
         while not predicate():  # again after each wake: it may have changed back before our turn came
-            if waited and self.clock.now() >= deadline:
+            if waited and clock.now() >= deadline:
                 return False
             waited = True
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting[waiter] = predicate
-            timer = self.clock.call_at(deadline, partial(_wake, waiter))
+            waiting[waiter] = predicate
+            timer = clock.call_at(deadline, partial(_wake, waiter))
             try:
                 await waiter
             finally:
                 timer.cancel()
-                del self._waiting[waiter]
+                del waiting[waiter]
         return True

@@ -23,6 +23,7 @@ from engine.domain.ids import Millis
 from engine.domain.market import Candle, Tick
 from engine.domain.order_book import Change
 from engine.domain.orders import TERMINAL, Order, Terms
+from engine.domain.positions import Position
 from engine.domain.risk import Contribution, StanceNotice
 from engine.errors import StartOver
 from engine.inbound.candle_series import Added, Ignored, Inserted, Placement, Replaced
@@ -98,6 +99,7 @@ class RealtimeTrader:
         self._broken: BaseException | None = None
         self._reporting = False
         self._reported: Millis = 0
+        self._declared: tuple[tuple[int, Position, Decimal | None], Contribution] | None = None
 
     def _new_stream(self) -> CandleStream:
         settings, numbers = self.desk.settings, self.desk.numbers
@@ -387,8 +389,12 @@ class RealtimeTrader:
         """Declare this session's risk; nobody else may, and nobody for a trader that does not run any more."""
         if not self._reporting:
             return
-        self._reported = self.desk.now()
-        self._report(self.declared(self.desk.book.open()))
+        desk, book = self.desk, self.desk.book
+        self._reported = now = desk.now()
+        moved = (book.version, book.position, desk.mark)
+        if self._declared is None or self._declared[0] != moved:
+            self._declared = moved, self.declared(book.open())
+        self._report(changed(self._declared[1], at=now))
 
     def declared(self, orders: tuple[Order, ...]) -> Contribution:
         """What this session would declare with these open orders."""

@@ -67,6 +67,7 @@ class PortfolioServer:
         self._unowned: dict[tuple[AccountId, Symbol], Contribution | None] = {}
         self._reservations: dict[ClientOrderId, Reservation] = {}
         self._equity: dict[AccountId, _Equity] = {}
+        self._all_equity: Decimal | None = None
         self._stances: dict[SessionId, StanceNotice] = {}
         self._money = ZERO
         self._money_of: dict[str | None, Decimal] = {}
@@ -130,6 +131,7 @@ class PortfolioServer:
             known.unconfirmed = value
         else:
             self._equity[account] = _Equity(value, at, balance.currency)
+            self._all_equity = self._total_equity()
         self._push()
 
     def _believable(self, known: _Equity, value: Decimal) -> bool:
@@ -205,7 +207,7 @@ class PortfolioServer:
     def heat(self) -> Heat:
         """The total as a share of equity, or the floor while something is missing."""
         missing = self.missing()
-        money, equity = self._money, self._total_equity()
+        money, equity = self._money, self._all_equity
         share = money * HUNDRED / equity if equity is not None and equity > 0 else None
         if missing or share is None or equity is None:
             now = self._clock.now()
@@ -219,7 +221,7 @@ class PortfolioServer:
         return CompleteHeat(percent=share, money=money, equity=equity)
 
     def _group_share(self, group: str) -> Decimal:
-        equity = self._total_equity()
+        equity = self._all_equity
         return self._money_of.get(group, ZERO) * HUNDRED / equity if equity else ZERO
 
     # -- the gate -----------------------------------------------------------------------------------------
@@ -363,7 +365,7 @@ class PortfolioServer:
             reservations=tuple(self._reservations.values()),
             unowned=tuple(c for c in self._unowned.values() if c is not None),
             missing=self.missing(),
-            equity=self._total_equity(),
+            equity=self._all_equity,
             equity_at=min((e.at for e in self._equity.values()), default=None),
             currency=self.settings.currency,
             history=tuple(self._history),

@@ -318,7 +318,8 @@ class OrderBook:
         """Believe the broker's position; the reconciler alone calls this, with its evidence in the audit trail."""
         self.position = Position(quantity, average if quantity else None)
         self._adopted = True
-        self._touched(now)
+        self.version += 1
+        self.last_event = now
         self._on_change(Change(None, "adopted", cause), now)
 
     @property
@@ -339,7 +340,7 @@ class OrderBook:
 
     def _store(self, order: Order, now: Millis) -> None:
         self._keep(order)
-        self._touched(now)
+        self.last_event = now
 
     def _keep(self, order: Order) -> None:
         self._orders[order.client_id] = order
@@ -348,12 +349,9 @@ class OrderBook:
         else:
             self._live.pop(order.client_id, None)
         self._open = tuple(self._live.values())
+        self.version += 1
         if order.broker_id is not None:
             self._by_broker[order.broker_id] = order.client_id
-
-    def _touched(self, now: Millis) -> None:
-        self.version += 1
-        self.last_event = now
 
     def _forget_old(self) -> None:
         if len(self._orders) <= 2 * KEEP_RECENT:

@@ -7,6 +7,7 @@ first failing run; `--shrink` makes that run smaller and prints it; `--options J
 from __future__ import annotations
 
 import argparse
+import gc
 import hashlib
 import json
 import multiprocessing
@@ -34,7 +35,8 @@ def results(runs: list[Options], jobs: int) -> Iterator[Result]:
     if jobs == 1:
         yield from map(simulate, runs)
         return
-    with multiprocessing.get_context("spawn").Pool(jobs, maxtasksperchild=40) as pool:
+    # what a process has imported is no garbage: each collection between two runs leaves it out
+    with multiprocessing.get_context("spawn").Pool(jobs, gc.freeze, maxtasksperchild=100) as pool:
         yield from pool.imap(simulate, runs)
 
 

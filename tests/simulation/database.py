@@ -79,20 +79,24 @@ class SimDatabase:
 
     def commit(self, statements: Sequence[Statement]) -> list[int]:
         """One transaction, now. Raises as StoreConnection.transact, but never CommitUnknown."""
-        raw = self.raw
+        raw, counts, claimed, only_renews = self.raw, list[int](), list[str](), True
         raw.execute("BEGIN IMMEDIATE")
         try:
-            counts = [max(0, raw.execute(*statement).rowcount) for statement in statements]
+            for sql, parameters in statements:
+                touched = raw.execute(sql, parameters).rowcount
+                counts.append(touched if touched > 0 else 0)
+                if sql is CLAIM_KEY:
+                    claimed.append(parameters[0])
+                only_renews = only_renews and sql is RENEW_LEASE
             raw.execute("COMMIT")
         except Exception as error:
             if raw.in_transaction:
                 raw.execute("ROLLBACK")
             raise as_store_error(error) from error
         self.commits += 1
-        for sql, parameters in statements:
-            if sql is CLAIM_KEY:
-                self.on_intent(parameters[0])
-        self.rows_written |= any(sql is not RENEW_LEASE for sql, _ in statements)
+        for key in claimed:
+            self.on_intent(key)
+        self.rows_written = self.rows_written or not only_renews
         return counts
 
     def answers(self, now: Millis, life: str) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 
 from engine.domain.broker import LinkState
 from engine.domain.ids import Millis, Symbol
@@ -67,7 +68,7 @@ class SimFeed:
         self.newest: dict[Symbol, Millis] = {}
         self.price: dict[Symbol, Decimal] = {}
         self.told_at: dict[Symbol, Millis] = {}
-        self.told: dict[Symbol, deque[tuple[Millis, Decimal]]] = {}
+        self.told: defaultdict[Symbol, deque[tuple[Millis, Decimal]]] = defaultdict(partial(deque, maxlen=KEPT))
         self._told: dict[tuple[Symbol, int], History] = {}
         self.gaps: set[Symbol] = set()
 
@@ -162,10 +163,11 @@ class SimFeed:
         elif self._state is LinkState.UP:
             sinks = self._sinks.get(tick.symbol, ())
             if tick.at >= self.newest.get(tick.symbol, 0):
+                now = self._clock.now()
                 self.newest[tick.symbol] = tick.at
                 self.price[tick.symbol] = tick.price
-                self.told_at[tick.symbol] = self._clock.now()
-                self.told.setdefault(tick.symbol, deque(maxlen=KEPT)).append((self._clock.now(), tick.price))
+                self.told_at[tick.symbol] = now
+                self.told[tick.symbol].append((now, tick.price))
             for sink in sinks:
                 sink(tick)
 

@@ -151,22 +151,22 @@ class SimLoop(_Loop):
         """Run to a moment, or until `halted` was set in a step; whether it was."""
         ready, timers, pop, hold = self._ready, self._timers, heapq.heappop, self._held.append
         shuffle, draw, take = self._shuffle, self._rng.random, self._ready.popleft
+        steps = self.steps
         asyncio._set_running_loop(self)
         try:
             while True:
-                budget = STEP_LIMIT
+                most = steps + STEP_LIMIT
                 while ready:
                     callback, args, context = (
                         take() if not shuffle or len(ready) == 1 or draw() >= shuffle else self._take_another()
                     )
                     life = context.get(LIFE)
                     if life is None or life.runs:
-                        self.steps += 1
+                        steps += 1
                         context.run(callback, *args)
                     elif not life.dead:
                         hold((life, (callback, args, context)))
-                    budget -= 1
-                    if not budget:
+                    if steps == most:
                         raise Stuck(f"no time passes at {self.at}: {callback!r}")
                     if self.halted:
                         return True
@@ -193,6 +193,7 @@ class SimLoop(_Loop):
                 if self.halted and not ready:
                     return True
         finally:
+            self.steps = steps
             asyncio._set_running_loop(None)
 
     def _take_another(self) -> _Step:
@@ -326,7 +327,8 @@ class SimClock:
 
     def call_at(self, at: Millis, call: Callable[[], None]) -> SimTimer:
         """Run `call` once that much virtual time has passed as lies between now and `at`."""
-        return self._loop.add_timer(self._loop.at + max(0, at - self.now()), call, self._life)
+        now = self.now()
+        return self._loop.add_timer(self._loop.at + (at - now if at > now else 0), call, self._life)
 
     @contextmanager
     def outside(self) -> Iterator[None]:
