@@ -77,6 +77,10 @@ class Books:
             sums |= {each + won for each in sums}
         return sums
 
+    def lost_late(self) -> Decimal:
+        """The most that those may take from this day."""
+        return sum((won for won in self.at_the_end if won < 0), ZERO) if self.has_turned else ZERO
+
     def result(self, mark: Decimal | None) -> Decimal:
         """Realised and open, less fees, in money."""
         return self.won + self.position.open_points(mark) * self._instrument.point_value
@@ -201,4 +205,4 @@ class Day:
     def has_lost(self, mind: Mind) -> bool:
         """Whether the day's loss may well have closed entries."""
         books, limits = self._books[mind.account, mind.symbol], self._limits[mind.session]
-        return not books.is_sure or books.worst <= -limits.max_daily_loss * ENOUGH
+        return not books.is_sure or books.worst + books.lost_late() <= -limits.max_daily_loss * ENOUGH
