@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tests.mutants.believed import BELIEVED
 from tests.mutants.elsewhere import ELSEWHERE
+from tests.mutants.leaving import LEAVING
 from tests.mutants.outbound import OUTBOUND
 from tests.mutants.overlooked import OVERLOOKED
 
-MUTANTS = (*OUTBOUND, *ELSEWHERE, *OVERLOOKED, *BELIEVED)
+MUTANTS = (*OUTBOUND, *ELSEWHERE, *OVERLOOKED, *BELIEVED, *LEAVING)

@@ -57,7 +57,7 @@ INVARIANTS = (
     "I21 reckoned", "I23 reckoned", "I40 profit", "I22 room", "I22 release", "I24 again", "I26 live",
     "I33 refused", "I4 newest", "I12 order",
     "I1 before", "I19 part", "I21 excess", "I22 asked", "I26 replace", "I26 waits", "I28 again", "I28 noted",
-    "I43 said", "exits add up", "flatten goes on", "resize", "rule 7 once",
+    "I43 said", "exit whole", "exits add up", "flatten goes on", "resize", "rule 7 once",
     "I2 name", "I13 cancel", "I20 linked", "I21 floor", "I42 lasting", "entry lifetime",
 )  # fmt: skip
 NOT_BY_CHANCE = frozenset(

@@ -203,7 +203,7 @@ class Testimony:
         if raised:
             audit.raised(id, name)
         elif lowers(command):
-            audit.lowered(id, name, life.name)
+            audit.lowered(id, name, life.name, self._run.world.clock.now())
         sessions = tuple(s.id for s in self._run.world.durable.sessions)
         match command:
             case c.Kill():

@@ -192,10 +192,10 @@ class Audit:
         (rows,) = self._truth.database.execute(OVERRIDE, (id, f"override/{id}")).fetchone()
         self._findings.check("I28", bool(rows), f"{what} ({id}) took effect without a row")
 
-    def lowered(self, id: str, what: str, life: str) -> None:
+    def lowered(self, id: str, what: str, life: str, now: Millis) -> None:
         """A deed that lowers risk owes its row, and a record of it in a moment."""
         self._owed.append((id, what, life))
-        self._fresh.append((id, what, life, self._truth.now()))
+        self._fresh.append((id, what, life, now))
 
     def noted(self, life: str, now: Millis, steady_since: Millis, is_told: Callable[[str], bool]) -> None:
         """I28: by now it is in a row or in the journal, or an alarm says that it is nowhere."""

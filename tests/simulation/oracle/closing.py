@@ -34,9 +34,12 @@ USED_MS = 15_000
 GOES_ON_MS = 58_000
 """A flatten is tried again for a minute, unless it gets flat."""
 WAITS_MS = 8_000
+SETTLED_MS = 15_000
+BEHIND_MS = 60_000
 DURABLE_MS = 700
 """How long before its send an intent was made that the database took: one that it did not take is journalled."""
 STOPS = (OrderType.STOP, OrderType.STOP_LIMIT)
+UNSURE = (*IN_DOUBT, OrderState.LOST, OrderState.SUBMITTING)
 MAKES_ROOM = "making room for a partial exit"
 MADE_ROOM = "SELECT 1 FROM order_events WHERE client_id = ? AND event = 'replaced' AND at >= ? AND detail = ?"
 WHY = "SELECT reason FROM intents WHERE client_id = ? AND kind = 'replace' AND at >= ? ORDER BY at DESC LIMIT 1"
@@ -60,8 +63,9 @@ class Room(Struct, frozen=True):
 class Closing:
     """Judges at the send and, of what was left undone, at intervals."""
 
-    def __init__(self, truth: Truth, findings: Findings) -> None:
+    def __init__(self, truth: Truth, findings: Findings, now: Callable[[], Millis]) -> None:
         self._truth = truth
+        self._now = now
         self._findings = findings
         self._armed: dict[Key, list[ClientOrderId]] = {}
         self._guarded: set[Key] = set()
@@ -114,7 +118,7 @@ class Closing:
         records = list(self._truth.exchange.book.by_client_id(order.account, name))
         if not records:
             return False
-        ended = max(self._truth.now() if o.is_open else o.record.updated for o in records)
+        ended = max(self._now() if o.is_open else o.record.updated for o in records)
         filled = any(o.record.filled for o in records)
         return filled or ended - min(o.record.submitted for o in records) >= STOOD_MS
 
@@ -126,6 +130,7 @@ class Closing:
         key = (mind.life, mind.session)
         if wanted.type is OrderType.MARKET and order.terms.type is not OrderType.MARKET:
             self._room.pop(key, None)
+            self._whole(mind, order, wanted)
             return
         if wanted.quantity == order.terms.quantity:
             return
@@ -133,9 +138,30 @@ class Closing:
             "",
         )
         if why == MAKES_ROOM:
-            self._room[key] = Room(order.client_id, self._truth.now())
+            self._room[key] = Room(order.client_id, self._now())
         elif why == f"position is {mind.position}":
             self._fits(mind, order, wanted)
+
+    def _whole(self, mind: Mind, order: Order, wanted: Terms) -> None:
+        """A stop becomes an exit where everything is left: with what leaves already it closes all there is."""
+        place, now = (mind.account, mind.symbol), self._now()
+        truly = self._truth.position(place).quantity
+        unsure = any(o.state in UNSURE or o.reported > o.filled or Flag.BUSTED in o.flags for o in mind.orders)
+        since = max(self._truth.filled_at.get(place, 0), mind.began)
+        if (
+            unsure
+            or truly != mind.position
+            or now - since < SETTLED_MS
+            or self._truth.changed_behind(place, now - BEHIND_MS)
+        ):
+            return
+        leaving = [o for o in mind.orders if o.terms.type is OrderType.MARKET and o.client_id != order.client_id]
+        total = wanted.quantity - order.filled + _held(leaving, mind)
+        self._findings.check(
+            "exit whole",
+            total >= abs(truly),
+            f"{order.client_id} becomes an exit: {total} leave, the position is {truly}",
+        )
 
     def _fits(self, mind: Mind, order: Order, wanted: Terms) -> None:
         """Protection follows the position, whatever its orders have filled: it is not made smaller than that."""
@@ -195,7 +221,7 @@ class Closing:
 
     def waits(self, client_id: str) -> None:
         """An order ended by the broker's word, with more filled than has been told."""
-        self._waits.setdefault(client_id, self._truth.now())
+        self._waits.setdefault(client_id, self._now())
 
     def _listed(self, mind: Mind, now: Millis) -> None:
         """I26: while it waits for fills it counts as live."""

@@ -62,7 +62,7 @@ class Oracle:
         self.audit = Audit(self.truth, self.findings, instruments)
         self.day = Day(self.truth, self.findings, limits, instruments)
         self.sending = Sending(self.truth, self.findings, limits, self.day)
-        self.closing = Closing(self.truth, self.findings)
+        self.closing = Closing(self.truth, self.findings, now)
         self.verdicts = Verdicts(self.truth, self.findings, answers, self.closing.waits)
         worst = max(each.worst_case_per_contract for each in limits.values())
         self.weight = Weight(self.findings, instruments, worst)
@@ -155,6 +155,9 @@ class Oracle:
         """The engine said "flat confirmed"; what it was `told` of positions by then, None if its clock may be wrong."""
         for promise in self.standing.promises(promises, minds, self._released, self.commanded):
             account, symbol = self._places[promise.session]
+            for mind in minds:
+                if mind.session == promise.session:
+                    self.wishes.flat(mind.life, mind.session)
             reads = told(account, symbol, promise.at) if told is not None else ()
             if reads:
                 self.findings.check("I43 read", not all(reads), f"{promise.session} was confirmed flat, told {reads}")

@@ -50,6 +50,7 @@ class Wishes:
         self._stands: dict[tuple[str, SessionId], Decimal] = {}
         self._came: dict[tuple[str, SessionId], Millis] = {}
         self._failed: set[str] = set()
+        self._flat: dict[tuple[str, SessionId], Millis] = {}
 
     def asked(self, life: str, mind: Mind, candle: Millis) -> None:
         """The strategy is about to decide on a candle."""
@@ -66,10 +67,17 @@ class Wishes:
         """Somebody wants to hold something there again."""
         self._stands = {key: held for key, held in self._stands.items() if key[1] not in sessions}
 
+    def flat(self, life: str, session: SessionId) -> None:
+        """A flatten ended well: nothing stands of one before it."""
+        self._flat[life, session] = self._truth.now()
+        self._stands.pop((life, session), None)
+
     def not_flat(self, mind: Mind, command: str) -> None:
         """A flatten ended without the position being closed: what comes on top of it is closed under it."""
         if command not in self._failed:
             self._failed.add(command)
+            if self._truth.now() - self._flat.get((mind.life, mind.session), -SEEN_MS) < SEEN_MS:
+                return  # another one ended beside it, and that one well
             self._stands[mind.life, mind.session] = mind.position
 
     def flattened(self, mind: Mind, now: Millis, began: Millis) -> None:
