@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import TYPE_CHECKING
 
 from engine.domain.ids import Millis, SessionId
@@ -113,8 +114,8 @@ def broken_promises(desk: Desk) -> tuple[tuple[str, SessionId, Millis], ...]:
 SAID = "broker says position "
 
 
-def promises(desk: Desk) -> tuple[Promise, ...]:
-    """Procedures that ended with the words "flat confirmed"."""
+def promises(desk: Desk, known: Container[tuple[str, SessionId]]) -> tuple[Promise, ...]:
+    """Procedures that ended with the words "flat confirmed", but for those that are known."""
     engine = desk.engine
     found = []
     for procedure in engine.board.procedures():
@@ -122,6 +123,8 @@ def promises(desk: Desk) -> tuple[Promise, ...]:
             sessions = [procedure.session] if procedure.session is not None else list(engine.sessions)
             at = procedure.lines[-1][0] if procedure.lines else procedure.started
             for session in sessions:
+                if (str(procedure.id), session) in known:
+                    continue
                 lines = (line.removeprefix(f"{session}: ") for _, line in reversed(procedure.lines))
                 said = next((line for line in lines if line.startswith(SAID)), "")
                 found.append(Promise(str(procedure.id), session, procedure.started, at, said.removeprefix(SAID)))

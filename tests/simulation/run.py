@@ -232,7 +232,8 @@ class Run:
         self.oracle.look(minds, probe.heat(desk), desk.clock.now(), self._calm(desk, now))
         if not scenes.is_taken_over(self, desk):  # what it says then binds nobody
             right_clock = "clock step" not in self.options.faults
-            self.oracle.flat_promised(probe.promises(desk), minds, desk.told_position if right_clock else None)
+            fresh = probe.promises(desk, self.oracle.standing.promised)
+            self.oracle.flat_promised(fresh, minds, desk.told_position if right_clock else None)
         self._note_confirmed(desk, minds)
         if desk.clock.now() == now:
             self._look_at_duties(desk, minds, now)

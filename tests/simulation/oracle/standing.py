@@ -35,7 +35,7 @@ class Standing:
         self._believed: dict[Place, Millis] = {}
         self._excess: dict[Place, Millis] = {}
         self._unsure: dict[Place, Millis] = {}
-        self._promised: set[str] = set()
+        self.promised: set[tuple[str, SessionId]] = set()
         self._wanted: dict[tuple[str, ClientOrderId], Millis] = {}
         self._wrong: dict[tuple[str, ClientOrderId], Millis] = {}
 
@@ -219,10 +219,10 @@ class Standing:
     ) -> tuple[Promise, ...]:
         """New words of "flat confirmed": true now; returns those that bind from now on."""
         known = sessions_of(minds)
-        fresh = tuple(p for p in promises if f"{p.command}:{p.session}" not in self._promised)
+        fresh = tuple(p for p in promises if (p.command, p.session) not in self.promised)
         places = {session: place for place, session in self._truth.places.items()}
         for promise in fresh:
-            self._promised.add(f"{promise.command}:{promise.session}")
+            self.promised.add((promise.command, promise.session))
             if released.get(promise.session, 0) >= commanded.get(promise.command, 0):
                 continue
             place = places[promise.session]
