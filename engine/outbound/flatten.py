@@ -60,6 +60,8 @@ class Flattener:
         held = self._desk.book.position.quantity
         if self._desk.book.confirmed_at is None:
             return  # a life that has not yet asked where it stands
+        if not held and not self._running:
+            self._left = ZERO  # what comes next is another position, though it may be as large
         if self._stands and not self._running and held and held != self._left:
             self._left = held
             text = f"{self._desk.id}: position {held} under a standing flatten; closing it"

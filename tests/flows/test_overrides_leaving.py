@@ -120,3 +120,27 @@ async def test_flatten_everything_is_not_confirmed_when_the_broker_stops_answeri
     done = await _opened_again(desk, lambda: desk.faults.inject("fail-queries", None, "300"))
     assert (done.ok, done.result) == (False, "NOT flat")
     assert any("NOT confirmed flat" in line for _, line in done.lines)
+
+
+async def test_a_position_that_comes_back_as_large_as_it_was_is_closed_under_the_standing_flatten(
+    make_desk: Callable[..., Desk],
+) -> None:
+    """What the flatten had left was closed by others, and opened again by them: it was taken for what was left."""
+    desk = await make_desk().start()
+    await hold(desk)
+    flattener = desk.trader().flattener
+    carried_out = flattener._run
+
+    async def shut_out(id: str, say: Callable[[str], None]) -> FlattenResult:
+        return FlattenResult(False, "NOT flat: position is 2; its exit goes on by itself")
+
+    flattener._run = shut_out  # type: ignore[method-assign]
+    receipt = await desk.send(lambda o: c.Flatten(origin=o, session=SessionId(f"s-{ES}")))
+    assert (await finished(desk, receipt.id, 5)).ok is False
+    flattener._run = carried_out  # type: ignore[method-assign]
+    move_position(desk.exchange, PAPER, ES, Decimal(-2), desk.clock.now())
+    await desk.until(lambda: desk.position() == 0, 60)
+    await desk.pass_(5)
+    move_position(desk.exchange, PAPER, ES, Decimal(2), desk.clock.now())
+    await desk.until(lambda: desk.position() == 2, 60)
+    await desk.until(lambda: desk.broker_position() == 0, 5)

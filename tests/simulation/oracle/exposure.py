@@ -95,6 +95,7 @@ class Exposure:
         promise = self.flat.get(session)
         if promise is not None and not self._truth.is_missed(client_id):
             closes = abs(after) < abs(before)  # what somebody else opened since is closed under it
+            closes = closes or (sent.role is not Role.ENTRY and self._was_behind(place, session, sent))  # or by them
             self._findings.check(
                 "I43 after", closes, f"{session}: {sent.role} {client_id} filled after {promise} said flat"
             )
