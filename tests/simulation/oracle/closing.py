@@ -206,7 +206,9 @@ class Closing:
     def _used(self, mind: Mind, room: Room, now: Millis, up_since: Millis | None) -> None:
         """Room that was made for an exit is used by it."""
         unsure = any(o.state in IN_DOUBT or o.state is OrderState.LOST for o in mind.orders)
-        moved = self._truth.changed_behind((mind.account, mind.symbol), room.at - USED_MS)
+        place = (mind.account, mind.symbol)
+        moved = self._truth.changed_behind(place, room.at - USED_MS)
+        moved = moved or self._truth.filled_at.get(place, 0) > room.at - USED_MS  # what filled before told of it late
         works = mind.alive and mind.phase is Phase.TRADING and up_since is not None and up_since < room.at
         if unsure or moved or not works:
             self._room.pop((mind.life, mind.session))
