@@ -137,7 +137,7 @@ class Closing:
         (why,) = self._truth.database.execute(WHY, (order.client_id, (order.sent or 0) - DURABLE_MS)).fetchone() or (
             "",
         )
-        if why == MAKES_ROOM:
+        if why == MAKES_ROOM and self._truth.position((mind.account, mind.symbol)).quantity == mind.position:
             self._room[key] = Room(order.client_id, self._now())
         elif why == f"position is {mind.position}":
             self._fits(mind, order, wanted)
@@ -206,9 +206,7 @@ class Closing:
     def _used(self, mind: Mind, room: Room, now: Millis, up_since: Millis | None) -> None:
         """Room that was made for an exit is used by it."""
         unsure = any(o.state in IN_DOUBT or o.state is OrderState.LOST for o in mind.orders)
-        place = (mind.account, mind.symbol)
-        moved = self._truth.changed_behind(place, room.at - USED_MS)
-        moved = moved or self._truth.filled_at.get(place, 0) > room.at - USED_MS  # what filled before told of it late
+        moved = self._truth.changed_behind((mind.account, mind.symbol), room.at - USED_MS)
         works = mind.alive and mind.phase is Phase.TRADING and up_since is not None and up_since < room.at
         if unsure or moved or not works:
             self._room.pop((mind.life, mind.session))
