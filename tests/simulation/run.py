@@ -263,6 +263,8 @@ class Run:
             deferred = partial(probe.alert, desk, f"exit:{mind.session}")
             duties.missed(mind, now if is_well else None, self.oracle.sending.used(mind), deferred)
             duties.doubts(mind, now, wire.trouble.asked, up)
+            if up is not None:
+                self.oracle.standing.sides(mind, now, up)
             duties.recovered(mind, wire.fills_from)
             if wire.capabilities.fills is FillsKind.EXECUTIONS:
                 duties.fetched(mind, now, wire.asked_at.get("fills", 0), up)

@@ -49,7 +49,6 @@ class Standing:
             self._cancels(mind, now, calm_since)
             self._cover(mind, now, calm_since)
             self._exits(mind, now, calm_since)
-            self._sides(mind, now, calm_since)
         if mind.phase is Phase.TRADING:
             self._counted(mind, heat)
 
@@ -149,8 +148,11 @@ class Standing:
                 "I41", pending, f"{mind.session}: exits for {total} rest, position {held}, since {now - since} ms"
             )
 
-    def _sides(self, mind: Mind, now: Millis, calm_since: Millis) -> None:
-        """What would add as an exit, or reduce as an entry, is asked to go; legs that sleep do nothing."""
+    def sides(self, mind: Mind, now: Millis, up_since: Millis) -> None:
+        """While the line is up: what would add as an exit, or reduce as an entry, is asked to go.
+
+        Legs that sleep do nothing.
+        """
         held = self._truth.position((mind.account, mind.symbol)).quantity
         asleep = {o.client_id for o in mind.orders if o.role is Role.ENTRY and not o.filled and not o.reported}
         for order in mind.orders:
@@ -161,7 +163,7 @@ class Standing:
             if not wrong or not stays or mind.position != held or mind.exiting or mind.phase is not Phase.TRADING:
                 self._wrong.pop(key, None)
                 continue
-            lasted = now - max(self._wrong.setdefault(key, now), calm_since)
+            lasted = now - max(self._wrong.setdefault(key, now), up_since)
             self._findings.check(
                 "I41 side", lasted <= SIDE_MS, f"{order.role} {order.client_id} rests beside {held} for {lasted} ms"
             )
