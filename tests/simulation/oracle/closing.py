@@ -102,8 +102,9 @@ class Closing:
             return
         key = (mind.life, mind.session)
         before = self._armed.setdefault(key, [])
-        if any(self._lasted(order, name) for name in before):
-            before.clear()
+        known_for = self._now() - self._truth.left.get(before[-1], 0) if before else 0
+        if known_for >= STOOD_MS or any(self._lasted(order, name) for name in before):
+            before.clear()  # one of which nobody told that it was gone stood in the desk's book as long
         if not before:
             self._at_most[key] = 1 if key in self._guarded else 2  # the first stop of a position is no second one
         since = self._truth.left.get(before[0], 0) - MOVED_MS if before else 0
