@@ -13,7 +13,7 @@ from engine.domain.broker import BrokerPosition, Capabilities, ReplaceQuantity, 
 from engine.domain.ids import BrokerOrderId, ClientOrderId, Symbol
 from engine.domain.intents import IntentRecord, ReplaceIntent, SubmitIntent
 from engine.domain.order_lifecycle import Evidence
-from engine.domain.orders import Flag, OrderState, OrderType, Role, Side, Terms
+from engine.domain.orders import Flag, Order, OrderState, OrderType, Role, Side, Terms
 from tests.flows.harness import ES, PAPER, Desk
 from tests.flows.script import StoreAround, enter, in_position, leave, leave_part
 from tests.flows.test_outbound_decisions import leave_at
@@ -309,3 +309,28 @@ async def test_a_position_that_shrinks_while_other_legs_are_cancelled_is_not_tur
     await desk.pass_(5)
     assert min(held) == 0, "never short"
     assert desk.broker_position() == 0
+
+
+async def test_a_stop_is_not_made_as_large_as_the_position_was_before_other_engines_stops_were_looked_for(
+    make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = await in_position(make_desk())
+    trader, book = desk.trader(), desk.trader().desk.book
+    held, asked = int(book.position.quantity), list[Decimal]()
+    carried_out = trader.submission.replace
+
+    async def replace(order: Order, wanted: Terms, reason: str, begun: float | None = None) -> Order:
+        asked.append(wanted.quantity)
+        return await carried_out(order, wanted, reason, begun)
+
+    def adopt(quantity: int) -> None:
+        out_of_band.move_position(desk.exchange, PAPER, ES, Decimal(1), desk.clock.now())
+        book.adopt_position(Decimal(quantity), book.position.average_price, "others' hands", desk.clock.now())
+
+    monkeypatch.setattr(trader.submission, "replace", replace)
+    monkeypatch.setattr(trader.desk.lease, "unsure_since", desk.clock.now)
+    adopt(held + 1)
+    await desk.pass_(1.5)  # a second of grace, and then others' stops are looked for, for a second and a half at least
+    adopt(held + 2)
+    await desk.until(lambda: bool(asked), 10)
+    assert asked == [held + 2]
