@@ -9,7 +9,7 @@ from msgspec.structs import replace as changed
 
 from engine.domain.broker import BrokerOrder
 from engine.domain.ids import ClientOrderId, Millis
-from engine.domain.incarnations import earlier_records, record_of
+from engine.domain.incarnations import earlier_records, ids_between, record_of
 from engine.domain.order_book import OrderBook
 from engine.domain.order_lifecycle import Evidence, moved
 from engine.domain.orders import ZERO, Order
@@ -20,6 +20,8 @@ def book_answer(book: OrderBook, order: Order, record: BrokerOrder, rows: Iterab
 
     Where fills come as cumulative quantities nothing else tells of a fill that crossed a replace unheard.
     """
+    rows = tuple(rows)
+    book.also_had(order, ids_between(order, record, rows))
     if book.capabilities.leaves_ids:
         earlier = earlier_records(order, record, rows)
         awaited = order.wanted is not None

@@ -52,6 +52,17 @@ def earlier_records(order: Order, record: BrokerOrder, rows: Iterable[BrokerOrde
     return tuple(sorted((row for row in mine if row.broker_id != record.broker_id), key=lambda row: row.submitted))
 
 
+def ids_between(order: Order, record: BrokerOrder, rows: Iterable[BrokerOrder]) -> tuple[BrokerOrderId, ...]:
+    """Ids that the order has had since the one that we know and before `record`, newest first: nobody told of them."""
+    before = {row.broker_id: row.replaces for row in rows} if record.broker_id != order.broker_id else {}
+    passed: list[BrokerOrderId] = []
+    step = before.get(record.broker_id)
+    while step is not None and step != order.broker_id and step not in passed:
+        passed.append(step)
+        step = before.get(step)
+    return tuple(passed) if step is not None and step == order.broker_id else ()
+
+
 def is_cut_off(known: BrokerOrderId | None, rows: Iterable[BrokerOrder]) -> bool:
     """Whether records by our id leave open how they follow the id that we know: there was another between them."""
     rows = tuple(rows)

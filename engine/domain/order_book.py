@@ -138,7 +138,7 @@ class OrderBook:
         """Take an order in the state that the lifecycle gave it; the same object twice says nothing."""
         if self._orders.get(order.client_id) is order:
             return order
-        self._store(order, now)
+        self._keep(order, now)
         self._on_change(Change(order, event, detail), now)
         self._forget_old()
         return order
@@ -146,6 +146,10 @@ class OrderBook:
     def load(self, order: Order) -> None:
         """Take an order from the audit trail without telling anybody."""
         self._keep(self.rumours.inherited(order))
+
+    def also_had(self, order: Order, ids: Iterable[BrokerOrderId]) -> None:
+        """The order carried these ids, too, before the one that it has: executions under them are its own."""
+        self._by_broker.update(dict.fromkeys(ids, order.client_id))
 
     def load_fill(self, fill: Fill) -> None:
         """Know an execution from the audit trail without booking it again."""
@@ -286,7 +290,7 @@ class OrderBook:
                 after = lifecycle.may_be_other(after, now, changed(after.terms, quantity=size))
         elif order.wanted is not None and self.capabilities.replace_quantity is ReplaceQuantity.REMAINING:
             self.rumours.crossed(order.client_id, order.wanted)
-        self._store(after, now)
+        self._keep(after, now)
         self._on_change(Change(after, "fill", f"{fill.quantity} at {fill.price}", fill, booked.realised_points), now)
         self._bound_fills()
         return self._ended(after, now)
@@ -298,7 +302,7 @@ class OrderBook:
         realised = undone.realised_points + (booked.realised_points if new.quantity else ZERO)
         self.position = booked.position
         after = lifecycle.without_fill(order, now, old, new)
-        self._store(after, now)
+        self._keep(after, now)
         word = "corrected" if new.quantity else "busted"
         self._on_change(Change(after, word, f"{old.quantity} at {old.price}", new, realised), now)
         return self._ended(after, now)
@@ -338,11 +342,8 @@ class OrderBook:
 
     # -- upkeep -------------------------------------------------------------------------------------------
 
-    def _store(self, order: Order, now: Millis) -> None:
-        self._keep(order)
-        self.last_event = now
-
-    def _keep(self, order: Order) -> None:
+    def _keep(self, order: Order, now: Millis | None = None) -> None:
+        self.last_event = self.last_event if now is None else now
         self._orders[order.client_id] = order
         if order.is_open or order.open_for_fills:
             self._live[order.client_id] = order
@@ -362,8 +363,7 @@ class OrderBook:
             self._last_words.pop(order.client_id, None)
             self.rumours.forget(order.client_id)
             self.forgotten[order.state] = self.forgotten.get(order.state, 0) + 1
-            if order.broker_id is not None:
-                self._by_broker.pop(order.broker_id, None)
+        self._by_broker = {id: client_id for id, client_id in self._by_broker.items() if client_id in self._orders}
 
     def _bound_fills(self) -> None:
         while len(self._fills) > KEEP_FILLS:

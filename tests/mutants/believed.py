@@ -38,13 +38,6 @@ BELIEVED = (
         new="average",
     ),
     Mutant(
-        name="turned-closes-all-of-the-fill",
-        says="Trades are FIFO round trips: a fill through zero closes what is open, and no more.",
-        path="engine/domain/positions.py",
-        old="    closed = min(abs(held), abs(signed))\n",
-        new="    closed = abs(signed)\n",
-    ),
-    Mutant(
         name="stop-placed-unasked",
         says="Arithmetic against the broker's position: no stop for a position that the broker does not hold.",
         path="engine/outbound/protection.py",
@@ -102,56 +95,10 @@ BELIEVED = (
         new="",
     ),
     Mutant(
-        name="single-look-alike-at-once",
-        says="Exactly one candidate is adopted and marked; absence of others counts only when repeated.",
-        path=RECOVERY,
-        old="        if order.is_entry and not alike[0].status.is_final "
-        "and alike[0].broker_id not in order.doubt.candidates:\n"
-        "            return (alike[0].broker_id,)  # that no other is like it is an absence, too: it has to repeat\n",
-        new="",
-    ),
-    Mutant(
-        name="shape-of-before-the-send",
-        says="Mode none matches by shape: time window, id not seen before the send.",
-        path=RECOVERY,
-        old="            and not (self._is_early(order, row) and "
-        "(row.status.is_final or self._seen_before(order, row)))\n",
-        new="",
-        also=(Edit(RECOVERY, "self._said(row.broker_id) or self._is_early(order, row)", "self._said(row.broker_id)"),),
-    ),
-    Mutant(
-        name="shape-of-another-size",
-        says="Mode none matches by shape: account, symbol, side, type, quantity, price.",
-        path="engine/domain/order_lifecycle.py",
-        old="        if same_terms(changed(ours, quantity=terms.quantity) if follows else ours, terms):\n",
-        new="        if same_terms(changed(ours, quantity=terms.quantity), terms):\n",
-    ),
-    Mutant(
-        name="earlier-ids-forgotten",
-        says="Found -> adopt broker id: several records are one order of ours, whatever its replaces made of its id.",
-        path="engine/domain/answers.py",
-        old="        for row in earlier:\n            order = book.of_the_past(order, row, now)\n",
-        new="",
-    ),
-    Mutant(
         name="carried-fills-forgotten",
         says="Larger cumulative quantity wins: a record under a new id tells less than what filled under all its ids.",
         path="engine/domain/order_book.py",
         old="        if self.capabilities.replace_id is ReplaceId.KEEPS:\n            return report\n",
         new="        if self.capabilities.replace_id is not None:\n            return report\n",
-    ),
-    Mutant(
-        name="strangers-sides-are-netted",
-        says="Foreign entries count in heat at worst case: the larger sum of one side.",
-        path=CHECK,
-        old='self._on_unowned("orders", symbol, max(sides.values(), default=Decimal(0)))',
-        new='self._on_unowned("orders", symbol, min(sides.values(), default=Decimal(0)))',
-    ),
-    Mutant(
-        name="wrong-side-stays",
-        says="No exit fill raises the position: orders of the position's wrong side go at once.",
-        path="engine/outbound/leftovers.py",
-        old="            if order.cancel_wanted or order.is_entry != reduces(order, desk.book.position):\n",
-        new="            if order.sent is not None:\n",
     ),
 )

@@ -47,9 +47,10 @@ ASKED = (
 )
 NAMED = "SELECT 1 FROM order_events WHERE client_id = ? AND event = 'asked' AND detail LIKE ?"
 IN_FLIGHT = (
-    "SELECT client_id FROM orders WHERE account = ? AND symbol = ? AND is_live = 1 AND updated < ? AND "
-    "(state LIKE 'in doubt%' OR (state = 'submitting' AND sent IS NOT NULL))"
+    "SELECT client_id FROM orders WHERE account = ? AND symbol = ? AND is_live = 1 AND created < ? AND updated < ? "
+    "AND state LIKE 'in doubt%'"
 )
+STILL = "SELECT client_id FROM orders WHERE client_id = ? AND state LIKE 'in doubt%'"
 AVERAGE_TOLERANCE = Decimal("0.000001")
 AVERAGE = "SELECT quantity, average_price FROM positions WHERE account = ? AND symbol = ? ORDER BY number DESC LIMIT 1"
 POSITION = "SELECT quantity FROM positions WHERE account = ? AND symbol = ? ORDER BY number DESC LIMIT 1"
@@ -88,6 +89,7 @@ class Verdicts:
         self._seen_differences = self._seen_terms = 0
         self._differences: dict[str, str] = {}
         self._declared: set[str] = set()
+        self._beside: list[tuple[str, str]] = []
         self._asked: dict[str, Millis] = {}
 
     def look(self) -> None:
@@ -119,6 +121,10 @@ class Verdicts:
     def _same(self) -> None:
         """I10: what is adopted is the very difference that was seen first; another one is seen anew."""
         database = self._truth.database
+        for id, name in self._beside:  # a row may lag behind for a moment
+            unsure = database.execute(STILL, (name,)).fetchone() is not None
+            self._findings.check("I10 in flight", not unsure, f"{id} was adopted beside {name}, of unknown fate")
+        self._beside.clear()
         for id, first in tuple(self._differences.items()):
             row = database.execute(STATE_OF, (id,)).fetchone()
             state, effect = ("gone", first) if row is None else row[:2]
@@ -136,8 +142,8 @@ class Verdicts:
         late = at - begun >= SETTLING_MS
         told = late or self._answers.listed(account, begun, at)
         self._findings.check("I10 asked", told, f"{id} was adopted at {at}; no open orders were told since {begun}")
-        flying = () if late else self._truth.database.execute(IN_FLIGHT, (account, symbol, at)).fetchall()
-        self._findings.check("I10 in flight", not flying, lambda: f"{id} was adopted beside {flying}, of unknown fate")
+        flying = () if late else self._truth.database.execute(IN_FLIGHT, (account, symbol, begun, at)).fetchall()
+        self._beside += [(id, client_id) for (client_id,) in flying]
         place, theirs = (account, symbol), self._truth.position((account, symbol))
         row = self._truth.database.execute(AVERAGE, place).fetchone()
         if row is None or self._has_moved(place) or place in self._truth.priceless:

@@ -123,3 +123,32 @@ def test_an_answer_that_skips_an_id_between_is_cut_off_from_the_one_we_know() ->
     assert not is_cut_off(known.broker_id, [report(known, B.WORKING), second])
     assert not is_cut_off(known.broker_id, [])
     assert not is_cut_off(None, [second])
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_executions_under_ids_that_nobody_told_of_are_the_orders_own(is_known: bool) -> None:
+    """Replaced three times by an engine that could write nothing down: the next one took their fills for a stranger's.
+
+    What an order had been before the id under which we came to know it stays a stranger's.
+    """
+    manners = Capabilities(fills=FillsKind.EXECUTIONS, replace_id=ReplaceId.CHANGES, id_mode=IdMode.NONE)
+    book = OrderBook(SESSION, ACCOUNT, SYMBOL, manners, lambda change, now: None)
+    book.restore_position(Position(d(4), d(100)))
+    known = order("o", S.WORKING, role=Role.STOP, of=STOP, broker_id="B1" if is_known else "B4")
+    book.load(known)
+    rows = tuple(
+        report(
+            known,
+            B.WORKING if number == 4 else B.CANCELLED,
+            broker_id=BrokerOrderId(f"B{number}"),
+            replaces=BrokerOrderId(f"B{number - 1}"),
+            client_id=None,
+            submitted=number,
+        )
+        for number in (1, 2, 3, 4)
+    )
+    record = record_of(known, rows)
+    assert record is not None
+    book_answer(book, known, record, rows, 5)
+    owners = [book.by_broker_id(BrokerOrderId(f"B{number}")) is not None for number in (1, 2, 3, 4, 5)]
+    assert owners == ([True, True, True, True, False] if is_known else [False, False, False, True, False])
