@@ -10,13 +10,6 @@ RECOVERY = "engine/outbound/recovery.py"
 
 BELIEVED = (
     Mutant(
-        name="lost-though-the-position-moved",
-        says="LOST needs four consecutive complete negative answers, and a position that does not move.",
-        path=RECOVERY,
-        old="        if position is None or position.quantity != desk.book.position.quantity or current.revision",
-        new="        if position is None or current.revision",
-    ),
-    Mutant(
         name="nothing-asked-at-the-start",
         says="Account half first: recover orders, reconcile orders and position; also at once on start.",
         path="engine/trader.py",

@@ -106,7 +106,6 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "total-where-the-rest-is-read": ("changed in part",),
     "reconnected-and-asks-nothing": ("disconnect",),
     "flatten-forgotten-by-a-restart": ("crash in a flatten",),
-    "lost-though-the-position-moved": ("lost request", "moved in doubt"),
     "nothing-asked-at-the-start": ("crash",),
     "reported-fills-never-fetched": ("reordered event", "dropped event"),
     "turned-at-the-old-average": ("turned round",),
