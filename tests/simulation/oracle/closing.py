@@ -166,7 +166,7 @@ class Closing:
 
     def _fits(self, mind: Mind, order: Order, wanted: Terms) -> None:
         """Protection follows the position, whatever its orders have filled: it is not made smaller than that."""
-        left = wanted.quantity - max(order.filled, order.reported)
+        left = max(ZERO, wanted.quantity - max(order.filled, order.reported))
         same = [o for o in mind.orders if o.role is order.role and o.client_id != order.client_id]
         others = _held([o for o in same if (o.terms.type in STOPS) is (order.terms.type in STOPS)], mind)
         truly = self._truth.position((mind.account, mind.symbol)).quantity
