@@ -359,7 +359,8 @@ def kinds() -> tuple[str, ...]:
     """Every fault kind that a seed may switch on."""
     mine = (*standing(), *SUDDEN, *MODIFIERS)
     theirs = (*broker_faults.STANDING, *broker_faults.SUDDEN, *day_faults.STANDING, *day_faults.SUDDEN)
-    return (*mine, *house_faults.STANDING, *house_faults.SUDDEN, *theirs, *day_faults.LAST, *rare_faults.LAST)
+    every = (*mine, *house_faults.STANDING, *house_faults.SUDDEN, *theirs, *day_faults.LAST, *rare_faults.LAST)
+    return tuple(dict.fromkeys(every))
 
 
 def rarity(kind: str) -> float:
