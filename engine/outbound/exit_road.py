@@ -266,12 +266,12 @@ class ExitRoad:
                     after = await self._submission.replace(item, wanted, "making room for a partial exit", self._begun)
                     if after.terms.quantity != wanted.quantity:
                         return Failed(f"{item.client_id} could not be made smaller: {after.reason}")
-                return await self._close_what_is_free(origin, quantity, reason, flags, begun)
+                return await self._close_what_is_free(position, origin, quantity, reason, flags, begun)
             case CancelFirst(orders=orders, quantity=quantity):
                 begun = desk.now()
                 if not await self._gone(orders, reason, say):
                     return Failed("a protective order could not be proven cancelled")
-                return await self._close_what_is_free(origin, quantity, reason, flags, begun)
+                return await self._close_what_is_free(position, origin, quantity, reason, flags, begun)
             case Wait(order=order, in_doubt=True):
                 return Held(order, f"exit {order.client_id} is {order.state}; a second one could reverse the position")
             case Wait(order=order):
@@ -299,9 +299,13 @@ class ExitRoad:
         return size, {**flags, Flag.SIZED_FROM_MEMORY: from_memory}
 
     async def _close_what_is_free(
-        self, origin: str, quantity: Decimal, reason: str, flags: dict[Flag, bool], begun: Millis
+        self, was: Position, origin: str, quantity: Decimal, reason: str, flags: dict[Flag, bool], begun: Millis
     ) -> ExitResult | None:
-        """After room was made: what filled meanwhile is not closed again, nor what another exit holds now."""
+        """After room was made: what filled meanwhile is not closed again, nor what another exit holds now.
+
+        Where nothing of the position that `was` has gone, and orders that rest still hold more than it, there is to be
+        room made once more.
+        """
         desk = self._desk
         sized = await self._read_again(quantity, flags, begun)
         if isinstance(sized, Failed):
@@ -311,6 +315,8 @@ class ExitRoad:
         if flags[Flag.FORCED]:
             orders = tuple(o for o in orders if o.is_entry or not unproven(o))
         left = min(quantity, closable(orders, self._known()))
+        if not left and quantity and abs(self._known().quantity) >= abs(was.quantity):
+            return Failed("orders that rest still hold all of it")
         if not left:
             return Left(None, "the protective order closed it")
         leaving = self._order(origin, desk.book.position, left, reason, flags)

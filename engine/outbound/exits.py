@@ -148,10 +148,12 @@ def plan_market_exit(
 def _make_room(resting: tuple[Order, ...], quantity: Decimal, needed: Decimal) -> Plan:
     """Free `needed` of what resting exits hold: shrink the newest one that is large enough, else cancel the newest.
 
-    One that a replace on its way may still make another is not shrunk: what arrives late would undo that.
+    Stops come last, the position needs them most. One that a replace on its way may still make another is not shrunk:
+    what arrives late would undo that.
     """
+    guards = {_group(order) for order in resting if order.role is Role.STOP}
     groups: dict[str, list[Order]] = {}
-    for order in sorted(resting, key=lambda o: o.created, reverse=True):
+    for order in sorted(resting, key=lambda o: (_group(o) not in guards, o.created), reverse=True):
         groups.setdefault(_group(order), []).append(order)
     sizes = {name: max(o.at_most for o in members) for name, members in groups.items()}
     for name, members in groups.items():

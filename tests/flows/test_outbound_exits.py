@@ -23,7 +23,7 @@ from engine.domain.broker import (
 )
 from engine.domain.disagreements import DisagreementKind
 from engine.domain.ids import BrokerOrderId, SessionId
-from engine.domain.orders import Flag, OrderState, OrderType, Role, Side
+from engine.domain.orders import Flag, OrderState, OrderType, Role, Side, Terms
 from engine.domain.settings import FixedSize, Remedy
 from engine.snapshot import Phase, ProtectionState
 from tests.flows.acts import kill, next_life
@@ -129,6 +129,25 @@ async def test_a_partial_exit_leaves_a_stop_for_what_is_left(make_desk: MakeDesk
     assert desk.broker_position() == 0
     assert live(desk) == ()
     assert desk.snapshot().disagreements == ()
+
+
+@pytest.mark.parametrize("broker", BROKERS)
+async def test_a_partial_exit_beside_a_stop_and_a_target_that_nothing_links_leaves(
+    make_desk: MakeDesk, broker: str
+) -> None:
+    """Both hold the whole position, and to make room in one of them is not enough."""
+    desk = await in_position(make_desk(capabilities=BROKERS[broker]), enter(target="5050"))
+    (stop,) = [o for o in desk.orders() if o.role is Role.STOP]
+    await desk.send(lambda o: c.CancelOrder(origin=o, order=stop.client_id))
+    await desk.until(
+        lambda: len([o for o in desk.orders() if o.role is Role.STOP and o.is_open and o.broker_id]) == 1, 8
+    )
+    part = Terms(symbol=ES, side=Side.SELL, quantity=Decimal(1), type=OrderType.MARKET)
+    await desk.send(lambda o: c.SubmitByHand(origin=o, session=SESSION, terms=part, is_exit=True))
+    await desk.until(lambda: desk.broker_position() == 1, 12)
+    await desk.pass_(8)
+    assert desk.position() == desk.broker_position() == 1
+    assert stops(desk) == [(Decimal(1), Decimal(4990))]
 
 
 @pytest.mark.parametrize("broker", BROKERS)

@@ -42,6 +42,10 @@ STOPS = (OrderType.STOP, OrderType.STOP_LIMIT)
 UNSURE = (*IN_DOUBT, OrderState.LOST, OrderState.SUBMITTING)
 MAKES_ROOM = "making room for a partial exit"
 MADE_ROOM = "SELECT 1 FROM order_events WHERE client_id = ? AND event = 'replaced' AND at >= ? AND detail = ?"
+DOUBTED = (
+    "SELECT 1 FROM order_events AS e JOIN orders AS o ON o.client_id = e.client_id "
+    "WHERE o.session = ? AND e.at >= ? AND e.state LIKE 'in doubt%'"
+)
 WHY = "SELECT reason FROM intents WHERE client_id = ? AND kind = 'replace' AND at >= ? ORDER BY at DESC LIMIT 1"
 REPLACING = (
     "SELECT o.client_id, o.revision FROM orders AS o WHERE o.is_live = 1 AND (o.state = 'pending replace' OR "
@@ -215,7 +219,9 @@ class Closing:
         if mind.exiting or now - room.at < USED_MS:
             return
         self._room.pop((mind.life, mind.session))
-        if self._truth.database.execute(MADE_ROOM, (room.order, room.at, MAKES_ROOM)).fetchone() is not None:
+        ask = self._truth.database.execute
+        made = ask(MADE_ROOM, (room.order, room.at, MAKES_ROOM)).fetchone() is not None
+        if made and ask(DOUBTED, (mind.session, room.at)).fetchone() is None:  # one in doubt defers an exit
             self._findings.check(
                 "I19 part", False, f"{room.order} made room at {room.at}; no exit of {mind.session} left"
             )
