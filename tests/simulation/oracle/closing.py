@@ -193,6 +193,8 @@ class Closing:
             for key in [key for key in self._armed if key[1] == session]:
                 self._armed[key].clear()
                 self._guarded.discard(key)
+        if not held:  # also where this life armed none itself: what guarded it was a leg, or of the life before
+            self._guarded = {key for key in self._guarded if key[1] != session}
 
     def look(self, mind: Mind, now: Millis, up_since: Millis | None) -> None:
         """One session; `up_since` is None while its line is down."""

@@ -31,6 +31,7 @@ SEEN = (
     "SELECT rowid, id, position_effect FROM disagreements WHERE kind IN ('position', 'reversal') AND state = 'seen' "
     "AND rowid > ? ORDER BY rowid"
 )
+SAID = "SELECT min(at) FROM log WHERE kind = 'disagreement' AND subject = ? AND text LIKE '%: adopted;%'"
 STATE_OF = "SELECT state, position_effect, account, symbol, broker_read, updated FROM disagreements WHERE id = ?"
 SETTLING_MS = 9_500
 DIFFERS = "SELECT rowid, id FROM disagreements WHERE kind = 'order differs' AND rowid > ? ORDER BY rowid"
@@ -137,8 +138,10 @@ class Verdicts:
             self._seen_differences = row
             self._differences[id] = effect
 
-    def _adopted(self, id: str, account: AccountId, symbol: Symbol, begun: Millis, at: Millis) -> None:
+    def _adopted(self, id: str, account: AccountId, symbol: Symbol, begun: Millis, updated: Millis) -> None:
         """The position becomes the broker's, its price too; before that, orders were asked for what explains it."""
+        (said,) = self._truth.database.execute(SAID, (id,)).fetchone()
+        at = updated if said is None else min(said, updated)  # an acknowledgement moves the row once more
         late = at - begun >= SETTLING_MS
         told = late or self._answers.listed(account, begun, at)
         self._findings.check("I10 asked", told, f"{id} was adopted at {at}; no open orders were told since {begun}")
@@ -237,15 +240,16 @@ class Verdicts:
         check("I30 known", not known, f"{client_id} was given up, and had been there for {there} ms")
         told = [words for (words,) in self._truth.database.execute(ASKED, (client_id, number, LOST_ANSWERS))]
         check("I30 in a row", told == ["not found"] * LOST_ANSWERS, f"{client_id} was given up after {told}")
-        self._unmoved(client_id, account, row[8])
+        self._unmoved(client_id, (account, row[8]), min(at, self._truth.now()))
         check("I30 lost", asked >= LOST_ANSWERS, f"{client_id} was given up after {asked} complete answers")
 
-    def _unmoved(self, client_id: str, account: AccountId, symbol: Symbol) -> None:
-        """The position that the audit trail knows is the broker's, where nothing has just moved it."""
-        truth, place = self._truth, (account, symbol)
-        if truth.now() - truth.filled_at.get(place, 0) < MOVED_MS or truth.changed_behind(
-            place, truth.now() - MOVED_MS
-        ):
+    def _unmoved(self, client_id: str, place: Place, at: Millis) -> None:
+        """The position that the audit trail knows is the broker's, where nothing moved it just before or since.
+
+        The row of an order that was given up while the database was away comes in long after `at`.
+        """
+        truth, since = self._truth, at - MOVED_MS
+        if truth.filled_at.get(place, 0) > since or truth.changed_behind(place, since):
             return
         row = truth.database.execute(POSITION, place).fetchone()
         kept, held = Decimal(0) if row is None else Decimal(row[0]), truth.position(place).quantity
