@@ -148,7 +148,7 @@ class Closing:
             self._fits(mind, order, wanted)
 
     def _whole(self, mind: Mind, order: Order, wanted: Terms) -> None:
-        """A stop becomes an exit where everything is left: with what leaves already it closes all there is."""
+        """A stop becomes an exit where everything is left: it closes all there is."""
         place, now = (mind.account, mind.symbol), self._now()
         truly = self._truth.position(place).quantity
         unsure = any(o.state in UNSURE or o.reported > o.filled or Flag.BUSTED in o.flags for o in mind.orders)
@@ -160,8 +160,12 @@ class Closing:
             or self._truth.changed_behind(place, now - BEHIND_MS)
         ):
             return
-        leaving = [o for o in mind.orders if o.terms.type is OrderType.MARKET and o.client_id != order.client_id]
-        total = wanted.quantity - order.filled + _held(leaving, mind)
+        if any(o.terms.type is OrderType.MARKET and o.client_id != order.client_id for o in mind.orders):
+            return  # what leaves already may have been adopted, and is not closed a second time
+        records = self._truth.exchange.book.by_client_id(order.account, order.client_id)
+        if any(now - record.record.updated < BEHIND_MS for record in records):
+            return  # a replace of before may have made it smaller since this was decided
+        total = wanted.quantity - order.filled
         self._findings.check(
             "exit whole",
             total >= abs(truly),
@@ -170,6 +174,8 @@ class Closing:
 
     def _fits(self, mind: Mind, order: Order, wanted: Terms) -> None:
         """Protection follows the position, whatever its orders have filled: it is not made smaller than that."""
+        if self._now() - self._truth.filled_at.get((mind.account, mind.symbol), 0) < DURABLE_MS:
+            return  # it was decided before that fill
         left = max(ZERO, wanted.quantity - max(order.filled, order.reported))
         same = [o for o in mind.orders if o.role is order.role and o.client_id != order.client_id]
         others = _held([o for o in same if (o.terms.type in STOPS) is (order.terms.type in STOPS)], mind)
