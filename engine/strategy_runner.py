@@ -182,6 +182,8 @@ class StrategyRunner:
             return
         owed = decision.intent in (Intent.EXIT, Intent.REVERSE) and 0 <= self._evaluated < candle.start
         self._missed = (candle, decision.reason) if owed else None
+        if candle.start > self._evaluated >= 0:
+            self._handler.superseded(decision)
 
     def send_missed(self) -> None:
         """Trading is open: send what is owed, marked, or ask."""

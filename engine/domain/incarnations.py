@@ -99,8 +99,12 @@ def whole(record: BrokerOrder, earlier: Iterable[Fill]) -> BrokerOrder:
 
 
 def as_asked(order: Order, successor: BrokerOrder) -> Order:
-    """The order with what its replace asked for: where we only know that somebody did, the new record says for what."""
-    unknown = order.wanted is not None and same_terms(order.wanted, order.terms)
+    """The order with what its replace asked for: where we only know that somebody did, the new record says for what.
+
+    A record that has ended says it, too: whether it filled whole is a matter of the terms that it had, and a later
+    replace, of which an earlier life left no trace, may have made it.
+    """
+    unknown = order.wanted is not None and (same_terms(order.wanted, order.terms) or successor.status.is_final)
     return changed(order, wanted=successor.terms) if unknown else order
 
 

@@ -73,6 +73,15 @@ class DecisionHandler:
         """Start an exit of everything that can be closed; an earlier life may have done so `since`."""
         self._desk.tasks.launch(self._exit(origin, None, reason, since=since, missed=missed), f"exit {origin}")
 
+    def superseded(self, decision: Submit) -> None:
+        """Decided on a candle of the past, an entry is not sent; an exit that still waits for evidence is obsolete.
+
+        Against the position it would be an exit, and what waits goes on.
+        """
+        held = self._desk.book.position.quantity
+        if decision.intent is Intent.ENTER and decision.side is not None and held * decision.side.sign >= 0:
+            self._obsolete = True
+
     # -- submits ------------------------------------------------------------------------------------------
 
     def _submit(self, decision: Submit, candle: Candle, barred: str | None) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from brokers.paper import out_of_band
 from engine import commands as c
@@ -22,8 +23,9 @@ from engine.domain.broker import (
     SubmitAnswer,
     SubmitRequest,
 )
+from engine.domain.decisions import Intent, Submit
 from engine.domain.ids import BrokerOrderId, Millis
-from engine.domain.orders import Order, OrderState, OrderType, Role
+from engine.domain.orders import Order, OrderState, OrderType, Role, Side
 from engine.errors import LinkDown, LockedOut
 from engine.session import Sent
 from engine.snapshot import ProtectionState
@@ -181,7 +183,7 @@ async def test_an_exit_waits_while_the_link_is_up_and_lets_nothing_leave(
     assert desk.clock.now() - until < 10_000
 
 
-@pytest.mark.parametrize("meanwhile", ["nothing", "closed by hand", "wants in"])
+@pytest.mark.parametrize("meanwhile", ["nothing", "closed by hand", "wants in", "wanted in", "wanted the other way"])
 async def test_an_exit_that_another_in_doubt_holds_back_goes_on_once_there_is_evidence(
     make_desk: Callable[..., Desk], meanwhile: str
 ) -> None:
@@ -198,6 +200,16 @@ async def test_an_exit_that_another_in_doubt_holds_back_goes_on_once_there_is_ev
     if meanwhile == "wants in":
         desk.strategies[ES].script.append(enter_with())
         await desk.next_candle(ES, "5000")
+    if meanwhile.startswith("wanted"):
+        await desk.pass_(1)
+        session = desk.trader()
+        last = session.stream.series.last
+        assert last is not None
+        candle = replace(last, start=last.start + 60_000)
+        side = Side.BUY if meanwhile == "wanted in" else Side.SELL
+        desk.strategies[ES].script.append(lambda context: Submit(state=0, intent=Intent.ENTER, side=side))
+        session.runner.decide(candle, (candle,), warming=False, catching_up=True)
+        session.runner.send_missed()
     if meanwhile == "closed by hand":
         out_of_band.move_position(desk.exchange, PAPER, ES, Decimal(-2), desk.clock.now())
         await desk.until(lambda: desk.position() == 0, 60)
@@ -209,7 +221,7 @@ async def test_an_exit_that_another_in_doubt_holds_back_goes_on_once_there_is_ev
     await desk.send(lambda o: c.DeclareDead(origin=o, order=first.client_id, word="DEAD", reason="asked the broker"))
     await desk.until(lambda: not desk.trader().desk.current(first).is_open, 10)
     await desk.pass_(20)
-    assert desk.broker_position() == {"nothing": 0, "closed by hand": 1, "wants in": 2}[meanwhile]
+    assert desk.broker_position() == {"closed by hand": 1, "wants in": 2, "wanted in": 2}.get(meanwhile, 0)
 
 
 async def test_standing_still_over_an_answer_does_not_lengthen_the_wait_for_a_lost_order(

@@ -16,6 +16,9 @@ from tests.simulation.desk import Desk
 from tests.simulation.loop import Life
 from tests.simulation.world import session_id
 
+GIVEN_UP_MS = 5_000
+"""From then on an answer is not waited for, and what the lists of the broker say decides."""
+
 if TYPE_CHECKING:
     from tests.simulation.run import Run
 
@@ -133,6 +136,7 @@ class Testimony:
             return
         wire = desk.wires[held.account]
         asked = any(at >= left for at, name in wire.trouble.answered if "order" in name)
+        asked = asked or wire.answered_at.get("open orders", 0) >= left + GIVEN_UP_MS
         order = probe.order_of(desk, session_id(held.account, held.record.terms.symbol), held.record.client_id)
         if order is not None and not asked and desk.steady_since < left and wire.up_since is not None:
             run.oracle.requests.unanswered(order, kind)

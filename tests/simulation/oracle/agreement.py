@@ -48,7 +48,7 @@ class Agreement:
         self._findings.check(
             "I4", same, f"{mind.session}: memory {mind.position}, database {kept}, broker {theirs.quantity}"
         )
-        if place in self._truth.priceless:
+        if self._truth.has_no_price(place):
             return
         if theirs.average_price is not None and mind.position and row is not None:
             known = (mind.average, None if row[1] is None else Decimal(row[1]))

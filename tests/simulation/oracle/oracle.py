@@ -133,8 +133,11 @@ class Oracle:
         """Where fills come as totals, one that was voided has no price to take out of the average again."""
         if not self.truth.position(place).quantity:
             self.truth.priceless.discard(place)
+            self.truth.voided.pop(place, None)
         elif fill.revision and self.truth.exchange.capabilities(place[0]).fills is FillsKind.CUMULATIVE:
             self.truth.priceless.add(place)
+        elif fill.revision and not fill.quantity and fill.broker_id not in self.truth.foreign:
+            self.truth.voided.setdefault(place, []).append(fill.execution_id)
 
     def last_order(self, fill: BrokerFill) -> PaperOrder | None:
         """The order of an execution."""

@@ -16,6 +16,7 @@ from engine.domain.orders import ZERO, Order, Role
 from engine.domain.positions import Position
 
 LONGEST_TRIP_MS = 130_000
+BOOKED = "SELECT 1 FROM fills WHERE account = ? AND fill_key = ? AND CAST(quantity AS REAL) > 0"
 ELSEWHERE = "on the machine before"
 """A life of which nobody here knows more than the database does."""
 Place = tuple[AccountId, Symbol]
@@ -44,6 +45,7 @@ class Truth:
         self.foreign: set[BrokerOrderId] = set()
         self.claimed: set[BrokerOrderId] = set()  # asked for by an operator's word
         self.priceless: set[Place] = set()  # what was voided there had a price that no total tells; until it is flat
+        self.voided: dict[Place, list[str]] = {}  # executions that ended so; until it is flat
         self.adopted: set[BrokerOrderId] = set()  # given, where it was to be ours
         self.busted: set[ClientOrderId] = set()
         # Sent while database and journal both failed, with an alarm that named it, and by which life.
@@ -62,6 +64,17 @@ class Truth:
     def position(self, place: Place) -> Position:
         """Where the account stands."""
         return self.exchange.book.position(*place)
+
+    def has_no_price(self, place: Place) -> bool:
+        """Whether something voided moved the broker's average, and no desk can know to what.
+
+        It has no price of its own where fills come as totals; and of an order of ours that filled and was voided while
+        no desk ran nothing was ever booked: what never was leaves the average as it is.
+        """
+        unheard = any(
+            self.database.execute(BOOKED, (place[0], key)).fetchone() is None for key in self.voided.get(place, ())
+        )
+        return place in self.priceless or unheard
 
     def open_at(self, place: Place) -> Iterator[PaperOrder]:
         """Orders of the account that may still fill, not ours included."""

@@ -460,6 +460,21 @@ def test_of_several_replaces_that_nobody_heard_of_the_last_one_counts() -> None:
     assert record_of(after, chain) == chain[0], "once it is known, its own record says where it stands"
 
 
+def test_what_took_the_place_of_an_order_and_was_cancelled_ended_so_on_the_terms_that_it_had() -> None:
+    """A later replace of which nothing was written made it larger: taken for the one we know of, it would be filled."""
+    book = OrderBook(SESSION, ACCOUNT, SYMBOL, Capabilities(replace_id=ReplaceId.CHANGES), lambda change, now: None)
+    stop = terms(1, type=OrderType.STOP, side=Side.SELL)
+    doubtful = order("o", S.IN_DOUBT_REPLACE, role=Role.STOP, of=stop, wanted=changed(stop, quantity=d(2)))
+    book.load(doubtful)
+    left = terms(3, type=OrderType.MARKET, side=Side.SELL)
+    before = BrokerOrderId(str(doubtful.broker_id))
+    last = report(doubtful, B.CANCELLED, 2, terms=left, broker_id=BrokerOrderId("B1"), replaces=before)
+    known = book.report(doubtful, last, Evidence.QUERY, 1)
+    known = book.execution(known, execution(known, 1, 2, broker_id=BrokerOrderId("B1")), 2)
+    known = book.report(known, last, Evidence.QUERY, 3)
+    assert (known.state, known.filled, known.terms.quantity) == (S.CANCELLED, d(2), d(3))
+
+
 def test_the_last_replace_counts_though_the_broker_has_forgotten_those_before_it() -> None:
     """Else the doubt never ends: the record names an order before it that nobody knows."""
     book = OrderBook(SESSION, ACCOUNT, SYMBOL, Capabilities(replace_id=ReplaceId.CHANGES), lambda change, now: None)
