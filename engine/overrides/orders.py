@@ -48,10 +48,14 @@ class OrderOverrides(OrderChecks):
     async def _made_before(self, run: SessionRun, origin: c.Origin, leg: str) -> Order | None:
         """What an earlier life made of the same command, sent again: it acts once. Raises StoreError."""
         engine, client_id = self._engine, run.desk.client_id(decision_key(run.id, str(origin.id), leg, 1))
-        if (known := run.desk.book.get(client_id)) is not None or origin.at >= engine.started:
+        if (known := run.desk.book.get(client_id)) is not None or self._is_new(origin):
             return known
         with engine.clock.outside():
             return await engine.store.order(client_id)
+
+    def _is_new(self, origin: c.Origin) -> bool:
+        """Whether it was asked of this life: a moment that is yet to come is one of a clock that was set back since."""
+        return self._engine.started <= origin.at <= self._engine.clock.now()
 
     async def _left_before(self, run: SessionRun, origin: c.Origin) -> Order | None:
         """The same of an exit, which does not wait for the database; one that never left is none."""
@@ -70,11 +74,12 @@ class OrderOverrides(OrderChecks):
     async def _exit(self, run: SessionRun, origin: c.Origin, quantity: Decimal | None, *, force: bool = False) -> None:
         id, name = origin.id, str(origin.id)
         say = self._engine.board.begin(id, f"Exit {run.id}", run.id)
-        if origin.at < self._engine.started:
+        if not self._is_new(origin):
             if (known := await self._left_before(run, origin)) is not None:
                 self._engine.board.end(id, True, f"{known.client_id} is {known.state}: it was asked for before")
                 return
-            name = f"{id}:{run.desk.lease.epoch}"  # nobody knows whether the first name was used
+            if origin.at < self._engine.started:
+                name = f"{id}:{run.desk.lease.epoch}"  # nobody knows whether the first name was used
         result = await run.trader.exits.leave(name, quantity, "by hand", force=force, say=say)
         match result:
             case Left(text=text):

@@ -460,11 +460,15 @@ async def test_an_entry_by_hand_sent_again_to_the_next_life_leaves_the_order_it_
     assert len(again.exchange.orders_since(PAPER, 0)) == len(desk.exchange.orders_since(PAPER, 0))
 
 
-async def test_an_exit_by_hand_sent_again_to_the_next_life_closes_its_part_once(make_desk: Callable[..., Desk]) -> None:
+@pytest.mark.parametrize("ahead", [0, 60_000])
+async def test_an_exit_by_hand_sent_again_to_the_next_life_closes_its_part_once(
+    make_desk: Callable[..., Desk], ahead: int
+) -> None:
+    """Whatever the clock showed by which it was asked for; one that was ahead may have been set right since."""
     desk = await make_desk().start()
     await hold(desk, size="3")
     terms = Terms(symbol=ES, side=Side.SELL, quantity=Decimal(1), type=OrderType.MARKET)
-    origin = c.Origin(id=CommandId("part"), operator="a", place="b", at=desk.clock.now())
+    origin = c.Origin(id=CommandId("part"), operator="a", place="b", at=desk.clock.now() + ahead)
     command = c.SubmitByHand(origin=origin, session=S_ES, terms=terms, is_exit=True)
     assert (await desk.send(lambda o: command)).taken
     await desk.until(lambda: desk.position() == 2, 10)
