@@ -379,6 +379,7 @@ class Wire:
             trouble.asked = self._now()
         if self._now() < trouble.token_until:
             self._hit("token expired")
+            trouble.unsent.append((self._now(), self._now() + AGAIN_MS))  # who has no answer has nothing to ask for
             raise QueryFailed("401: the token has expired")
         if rng.chance(trouble.freeze_query):
             self._hit("frozen query")

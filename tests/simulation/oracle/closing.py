@@ -93,7 +93,13 @@ class Closing:
 
     def _adds_up(self, mind: Mind, order: Order, scene: Scene) -> None:
         """Closable is what no own exit holds, working, queued or in doubt; a pair that is linked holds once."""
-        beside = [o for o in mind.orders if o.terms.side is order.terms.side and o.client_id != order.client_id]
+        beside = [
+            o
+            for o in mind.orders
+            if o.terms.side is order.terms.side
+            and o.client_id != order.client_id
+            and (o.sent is not None or o.updated < order.created)  # a stranger's may be adopted once it was sized
+        ]
         total = _held(beside, mind) + order.terms.quantity
         room = max(abs(mind.position), scene.read_most)
         self._findings.check(
