@@ -156,6 +156,7 @@ class Wire:
         self._sink: Callable[[AccountEvent], None] | None = None
         self._unlisten: Callable[[], None] = lambda: None
         self._up = False
+        self._down_since: Millis | None = None
         self.up_since: Millis | None = None
         self._recent: deque[Millis] = deque(maxlen=20)
         self._mute = False
@@ -213,7 +214,11 @@ class Wire:
             self._change(LinkState.UP, "connected again")
 
     def _change(self, state: LinkState, reason: str) -> None:
-        self._up = state is LinkState.UP
+        was, self._up = self._up, state is LinkState.UP
+        if was and not self._up:
+            self._down_since = self._now()
+        elif self._up and not was and self._down_since is not None:
+            self.trouble.unsent.append((self._down_since, self._now()))
         self.up_since = self._now() if self._up else None
         self._tell(LinkChanged(state, reason))
 
